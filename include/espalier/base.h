@@ -1,0 +1,193 @@
+/* base: what every floor stands on - contexts, errors, memory, text, files, random numbers.
+ *
+ * Nothing here knows about tensors or networks. The library never prints, exits or aborts on a user's mistake:
+ * a function that can fail returns false or NULL, and the reason waits in the context. */
+#ifndef ESPALIER_BASE_H
+#define ESPALIER_BASE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EPL_VERSION_MAJOR 0
+#define EPL_VERSION_MINOR 1
+#define EPL_VERSION_PATCH 0
+
+#define EPL_API __attribute__((visibility("default")))
+#define EPL_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define EPL_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The kinds of failure. The sentence in the context says the rest. */
+typedef enum epl_error {
+    EPL_OK = 0,
+    EPL_ERR_MEMORY,      /* an allocation failed */
+    EPL_ERR_ARGUMENT,    /* a caller's value is out of its range, or a name is unknown */
+    EPL_ERR_SHAPE,       /* shapes that do not fit together */
+    EPL_ERR_DTYPE,       /* an element type that the operation does not take */
+    EPL_ERR_FORMAT,      /* a file or text that is not what it claims to be */
+    EPL_ERR_IO,          /* the operating system refused: missing file, full disk */
+    EPL_ERR_UNSUPPORTED, /* well-formed, but not implemented or not built in */
+    EPL_ERR_LIMIT,       /* a limit given by the caller cannot be met */
+    EPL_ERR_INTERRUPTED  /* a signal or a callback asked to stop */
+} epl_error;
+
+EPL_API const char *epl_error_name(epl_error e); /* "memory", "argument", ...; static */
+
+/* ---- context -------------------------------------------------------------------------------------------------
+ * Owns the allocator, the first error and the thread count. A context is used by one thread at a time; several
+ * contexts may live side by side, the process itself has no mutable state of ours. */
+typedef struct epl_context epl_context;
+
+/* Memory for a context. `resize` acts as realloc (NULL in: allocate; size 0 is never asked). A NULL field in the
+ * options means malloc, realloc and free. */
+typedef struct epl_allocator {
+    void *(*resize)(void *user, void *old, size_t bytes);
+    void (*release)(void *user, void *p);
+    void *user;
+} epl_allocator;
+
+typedef struct epl_context_opts {
+    epl_allocator allocator; /* default: the C library's */
+    int           n_threads; /* default: the number of cores this process may use */
+} epl_context_opts;
+
+/* Returns NULL only when memory is out. The caller owns the context and frees it after everything made with it. */
+EPL_API epl_context *epl_context_new(epl_context_opts o);
+EPL_API void         epl_context_free(epl_context *ctx);
+EPL_API int          epl_context_threads(const epl_context *ctx);
+EPL_API void         epl_context_set_threads(epl_context *ctx, int n_threads); /* below 1 means the default */
+
+/* Records an error; the first one wins until it is cleared. Always returns false, so that `return epl_fail(...)`
+ * reads well. The sentence says what is wrong, of what, with both numbers, and has no final newline. */
+EPL_API bool epl_fail(epl_context *ctx, epl_error code, const char *format, ...) EPL_PRINTF(3, 4);
+EPL_API bool epl_failv(epl_context *ctx, epl_error code, const char *format, va_list args) EPL_PRINTF(3, 0);
+
+EPL_API epl_error   epl_error_code(const epl_context *ctx);
+EPL_API const char *epl_error_message(const epl_context *ctx); /* "" without an error; lives until the next error */
+EPL_API void        epl_error_clear(epl_context *ctx);
+
+/* ---- memory --------------------------------------------------------------------------------------------------
+ * All return NULL and record EPL_ERR_MEMORY on failure. Memory from epl_alloc* is zeroed and 16-byte aligned. */
+EPL_API void *epl_alloc(epl_context *ctx, size_t bytes);
+EPL_API void *epl_alloc_array(epl_context *ctx, size_t count, size_t size);            /* checks count * size */
+EPL_API void *epl_resize(epl_context *ctx, void *p, size_t count, size_t size);        /* contents kept, tail raw */
+EPL_API void  epl_release(epl_context *ctx, void *p);                                  /* accepts NULL */
+EPL_API char *epl_strdup(epl_context *ctx, const char *s);
+EPL_API void *epl_alloc_aligned(epl_context *ctx, size_t bytes);                       /* 64-byte aligned, zeroed */
+EPL_API void  epl_release_aligned(epl_context *ctx, void *p);
+
+/* Makes room for one more element in a growing array: `*array` has `count` elements of `size` bytes in use and room
+ * for `*capacity`. Doubles when full. */
+EPL_API bool epl_grow(epl_context *ctx, void *array, size_t count, size_t *capacity, size_t size);
+
+EPL_API bool epl_mul_size(size_t a, size_t b, size_t *product);       /* false on overflow */
+EPL_API bool epl_mul_i64(int64_t a, int64_t b, int64_t *product);     /* false on overflow */
+
+/* An arena: allocations that die together. Zeroed, 16-byte aligned. */
+typedef struct epl_arena epl_arena;
+EPL_API epl_arena *epl_arena_new(epl_context *ctx);
+EPL_API void       epl_arena_free(epl_arena *a);
+EPL_API void      *epl_arena_alloc(epl_arena *a, size_t bytes);
+EPL_API char      *epl_arena_strdup(epl_arena *a, const char *s);
+EPL_API void      *epl_arena_copy(epl_arena *a, const void *data, size_t bytes);
+
+/* ---- text ----------------------------------------------------------------------------------------------------
+ * A growing string. Additions after a failed allocation do nothing, so a writer asks once at the end. Zero-initialise
+ * with EPL_TEXT(ctx); `data` is NULL while empty, else terminated. */
+typedef struct epl_text {
+    epl_context *ctx;
+    char        *data;
+    size_t       length, capacity;
+    bool         failed;
+} epl_text;
+
+#define EPL_TEXT(context) ((epl_text){ .ctx = (context) })
+
+EPL_API void        epl_text_add(epl_text *t, const char *s);
+EPL_API void        epl_text_add_bytes(epl_text *t, const void *data, size_t n);
+EPL_API void        epl_text_addf(epl_text *t, const char *format, ...) EPL_PRINTF(2, 3);
+EPL_API const char *epl_text_str(const epl_text *t);  /* "" while empty; lives until the next addition */
+EPL_API char       *epl_text_detach(epl_text *t);     /* the caller owns it (epl_release); NULL if an addition failed */
+EPL_API void        epl_text_release(epl_text *t);
+
+/* The shortest decimal that reads back as exactly the same number ("0.1", "1e-05", "inf", "nan"). `out` holds 32. */
+EPL_API void epl_format_f64(char out[32], double x);
+EPL_API void epl_format_f32(char out[32], float x);
+EPL_API void epl_format_count(char out[32], double x);   /* 1 234 567 -> "1.23 M"; for people */
+EPL_API void epl_format_bytes(char out[32], double n);   /* 1536 -> "1.50 KiB" */
+EPL_API void epl_format_seconds(char out[32], double s); /* "85 us", "1.24 s", "3 m 05 s" */
+
+/* Does `name` match `pattern`? `*` stands for any run of characters, `?` for one; a comma separates alternatives. */
+EPL_API bool epl_glob(const char *pattern, const char *name);
+
+/* The closest of n candidates to a mistyped name (edit distance at most a third of its length), or NULL. */
+EPL_API const char *epl_closest(const char *name, const char *const *candidates, size_t n);
+
+/* ---- files ---------------------------------------------------------------------------------------------------
+ * Reading maps; writing goes to a file beside and renames, so that a crash or a full disk leaves the old file. */
+typedef struct epl_map {
+    const unsigned char *data;
+    size_t               size;
+} epl_map;
+
+EPL_API bool epl_map_open(epl_context *ctx, const char *path, epl_map *out);
+EPL_API void epl_map_close(epl_map *m); /* accepts a zero value */
+
+typedef struct epl_writer epl_writer;
+EPL_API epl_writer *epl_writer_open(epl_context *ctx, const char *path);
+EPL_API bool        epl_writer_write(epl_writer *w, const void *data, size_t bytes); /* errors are kept for commit */
+EPL_API bool        epl_writer_commit(epl_writer *w); /* flush, sync, rename; frees the writer either way */
+EPL_API void        epl_writer_abandon(epl_writer *w);
+
+EPL_API bool epl_write_file(epl_context *ctx, const char *path, const void *data, size_t bytes);
+EPL_API bool epl_make_directories(epl_context *ctx, const char *path); /* as mkdir -p */
+EPL_API bool epl_file_exists(const char *path);
+
+static inline uint32_t epl_get_u32le(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static inline uint64_t epl_get_u64le(const unsigned char *p)
+{
+    return (uint64_t)epl_get_u32le(p) | (uint64_t)epl_get_u32le(p + 4) << 32;
+}
+
+/* ---- random numbers ------------------------------------------------------------------------------------------
+ * Philox 4x32-10 (Salmon et al. 2011): a pure function of counter and key, so every draw can be made by any thread,
+ * in any order, and again after a crash. */
+EPL_API void epl_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* A sequential view on one stream of it. Copy the struct to save the position. */
+typedef struct epl_rng {
+    uint64_t seed, stream, position; /* position counts 32-bit draws */
+} epl_rng;
+
+EPL_API epl_rng  epl_rng_at(uint64_t seed, uint64_t stream);
+EPL_API uint32_t epl_rng_u32(epl_rng *r);
+EPL_API uint64_t epl_rng_below(epl_rng *r, uint64_t n);  /* uniform in [0, n), unbiased; n > 0 */
+EPL_API float    epl_rng_uniform(epl_rng *r);            /* [0, 1), 24 bits */
+EPL_API double   epl_rng_uniform_f64(epl_rng *r);        /* [0, 1), 53 bits */
+EPL_API float    epl_rng_normal(epl_rng *r);             /* Box-Muller; two draws each */
+EPL_API void     epl_rng_shuffle(epl_rng *r, int64_t *items, size_t n);
+
+EPL_API uint64_t epl_hash(const void *data, size_t bytes, uint64_t seed); /* XXH3-64; stable across machines */
+
+/* ---- time ---------------------------------------------------------------------------------------------------- */
+EPL_API double epl_now_s(void); /* monotonic */
+
+/* Progress of long work: `done` of `total` (0: unknown) at a label; the function decides what to show. The library
+ * calls it at most about ten times a second. Return false to ask the work to stop at the next boundary. */
+typedef struct epl_progress {
+    bool (*report)(void *user, const char *label, double done, double total);
+    void *user;
+} epl_progress;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
