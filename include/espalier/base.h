@@ -19,7 +19,7 @@ extern "C" {
 #define EPL_VERSION_PATCH 0
 
 #define EPL_API __attribute__((visibility("default")))
-#define EPL_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define EPL_PRINTF(string, first) __attribute__((__format__(__printf__, string, first)))
 #define EPL_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The kinds of failure. The sentence in the context says the rest. */
@@ -125,7 +125,8 @@ EPL_API void epl_format_seconds(char out[32], double s); /* "85 us", "1.24 s", "
 /* Does `name` match `pattern`? `*` stands for any run of characters, `?` for one; a comma separates alternatives. */
 EPL_API bool epl_glob(const char *pattern, const char *name);
 
-/* The closest of n candidates to a mistyped name (edit distance at most a third of its length), or NULL. */
+/* The closest of n candidates to a mistyped name, or NULL: edit distance (swapped neighbours count once, upper and lower case
+ * are alike) at most a third of the length, rounded up. Names over 63 characters have no closest. */
 EPL_API const char *epl_closest(const char *name, const char *const *candidates, size_t n);
 
 /* ---- files ---------------------------------------------------------------------------------------------------
