@@ -20,10 +20,10 @@ static bool format_special(char out[32], double x)
 static void use_point(char *s)
 {
     char *mark = s + strspn(s, "+-0123456789");
-    if (*mark == 0 || *mark == 'e')
+    if (*mark == 0 || *mark == 'e' || *mark == ' ')
         return;
     char *rest = mark + 1;
-    while (*rest && !strchr("0123456789e", *rest))
+    while (*rest && !strchr("0123456789e ", *rest))
         rest++;
     *mark = '.';
     memmove(mark + 1, rest, strlen(rest) + 1);
