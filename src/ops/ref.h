@@ -1,7 +1,7 @@
 /* ref: what a reference kernel sees. Plain scalar code over views; it is the operator's definition, the oracle of the tests
  * and the fallback where no fast kernel applies.
  *
- * This header, and the parts of src/ops/*.c between a line holding only the comment "begin reference" and one holding only
+ * This header, and the parts of the files of src/ops between a line holding only the comment "begin reference" and one holding only
  * "end reference", are C11 without other dependencies than libc and libm: the compiler pastes them into artifacts. */
 #ifndef EPL_REF_H
 #define EPL_REF_H
