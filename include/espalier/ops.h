@@ -15,7 +15,164 @@ extern "C" {
 
 /* ---- casts, reductions, sorting ------------------------------------------------------------------------------------ */
 
+/* To another element type. A float becomes an integer by dropping the fraction; NaN becomes 0, and what the integer type
+ * cannot hold saturates. Integers wrap into narrower ones. To bool: everything but 0 is true. Float to float carries the
+ * gradient. Returns x itself if it has the type already. */
+EPL_API epl_value *epl_cast(epl_graph *g, epl_value *x, epl_dtype to);
+
+/* Over the axes named (negative ones count from the end), or over all with n_axes 0. The axes disappear from the result
+ * unless `keep` leaves them with size 1. Integers are summed exactly (and wrap); floats accumulate in index order. */
+typedef struct epl_reduce_opts {
+    int  n_axes;
+    int  axes[EPL_MAX_RANK];
+    bool keep;
+} epl_reduce_opts;
+
+/* (epl_reduce_opts){ EPL_AXES(1, 2), .keep = true } */
+#define EPL_AXES(...) .n_axes = (int)(sizeof((int[]){ __VA_ARGS__ }) / sizeof(int)), .axes = { __VA_ARGS__ }
+
+EPL_API epl_value *epl_reduce_sum(epl_graph *g, epl_value *x, epl_reduce_opts o);
+EPL_API epl_value *epl_reduce_mean(epl_graph *g, epl_value *x, epl_reduce_opts o);
+EPL_API epl_value *epl_reduce_max(epl_graph *g, epl_value *x, epl_reduce_opts o);  /* equal maxima share the gradient */
+EPL_API epl_value *epl_reduce_min(epl_graph *g, epl_value *x, epl_reduce_opts o);
+EPL_API epl_value *epl_reduce_prod(epl_graph *g, epl_value *x, epl_reduce_opts o);
+EPL_API epl_value *epl_reduce_l1(epl_graph *g, epl_value *x, epl_reduce_opts o);   /* sum |x| */
+EPL_API epl_value *epl_reduce_l2(epl_graph *g, epl_value *x, epl_reduce_opts o);   /* sqrt(sum x^2); gradient 0 at 0 */
+EPL_API epl_value *epl_reduce_log_sum(epl_graph *g, epl_value *x, epl_reduce_opts o);
+EPL_API epl_value *epl_reduce_log_sum_exp(epl_graph *g, epl_value *x, epl_reduce_opts o); /* the maximum is taken out first */
+EPL_API epl_value *epl_reduce_sum_square(epl_graph *g, epl_value *x, epl_reduce_opts o);
+
+/* The index (i64) of the largest, smallest element along an axis; of equal ones the first. */
+typedef struct epl_arg_opts {
+    bool keep;        /* leave the axis with size 1 */
+    bool select_last; /* of equal ones the last */
+} epl_arg_opts;
+
+EPL_API epl_value *epl_argmax(epl_graph *g, epl_value *x, int axis, epl_arg_opts o);
+EPL_API epl_value *epl_argmin(epl_graph *g, epl_value *x, int axis, epl_arg_opts o);
+
+/* The k largest along an axis, in falling order, of equal ones the first; NaN counts as larger than everything. k 0 means
+ * all: a sort. *indices (may be NULL) receives their positions, i64. */
+typedef struct epl_topk_opts {
+    bool smallest; /* the k smallest, in rising order */
+} epl_topk_opts;
+
+EPL_API epl_value *epl_topk(epl_graph *g, epl_value *x, int axis, int64_t k, epl_topk_opts o, epl_value **indices);
+
 /* ---- shapes and movement ------------------------------------------------------------------------------------------- */
+
+/* Operators with a target shape have a twin `_like` that takes the shape of another value (and reads nothing else of it).
+ * Gradients and blocks use the twin: it stays right when a named dimension is bound to another size. A twin returns x itself
+ * if the shapes are equal already, so differentiate after binding when a named dimension is 1. */
+
+/* The same elements under another shape. EPL_KEEP (0): as in x at that index; -1, once: what remains. */
+EPL_API epl_value *epl_reshape(epl_graph *g, epl_value *x, epl_shape shape);
+EPL_API epl_value *epl_reshape_like(epl_graph *g, epl_value *x, epl_value *like);
+EPL_API epl_value *epl_flatten(epl_graph *g, epl_value *x, int axis);  /* rank 2: the axes before `axis`, and the others */
+EPL_API epl_value *epl_squeeze(epl_graph *g, epl_value *x, int n_axes, const int *axes); /* n_axes 0: every axis of size 1 */
+EPL_API epl_value *epl_unsqueeze(epl_graph *g, epl_value *x, int n_axes, const int *axes); /* positions in the result */
+
+EPL_API epl_value *epl_transpose(epl_graph *g, epl_value *x, int n, const int *perm); /* n 0: reverses the axes */
+EPL_API epl_value *epl_permute(epl_graph *g, epl_value *x, epl_shape perm); /* epl_permute(g, x, EPL_SHAPE(0, 2, 1)) */
+EPL_API epl_value *epl_swap_axes(epl_graph *g, epl_value *x, int a, int b);
+
+EPL_API epl_value *epl_concat(epl_graph *g, int n, epl_value *const *x, int axis);
+EPL_API bool       epl_split(epl_graph *g, epl_value *x, int axis, int n, const int64_t *sizes, epl_value **out); /* sizes NULL:
+                                        n equal parts, the last smaller. On failure the parts are NULL */
+EPL_API epl_value *epl_stack(epl_graph *g, int n, epl_value *const *x, int axis); /* along a new axis */
+
+/* Elements start, start + step, ... before (for a negative step: after) end along each axis named. Negative positions count
+ * from the end; all are clipped to the axis. EPL_END means "to the end"; with a negative step EPL_BEGIN means "to the first". */
+#define EPL_END   INT64_MAX
+#define EPL_BEGIN (-INT64_MAX)
+typedef struct epl_slice_opts {
+    int     n_axes;
+    int     axes[EPL_MAX_RANK];
+    int64_t starts[EPL_MAX_RANK], ends[EPL_MAX_RANK];
+    int64_t steps[EPL_MAX_RANK]; /* default 1 */
+} epl_slice_opts;
+
+EPL_API epl_value *epl_slice(epl_graph *g, epl_value *x, epl_slice_opts o);
+EPL_API epl_value *epl_slice_axis(epl_graph *g, epl_value *x, int axis, int64_t start, int64_t end); /* step 1 */
+
+/* Adds `before` and `after` elements along each axis, in the order of axes; negative numbers cut. */
+typedef enum epl_pad_mode { EPL_PAD_CONSTANT = 0, EPL_PAD_REFLECT, EPL_PAD_EDGE, EPL_PAD_WRAP } epl_pad_mode;
+typedef struct epl_pad_opts {
+    int64_t      before[EPL_MAX_RANK], after[EPL_MAX_RANK];
+    epl_pad_mode mode;
+    double       value; /* of EPL_PAD_CONSTANT */
+} epl_pad_opts;
+
+EPL_API epl_value *epl_pad(epl_graph *g, epl_value *x, epl_pad_opts o);
+
+/* Rows of data: result[a.., i.., b..] = data[a.., indices[i..], b..] with `axis` replaced by the shape of indices. An embedding
+ * look-up with axis 0. Negative indices count from the end; rows outside are zero. Its gradient is epl_scatter_add. */
+EPL_API epl_value *epl_gather(epl_graph *g, epl_value *data, epl_value *indices, int axis);
+EPL_API epl_value *epl_gather_elements(epl_graph *g, epl_value *data, epl_value *indices, int axis);
+EPL_API epl_value *epl_gather_nd(epl_graph *g, epl_value *data, epl_value *indices, int batch_dims);
+
+/* The reverse of epl_gather, summed: zeros of like's shape (with updates' element type), to which every row of updates is added at its index. */
+EPL_API epl_value *epl_scatter_add(epl_graph *g, epl_value *updates, epl_value *indices, epl_value *like, int axis);
+
+/* data with elements replaced by, or combined with, updates. With EPL_SCATTER_SET indices should not repeat (the last wins).
+ * Indices outside are left out. */
+typedef enum epl_scatter_reduction {
+    EPL_SCATTER_SET = 0, EPL_SCATTER_ADD, EPL_SCATTER_MUL, EPL_SCATTER_MAX, EPL_SCATTER_MIN
+} epl_scatter_reduction;
+
+EPL_API epl_value *epl_scatter_elements(epl_graph *g, epl_value *data, epl_value *indices, epl_value *updates, int axis,
+                                        epl_scatter_reduction reduction);
+EPL_API epl_value *epl_scatter_nd(epl_graph *g, epl_value *data, epl_value *indices, epl_value *updates,
+                                  epl_scatter_reduction reduction);
+
+/* `on` where the new axis's position equals the index (negative ones count from the end), `off` elsewhere. */
+typedef struct epl_one_hot_opts {
+    bool      first;  /* the new axis comes first; default last */
+    epl_dtype dtype;  /* default f32 */
+    double    off;    /* default 0 */
+    double    above;  /* on - off - 1: default on = off + 1 */
+} epl_one_hot_opts;
+
+EPL_API epl_value *epl_one_hot(epl_graph *g, epl_value *indices, int64_t depth, epl_one_hot_opts o);
+
+/* Repeats x to a shape by NumPy's rule (EPL_KEEP and 1: as in x). */
+EPL_API epl_value *epl_expand(epl_graph *g, epl_value *x, epl_shape shape);
+EPL_API epl_value *epl_expand_like(epl_graph *g, epl_value *x, epl_value *like);
+EPL_API epl_value *epl_tile(epl_graph *g, epl_value *x, int n, const int64_t *repeats); /* one number per axis */
+
+/* The reverse of broadcasting: sums over leading axes and over those where the shape has 1 (EPL_KEEP: as in x, counted from
+ * the last axis). A size that divides x's sums the repetitions, the reverse of epl_tile. */
+EPL_API epl_value *epl_sum_to(epl_graph *g, epl_value *x, epl_shape shape);
+EPL_API epl_value *epl_sum_like(epl_graph *g, epl_value *x, epl_value *like);
+
+EPL_API epl_value *epl_fill_like(epl_graph *g, epl_value *like, double x); /* its shape and element type, filled with x */
+EPL_API epl_value *epl_zeros_like(epl_graph *g, epl_value *like);
+EPL_API epl_value *epl_ones_like(epl_graph *g, epl_value *like);
+
+typedef struct epl_cumsum_opts {
+    bool exclusive; /* without the element itself */
+    bool reverse;   /* from the end */
+} epl_cumsum_opts;
+
+EPL_API epl_value *epl_cumsum(epl_graph *g, epl_value *x, int axis, epl_cumsum_opts o);
+EPL_API epl_value *epl_trilu(epl_graph *g, epl_value *x, bool upper, int64_t k); /* keeps a triangle of the last two axes;
+                                                                                    k moves the diagonal upwards */
+EPL_API epl_value *epl_reverse_sequence(epl_graph *g, epl_value *x, epl_value *lengths, int batch_axis, int time_axis);
+EPL_API epl_value *epl_reverse(epl_graph *g, epl_value *x, int axis); /* the axis backwards */
+
+EPL_API epl_value *epl_shape_value(epl_graph *g, epl_value *x);                    /* i64 [rank] */
+EPL_API epl_value *epl_size(epl_graph *g, epl_value *x, int n_axes, const int *axes); /* i64 scalar: the product of these
+                                                                                         dimensions; n_axes 0: of all */
+EPL_API epl_value *epl_range(epl_graph *g, epl_dtype dtype, double start, double limit, double delta); /* start, start + delta, ... < limit */
+EPL_API epl_value *epl_positions(epl_graph *g, epl_dtype dtype, epl_value *like, int axis); /* 0, 1, ... along like's axis */
+EPL_API epl_value *epl_eye(epl_graph *g, epl_dtype dtype, int64_t rows, int64_t columns, int64_t k); /* ones on diagonal k */
+
+/* The positions of the elements that are not zero, i64 [rank, count]. x must be a constant: the count is a shape. */
+EPL_API epl_value *epl_non_zero(epl_graph *g, epl_value *x);
+
+/* Sums of products by letters, "bij,bjk->bik": NumPy's einsum with "..." and implicit results; it becomes transposes,
+ * products and sums. Up to EPL_MAX_RANK axes for each operand; a letter may not repeat within one operand. */
+EPL_API epl_value *epl_einsum(epl_graph *g, const char *equation, int n, epl_value *const *x);
 
 /* ---- matrix products ----------------------------------------------------------------------------------------------- */
 
@@ -28,6 +185,38 @@ extern "C" {
 /* ---- recurrence ------------------------------------------------------------------------------------------------------ */
 
 /* ---- control flow and custom gradients ------------------------------------------------------------------------------- */
+
+/* Regions are made with epl_region_new, filled, and consumed here. A region reads the captures through its inputs, in order,
+ * with the same types; several results go to `out`. Each returns the node, or NULL on failure (then out holds NULLs). */
+
+/* If: exactly one region runs, forward and backward. cond is a bool scalar; both regions have results of equal types. */
+EPL_API epl_node *epl_if(epl_graph *g, epl_value *cond, epl_graph *then_region, epl_graph *else_region, int n_captures,
+                         epl_value *const *captures, epl_value **out);
+
+/* Switch: region number `index` (i64 scalar, clipped to the regions there are) runs. */
+EPL_API epl_node *epl_switch(epl_graph *g, epl_value *index, int n_regions, epl_graph *const *regions, int n_captures,
+                             epl_value *const *captures, epl_value **out);
+
+/* Loop, ONNX's meaning with a known maximum: at most `trip` iterations, as long as the condition holds.
+ *
+ *   body's inputs   iteration (i64 scalar), condition (bool scalar), carried..., captures...
+ *   body's outputs  condition, carried..., scans...
+ *   results         carried..., scans... stacked [trip, ...] (zero after an early stop), iterations made (i64 scalar)
+ *
+ * cond (NULL: true) decides about the first iteration. Differentiable: the gradient keeps the carried values of every
+ * iteration (as further scans, which it adds to this node before its last result) and runs backwards. */
+EPL_API epl_node *epl_loop(epl_graph *g, int64_t trip, epl_value *cond, int n_carried, epl_value *const *carried,
+                           epl_graph *body, int n_captures, epl_value *const *captures, epl_value **out);
+
+/* A computation with its own gradient. forward: inputs -> results. backward: inputs..., results..., and the gradient of each
+ * result -> the gradient of each floating-point input, in order. It is inlined when a program is made. */
+EPL_API epl_node *epl_custom_gradient(epl_graph *g, epl_graph *forward, epl_graph *backward, int n_inputs,
+                                      epl_value *const *inputs, epl_value **out);
+EPL_API bool      epl_inline_custom(epl_node *n); /* puts the forward region's nodes in the node's place */
+
+EPL_API epl_value *epl_stop_gradient(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_straight_through(epl_graph *g, epl_value *forward, epl_value *backward); /* forward's value; the gradient
+                                                                               goes to backward alone, of the same type */
 
 #ifdef __cplusplus
 }

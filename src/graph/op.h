@@ -69,6 +69,8 @@ struct epl_op {
     int         n_outputs;                /* -1: set by infer (epl_node_set_n_outputs) */
     int         n_regions;                /* -1: any number */
     unsigned    flags;
+    unsigned    shape_only;               /* bit i: input i is read for its shape alone ("like"), never its elements; the
+                                             reference kernel ignores it. epl_settle_shapes removes such inputs */
     epl_attr_field attrs[EPL_MAX_ATTRS];
 
     /* Checks inputs and attributes and sets dtype and shape of every output (epl_set_type). On failure: return
@@ -167,6 +169,11 @@ bool epl_set_type(epl_node *n, int output, epl_dtype dtype, epl_shape shape); /*
 bool epl_node_set_attr(epl_node *n, int index, epl_attr a); /* copies what it points to; shapes are not inferred again */
 bool epl_infer_same(epl_node *n); /* output 0 like input 0 */
 bool epl_check_axis(const epl_node *n, int64_t axis, int rank, int *out); /* axis into [0, rank), or fails the node */
+
+/* Makes shapes final: inputs that are read for their shape alone become attributes (Expand, SumTo, Reshape, Split, ...), and
+ * nodes that know nothing but shapes (Shape, Size, Range of a length) become constants. For lowering, after dimensions are
+ * bound, so that nothing is kept in memory for its shape's sake. Includes regions. */
+bool epl_settle_shapes(epl_graph *g);
 
 /* A test's input, named "x<i>": the test draws its values from [low, high]; with `apart` > 0 no two values within one
  * tensor are closer than that, and none is closer to 0 (kinks, ties). Works for integer and bool types too. */
