@@ -111,7 +111,8 @@ EPL_API epl_value *epl_gather(epl_graph *g, epl_value *data, epl_value *indices,
 EPL_API epl_value *epl_gather_elements(epl_graph *g, epl_value *data, epl_value *indices, int axis);
 EPL_API epl_value *epl_gather_nd(epl_graph *g, epl_value *data, epl_value *indices, int batch_dims);
 
-/* The reverse of epl_gather, summed: zeros of like's shape (with updates' element type), to which every row of updates is added at its index. */
+/* The reverse of epl_gather, summed: zeros of like's shape (with updates' element type), to which
+ * every row of updates is added at its index. */
 EPL_API epl_value *epl_scatter_add(epl_graph *g, epl_value *updates, epl_value *indices, epl_value *like, int axis);
 
 /* data with elements replaced by, or combined with, updates. With EPL_SCATTER_SET indices should not repeat (the last wins).
@@ -125,12 +126,12 @@ EPL_API epl_value *epl_scatter_elements(epl_graph *g, epl_value *data, epl_value
 EPL_API epl_value *epl_scatter_nd(epl_graph *g, epl_value *data, epl_value *indices, epl_value *updates,
                                   epl_scatter_reduction reduction);
 
-/* `on` where the new axis's position equals the index (negative ones count from the end), `off` elsewhere. */
+/* `on` where the new axis's position equals the index (negative ones count from the end), `off` elsewhere. The new axis, of
+ * size depth, comes last. */
 typedef struct epl_one_hot_opts {
     bool      first;  /* the new axis comes first; default last */
     epl_dtype dtype;  /* default f32 */
-    double    off;    /* default 0 */
-    double    above;  /* on - off - 1: default on = off + 1 */
+    double    on, off; /* default 1 and 0 (when both are 0) */
 } epl_one_hot_opts;
 
 EPL_API epl_value *epl_one_hot(epl_graph *g, epl_value *indices, int64_t depth, epl_one_hot_opts o);
