@@ -11,7 +11,95 @@
 extern "C" {
 #endif
 
-/* ---- element-wise -------------------------------------------------------------------------------------------------- */
+/* ---- element-wise --------------------------------------------------------------------------------------------------
+ * y(x) for each element; the rows of src/ops/elementwise.def say exactly what is computed. Inputs of two and more
+ * broadcast as in NumPy and have one dtype. Floating types compute in f32 (f64 in double), integers exactly in 64 bits and
+ * wrap when stored; x / 0 of integers is 0. Tests and comparisons give bool. */
+EPL_API epl_value *epl_identity(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_abs(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_neg(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_sign(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_square(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_reciprocal(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_sqrt(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_rsqrt(epl_graph *g, epl_value *x);                  /* 1 / sqrt x */
+EPL_API epl_value *epl_exp(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_expm1(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_log(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_log1p(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_sin(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_cos(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_tan(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_asin(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_acos(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_atan(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_sinh(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_cosh(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_tanh(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_asinh(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_acosh(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_atanh(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_erf(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_floor(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_ceil(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_round(epl_graph *g, epl_value *x);                  /* ties to even */
+EPL_API epl_value *epl_trunc(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_step(epl_graph *g, epl_value *x);                   /* 1 where x > 0, else 0 */
+EPL_API epl_value *epl_affine(epl_graph *g, epl_value *x, double alpha, double beta); /* alpha x + beta */
+EPL_API epl_value *epl_pow_scalar(epl_graph *g, epl_value *x, double alpha);          /* x to the power alpha */
+EPL_API epl_value *epl_clip(epl_graph *g, epl_value *x, double min, double max);      /* infinities: no bound */
+
+EPL_API epl_value *epl_relu(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_relu6(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_leaky_relu(epl_graph *g, epl_value *x, double alpha);          /* alpha x below 0 */
+EPL_API epl_value *epl_thresholded_relu(epl_graph *g, epl_value *x, double alpha);    /* x where x > alpha, else 0 */
+EPL_API epl_value *epl_elu(epl_graph *g, epl_value *x, double alpha);
+EPL_API epl_value *epl_celu(epl_graph *g, epl_value *x, double alpha);
+EPL_API epl_value *epl_selu(epl_graph *g, epl_value *x, double alpha, double gamma);
+EPL_API epl_value *epl_sigmoid(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_hard_sigmoid(epl_graph *g, epl_value *x, double alpha, double beta); /* ONNX: 0.2, 0.5 */
+EPL_API epl_value *epl_silu(epl_graph *g, epl_value *x);                              /* x sigmoid(x) */
+EPL_API epl_value *epl_swish(epl_graph *g, epl_value *x, double alpha);               /* x sigmoid(alpha x) */
+EPL_API epl_value *epl_hard_swish(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_gelu(epl_graph *g, epl_value *x);                              /* by erf */
+EPL_API epl_value *epl_gelu_tanh(epl_graph *g, epl_value *x);                         /* the tanh approximation */
+EPL_API epl_value *epl_mish(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_softplus(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_softsign(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_shrink(epl_graph *g, epl_value *x, double bias, double lambd);
+
+EPL_API epl_value *epl_isnan(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_isinf(epl_graph *g, epl_value *x, double detect_negative, double detect_positive); /* 0 or 1 each */
+EPL_API epl_value *epl_not(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_bitwise_not(epl_graph *g, epl_value *x);
+
+EPL_API epl_value *epl_add(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_sub(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_mul(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_div(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_pow(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_max(epl_graph *g, epl_value *a, epl_value *b);      /* NaN if either is */
+EPL_API epl_value *epl_min(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_mod(epl_graph *g, epl_value *a, epl_value *b);      /* the divisor's sign, as Python's % */
+EPL_API epl_value *epl_fmod(epl_graph *g, epl_value *a, epl_value *b);     /* the dividend's sign, as C's */
+EPL_API epl_value *epl_prelu(epl_graph *g, epl_value *a, epl_value *b);    /* a b where a < 0, else a */
+EPL_API epl_value *epl_equal(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_not_equal(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_less(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_less_or_equal(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_greater(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_greater_or_equal(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_and(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_or(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_xor(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_bitwise_and(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_bitwise_or(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_bitwise_xor(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_shift_left(epl_graph *g, epl_value *a, epl_value *b);
+EPL_API epl_value *epl_shift_right(epl_graph *g, epl_value *a, epl_value *b);
+
+EPL_API epl_value *epl_where(epl_graph *g, epl_value *a, epl_value *b, epl_value *c); /* b where a (bool) holds, else c */
+EPL_API epl_value *epl_clamp(epl_graph *g, epl_value *a, epl_value *b, epl_value *c); /* a into [b, c] */
 
 /* ---- casts, reductions, sorting ------------------------------------------------------------------------------------ */
 
