@@ -72,7 +72,8 @@ EPL_API void    epl_tensor_fill_normal(epl_tensor *t, epl_rng *r, double mean, d
 EPL_API void    epl_tensor_fill_uniform(epl_tensor *t, epl_rng *r, double low, double high);
 EPL_API bool    epl_tensor_equal(const epl_tensor *a, const epl_tensor *b); /* dtype, shape and every bit */
 
-/* ---- .npy: NumPy's format 1.0 to 3.0; little-endian, C order or Fortran order (converted) ---- */
+/* ---- .npy: NumPy's format 1.0 to 3.0; little-endian, C order or Fortran order (converted) ----
+ * Refused: objects, structures, text, dates, complex numbers, big-endian numbers. bf16, which NumPy lacks, is saved as f32. */
 EPL_API epl_tensor *epl_npy_load(epl_context *ctx, const char *path);
 EPL_API epl_tensor *epl_npy_parse(epl_context *ctx, const void *data, size_t bytes, const char *name);
 EPL_API bool        epl_npy_save(epl_context *ctx, const char *path, const epl_tensor *t);
@@ -101,7 +102,11 @@ EPL_API bool         epl_weights_set_metadata(epl_weights *w, const char *key, c
 EPL_API epl_weights *epl_weights_open(epl_context *ctx, const char *path);
 EPL_API epl_weights *epl_weights_parse(epl_context *ctx, const void *data, size_t bytes, const char *name); /* copies */
 EPL_API bool         epl_weights_save(const epl_weights *w, const char *path);
-EPL_API epl_weights *epl_npz_open(epl_context *ctx, const char *path); /* stored or deflated members */
+
+/* .npz: a zip archive of .npy files, stored or deflated; the tensors' names are the members' without ".npy". Saving stores
+ * without compressing, drops the metadata, and refuses 4 GiB and more (EPL_ERR_UNSUPPORTED: use safetensors). */
+EPL_API epl_weights *epl_npz_open(epl_context *ctx, const char *path);
+EPL_API epl_weights *epl_npz_parse(epl_context *ctx, const void *data, size_t bytes, const char *name); /* copies */
 EPL_API bool         epl_npz_save(const epl_weights *w, const char *path);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 /* escape: the UTF-8 decoder and the writers of escape.h. Widths follow Unicode's East Asian Width in coarse ranges. */
-#include "report/escape.h"
+#include "base/escape.h"
 
 #include <string.h>
 
