@@ -251,3 +251,31 @@ static epl_graph *graph_of(epl_context *ctx, const epl_weights *w, const char *p
     return epl_graph_parse(ctx, text, strlen(text), path);
 }
 
+
+/* Puts the path before what is wrong with the model in it. */
+static void fail_in_file(epl_context *ctx, const char *path)
+{
+    char            sentence[1024];
+    const epl_error code = epl_error_code(ctx);
+    snprintf(sentence, sizeof sentence, "%s", epl_error_message(ctx));
+    epl_error_clear(ctx);
+    epl_fail(ctx, code, "%s: %s", path, sentence);
+}
+
+epl_model *epl_model_load(epl_context *ctx, const char *path)
+{
+    epl_weights *w = epl_weights_open(ctx, path);
+    epl_graph   *g = w ? graph_of(ctx, w, path) : NULL;
+    epl_model   *m = epl_model_new_take(g);
+    if (!m) {
+        epl_weights_free(w);
+        return NULL;
+    }
+    epl_weights_free(m->weights);
+    m->weights = w;
+    if (epl_model_check(m))
+        return m;
+    fail_in_file(ctx, path);
+    epl_model_free(m);
+    return NULL;
+}

@@ -365,9 +365,9 @@ static bool read_type(parser *p, epl_dtype *dtype, epl_shape *shape)
 
 static bool read_element(parser *p, epl_tensor *t, int64_t i)
 {
-    double   r;
-    int64_t  x;
-    uint64_t u;
+    double   r = 0;
+    int64_t  x = 0;
+    uint64_t u = 0;
     const char *at = p->p;
     if (t->dtype == EPL_U64) {
         if (!read_u64(p, &u))
