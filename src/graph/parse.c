@@ -721,7 +721,7 @@ static bool check_types(parser *p, const draft *d, const epl_node *n)
         if (!read_type(p, &dtype, &shape))
             return false;
         if (i >= n->n_outputs)
-            return fail_at(p, at, "%s has %d results, more types are given", d->op->name, n->n_outputs);
+            return fail_at(p, at, "%s has %d result(s), more types are given", d->op->name, n->n_outputs);
         const epl_value *v = n->outputs[i++];
         if (v->dtype != dtype || !epl_shape_equal(v->shape, shape))
             return fail_at(p, at, "result %d of %s is %s%s, the text says %s%s", i - 1, d->op->name,
@@ -729,7 +729,7 @@ static bool check_types(parser *p, const draft *d, const epl_node *n)
                            epl_shape_text(says, shape));
     } while (accept(p, ','));
     p->p = after;
-    return i == n->n_outputs || fail_at(p, d->types, "%s has %d results, %d types are given", d->op->name, n->n_outputs, i);
+    return i == n->n_outputs || fail_at(p, d->types, "%s has %d result(s), %d types are given", d->op->name, n->n_outputs, i);
 }
 
 static bool add_node(parser *p, const draft *d, epl_graph *g, names *known)
@@ -745,7 +745,7 @@ static bool add_node(parser *p, const draft *d, epl_graph *g, names *known)
     if (stream >= 0 && n->attrs[stream].i >= g->root->next_stream && n->attrs[stream].i < INT64_MAX)
         g->root->next_stream = n->attrs[stream].i + 1; // what is built later must not draw the same numbers
     if (d->n_results != (size_t)n->n_outputs)
-        return fail_at(p, d->at, "%s has %d results, %zu are named", d->op->name, n->n_outputs, d->n_results);
+        return fail_at(p, d->at, "%s has %d result(s), %zu are named", d->op->name, n->n_outputs, d->n_results);
     for (size_t i = 0; i < d->n_results; i++)
         if (!names_put(p, known, d->results[i], n->outputs[i]))
             return false;
