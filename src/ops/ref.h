@@ -213,4 +213,69 @@ static inline int64_t epl_ref_offset(const int64_t *index, const int64_t *stride
     return o;
 }
 
+/* ---- windows: convolutions and pools over one to three spatial axes, seen as three (missing ones lead, of size 1) ---- */
+typedef struct epl_ref_window {
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], begin[3], end[3]; /* begin, end: elements of padding */
+} epl_ref_window;
+
+static inline void epl_ref_window_list(int64_t to[3], int64_t n, const int64_t *list, int64_t spatial, int64_t otherwise)
+{
+    for (int64_t i = 0; i < 3; i++) {
+        const int64_t axis = i - (3 - spatial);
+        to[i] = axis < 0 ? otherwise : axis < n ? list[axis] : otherwise;
+    }
+}
+
+/* in and out are [N, spatial..., C]; kernel has one entry per spatial axis; the attributes are lists that may be empty. */
+static inline epl_ref_window epl_ref_window_of(const epl_view *in, const epl_view *out, const int64_t *kernel,
+                                               const epl_ref_attr *strides, const epl_ref_attr *pads,
+                                               const epl_ref_attr *dilations)
+{
+    const int64_t  spatial = in->rank - 2;
+    epl_ref_window w;
+    epl_ref_window_list(w.in, spatial, in->dim + 1, spatial, 1);
+    epl_ref_window_list(w.out, spatial, out->dim + 1, spatial, 1);
+    epl_ref_window_list(w.kernel, spatial, kernel, spatial, 1);
+    epl_ref_window_list(w.stride, strides->n, strides->ints, spatial, 1);
+    epl_ref_window_list(w.dilation, dilations->n, dilations->ints, spatial, 1);
+    epl_ref_window_list(w.begin, pads->n / 2, pads->ints, spatial, 0);
+    epl_ref_window_list(w.end, pads->n / 2, pads->ints + pads->n / 2, spatial, 0);
+    return w;
+}
+
+static inline int64_t epl_ref_volume(const int64_t dim[3]) { return dim[0] * dim[1] * dim[2]; }
+
+/* The input position under tap k of output position o (all three count row-major), or -1 in the padding. With `padded` the
+ * tap counts as present, and 0 is returned, as long as it lies in the padding proper, not beyond it. */
+static inline int64_t epl_ref_window_tap(const epl_ref_window *w, int64_t o, int64_t k, int padded)
+{
+    int64_t at = 0, step = 1;
+    for (int i = 2; i >= 0; i--) {
+        const int64_t x = o % w->out[i] * w->stride[i] + k % w->kernel[i] * w->dilation[i] - w->begin[i];
+        o /= w->out[i];
+        k /= w->kernel[i];
+        if (padded ? x < -w->begin[i] || x >= w->in[i] + w->end[i] : x < 0 || x >= w->in[i])
+            return -1;
+        at += x * step;
+        step *= w->in[i];
+    }
+    return padded ? 0 : at;
+}
+
+/* The output position whose tap k lies on input position x, or -1 if there is none. */
+static inline int64_t epl_ref_window_untap(const epl_ref_window *w, int64_t x, int64_t k)
+{
+    int64_t at = 0, step = 1;
+    for (int i = 2; i >= 0; i--) {
+        const int64_t o = x % w->in[i] + w->begin[i] - k % w->kernel[i] * w->dilation[i];
+        x /= w->in[i];
+        k /= w->kernel[i];
+        if (o < 0 || o % w->stride[i] != 0 || o / w->stride[i] >= w->out[i])
+            return -1;
+        at += o / w->stride[i] * step;
+        step *= w->out[i];
+    }
+    return at;
+}
+
 #endif
