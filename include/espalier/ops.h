@@ -265,7 +265,36 @@ EPL_API epl_value *epl_einsum(epl_graph *g, const char *equation, int n, epl_val
 
 /* ---- matrix products ----------------------------------------------------------------------------------------------- */
 
-/* ---- convolution, pooling, resizing -------------------------------------------------------------------------------- */
+/* a [..., m, k] times b [..., k, n] -> [..., m, n]; the leading axes broadcast. Both need at least two axes. */
+typedef struct epl_matmul_opts {
+    bool trans_a, trans_b; /* the last two axes are read swapped */
+} epl_matmul_opts;
+
+EPL_API epl_value *epl_matmul(epl_graph *g, epl_value *a, epl_value *b, epl_matmul_opts o);
+
+/* x [..., in] times w [in, out] (trans_w: [out, in]) plus bias [out] (or NULL) -> [..., out]. */
+EPL_API epl_value *epl_multiply_rows(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, bool trans_w);
+
+/* ---- convolution, pooling, resizing --------------------------------------------------------------------------------
+ * These take weights as values; layers that create parameters are in nn.h. Lists go along the spatial axes, outermost first; in
+ * kernel, stride and dilation a zero after the first means "as the one before", so { 3 } is 3 along every axis. */
+
+typedef struct epl_convolve_opts {
+    int  stride[3], dilation[3]; /* default 1 */
+    int  groups;                 /* default 1; C makes it depthwise */
+    int  pad;                    /* elements of zero padding at both ends of every axis */
+    int  pad_begin[3], pad_end[3]; /* added to pad, axis by axis */
+    bool same;                   /* instead: so much that H' = ceil(H / stride), the odd one at the end */
+    int  output_pad[3];          /* epl_convolve_transpose alone: elements added at the end, each below the stride */
+} epl_convolve_opts;
+
+/* x [N, S..., C], w [K..., C/groups, M], bias [M] or NULL -> [N, S'..., M], S' = (S + pads - dilation (K - 1) - 1) / stride + 1.
+ * One to three spatial axes. */
+EPL_API epl_value *epl_convolve(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_convolve_opts o);
+
+/* The input gradient of epl_convolve, plus a bias: x [N, S..., C], w [K..., M/groups, C], bias [M] or NULL -> [N, S'..., M],
+ * S' = (S - 1) stride + dilation (K - 1) + 1 - pads + output_pad. */
+EPL_API epl_value *epl_convolve_transpose(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_convolve_opts o);
 
 /* ---- normalisation, softmax, losses --------------------------------------------------------------------------------- */
 

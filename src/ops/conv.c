@@ -325,6 +325,8 @@ const epl_op epl_op_conv_weight_grad = {
  * x plays dy's part: x [N, S..., M], w [K..., out/groups, M], result [N, S'..., out]. */
 static int64_t entry(const epl_attr *list, int i, int64_t otherwise) { return i < list->n ? list->ints[i] : otherwise; }
 
+static bool is_size(int64_t x) { return x >= 0 && x <= INT32_MAX; }
+
 static bool transpose_shape(const epl_node *n, epl_shape x, epl_shape w, epl_shape *out)
 {
     const epl_attr *a = n->attrs;
@@ -336,11 +338,13 @@ static bool transpose_shape(const epl_node *n, epl_shape x, epl_shape w, epl_sha
     *out = x;
     for (int i = 0; i < spatial; i++) {
         const int64_t stride = entry(&a[STRIDES], i, 1), extra = entry(&a[EXTRA], i, 0);
-        const int64_t pads = a[PADS].n ? a[PADS].ints[i] + a[PADS].ints[spatial + i] : 0;
+        const int64_t begin = entry(&a[PADS], i, 0), end = entry(&a[PADS], spatial + i, 0), dilation = entry(&a[DILATIONS], i, 1);
+        if (!is_size(x.dim[i + 1]) || !is_size(w.dim[i]) || !is_size(stride) || !is_size(begin) || !is_size(end) || !is_size(dilation))
+            return epl_node_fail(n, EPL_ERR_ARGUMENT, "sizes, strides, pads and dilations must be between 0 and %d", INT32_MAX);
         if (extra < 0 || extra >= (stride > 1 ? stride : 1))
             return epl_node_fail(n, EPL_ERR_ARGUMENT, "output padding %lld must be smaller than the stride %lld",
                                  (long long)extra, (long long)stride);
-        out->dim[i + 1] = (x.dim[i + 1] - 1) * stride + entry(&a[DILATIONS], i, 1) * (w.dim[i] - 1) + 1 - pads + extra;
+        out->dim[i + 1] = (x.dim[i + 1] - 1) * stride + dilation * (w.dim[i] - 1) + 1 - begin - end + extra;
         if (out->dim[i + 1] < 1)
             return epl_node_fail(n, EPL_ERR_SHAPE, "spatial axis %d would have %lld elements", i, (long long)out->dim[i + 1]);
     }

@@ -39,14 +39,6 @@ epl_value *epl_as_rows(epl_graph *g, epl_value *x)
     return !x || x->shape.rank == 2 ? x : epl_reshape(g, x, EPL_SHAPE(-1, epl_channels(x)));
 }
 
-static epl_value *affine(epl_graph *g, epl_value *x, double factor, double term)
-{
-    return epl_apply(g, &epl_op_affine, EPL_IN(x), (epl_attr[]){ EPL_A_R(factor), EPL_A_R(term) });
-}
-
-epl_value *epl_times(epl_graph *g, epl_value *x, double factor) { return affine(g, x, factor, 0); }
-epl_value *epl_plus(epl_graph *g, epl_value *x, double term) { return affine(g, x, 1, term); }
-
 const epl_attr *epl_attrs_of(const epl_node *n, int count, epl_attr *a)
 {
     memset(a, 0, EPL_MAX_ATTRS * sizeof *a);

@@ -17,9 +17,6 @@ epl_value *epl_sum_rows(epl_graph *g, epl_value *x);
 /* x [N, spatial..., C] as [N * spatial, C]. */
 epl_value *epl_as_rows(epl_graph *g, epl_value *x);
 
-epl_value *epl_times(epl_graph *g, epl_value *x, double factor);
-epl_value *epl_plus(epl_graph *g, epl_value *x, double term);
-
 /* The attributes of n up to `count`, for another operator whose table starts alike. `a` holds EPL_MAX_ATTRS. */
 const epl_attr *epl_attrs_of(const epl_node *n, int count, epl_attr *a);
 
