@@ -1,0 +1,376 @@
+/* Convolution and its input gradient (the forward of a transposed convolution), 1 to 3 spatial axes, groups, strides,
+ * dilations, any padding: tiles of pixels of one output row against panels of packed weights, on the micro-kernel.
+ *
+ * A piece is a block of images x a block of output rows x a block of columns. If the convolution is padded, the piece first
+ * copies the source rows that it needs, with zeros around them, into its scratch: after that no border exists. Where the
+ * taps of a row lie side by side they are one long run, which also serves inputs of 1 or 3 channels. The reduction is cut
+ * into chunks so that a panel's chunk and the piece's source stay in the second cache. */
+#include "kernels/chain.h"
+#include "kernels/conv.h"
+
+enum {
+    SOURCE_FLOATS = 96 * 1024, /* of the source of a piece, at most if one row allows: 384 KB of a second cache of 1 MB */
+    CHUNK_DEPTH = 1024,        /* of the reduction in one pass: 128 KB of a 32-column panel */
+    MIN_PIXELS = 112,          /* of a piece, if the problem has them: each reads all its weights from the third cache */
+    WANT_PIECES = 16,          /* if the work is large enough for so many */
+    MAX_RUNS = 1024            /* runs of taps in one chunk */
+};
+#define PIECE_WORK 1e6 /* multiply-adds; a piece with less is not worth handing out */
+
+typedef struct plan {
+    epl_conv_problem p;
+    int64_t rows;                 /* of the phase grid: dst rows per phase, at most */
+    int64_t planes;
+    int64_t lo[3], hi[3];         /* a destination row j reads source rows j * step + [lo, hi] */
+    int64_t image_block, row_block, col_block;
+    int64_t image_blocks, row_blocks, col_blocks;
+    int64_t copied;               /* whether the source goes through scratch */
+    int64_t box[3];               /* the copied source of one image: planes, rows, pixels */
+    int64_t stride[4];            /* of the source as read: image, plane, row, pixel */
+    int64_t origin[3];            /* the source coordinate, relative to j * step, of the first element that is there */
+} plan;
+
+static void plan_extent(plan *l)
+{
+    epl_conv_problem *p = &l->p;
+    for (int x = 0; x < 3; x++) {
+        int first = 1;
+        l->lo[x] = l->hi[x] = 0;
+        for (int64_t f = 0; f < p->phases[x]; f++) {
+            const epl_conv_axis a = epl_conv_axis_of(p, x, f);
+            if (!a.taps || !a.count)
+                continue;
+            const int64_t hi = a.off + (a.taps - 1) * a.tap_step;
+            l->lo[x] = first ? a.off : epl_min(l->lo[x], a.off);
+            l->hi[x] = first ? hi : epl_max(l->hi[x], hi);
+            first = 0;
+        }
+        const int64_t count = epl_ceil_div(p->dst[x], p->phases[x]);
+        if (l->lo[x] < 0 || (count - 1) * p->step[x] + l->hi[x] >= p->src[x])
+            l->copied = 1;
+    }
+}
+
+static int64_t box_rows(const plan *l, int64_t rows)
+{
+    return (rows - 1) * l->p.step[1] + l->hi[1] - l->lo[1] + 1;
+}
+
+static plan make_plan(epl_conv_problem p)
+{
+    plan l = { .p = p };
+    plan_extent(&l);
+    l.planes = epl_ceil_div(p.dst[0], p.phases[0]);
+    l.rows = epl_ceil_div(p.dst[1], p.phases[1]);
+    const int64_t pixels = epl_ceil_div(p.dst[2], p.phases[2]); // of a row, in one phase
+    l.box[0] = l.hi[0] - l.lo[0] + 1;
+    l.box[2] = (pixels - 1) * p.step[2] + l.hi[2] - l.lo[2] + 1;
+    const int64_t row_floats = l.box[0] * l.box[2] * p.cin;
+
+    const double work = (double)p.n * (double)(p.groups * p.dst[0] * p.dst[1] * p.dst[2]) *
+                        (double)(p.kernel[0] * p.kernel[1] * p.kernel[2] * p.cin * p.cout);
+    const int64_t want = epl_max(1, epl_min(WANT_PIECES, (int64_t)(work / PIECE_WORK)));
+    const int64_t panels = epl_ceil_div(p.cout, EPL_NR);
+    l.row_block = l.rows;
+    while (l.row_block > 1 && box_rows(&l, l.row_block) * row_floats > SOURCE_FLOATS)
+        l.row_block = epl_ceil_div(l.row_block, 2);
+    l.image_block = 1;
+    const int64_t others = l.planes * p.groups;
+    if (l.row_block == l.rows && l.planes == 1) // small images: some together
+        while (l.image_block < p.n && l.image_block * l.rows * pixels < MIN_PIXELS &&
+               (l.image_block + 1) * box_rows(&l, l.rows) * row_floats <= 2 * SOURCE_FLOATS)
+            l.image_block++;
+    l.image_blocks = epl_ceil_div(p.n, l.image_block);
+    l.image_block = epl_ceil_div(p.n, l.image_blocks);
+    l.row_blocks = epl_ceil_div(l.rows, l.row_block);
+    // More pieces: first by columns, which costs a copy of the source each, then by rows.
+    const int64_t have = l.image_blocks * l.row_blocks * others;
+    l.col_blocks = epl_max(1, epl_min(panels, epl_ceil_div(want, have)));
+    l.col_block = epl_ceil_div(panels, l.col_blocks) * EPL_NR;
+    l.col_blocks = epl_ceil_div(p.cout, l.col_block);
+    while (l.image_blocks * l.row_blocks * others * l.col_blocks < want && l.row_block > 1 &&
+           l.row_block * pixels >= 2 * EPL_MR) {
+        l.row_block = epl_ceil_div(l.row_block, 2);
+        l.row_blocks = epl_ceil_div(l.rows, l.row_block);
+    }
+    l.box[1] = box_rows(&l, l.row_block);
+    if (l.copied) {
+        l.stride[3] = p.cin;
+        for (int x = 2; x >= 0; x--)
+            l.stride[x] = l.stride[x + 1] * l.box[x];
+        memcpy(l.origin, l.lo, sizeof l.origin);
+    } else {
+        l.stride[3] = p.cin * p.groups;
+        for (int x = 2; x >= 0; x--)
+            l.stride[x] = l.stride[x + 1] * p.src[x];
+    }
+    return l;
+}
+
+/* Where in the source, and in the destination, a piece lies. */
+typedef struct piece {
+    int64_t group, image0, image1, plane, row0, row1, col0, col1; /* plane and rows of the phase grid; columns of the group */
+} piece;
+
+static piece piece_at(const plan *l, int64_t index)
+{
+    piece at;
+    at.col0 = index % l->col_blocks * l->col_block;
+    at.col1 = epl_min(at.col0 + l->col_block, l->p.cout);
+    index /= l->col_blocks;
+    at.row0 = index % l->row_blocks * l->row_block;
+    at.row1 = epl_min(at.row0 + l->row_block, l->rows);
+    index /= l->row_blocks;
+    at.plane = index % l->planes;
+    index /= l->planes;
+    at.group = index % l->p.groups;
+    index /= l->p.groups;
+    at.image0 = index * l->image_block;
+    at.image1 = epl_min(at.image0 + l->image_block, l->p.n);
+    return at;
+}
+
+/* ---- the padded copy of a piece's source ---- */
+
+static void copy_floats(float *to, const float *from, int64_t n)
+{
+    memcpy(to, from, (size_t)n * sizeof(float));
+}
+
+static void zero_floats(float *to, int64_t n)
+{
+    memset(to, 0, (size_t)n * sizeof(float));
+}
+
+/* One row of pixels first .. first + count - 1, of which those outside the source are zero. */
+static void copy_row(const plan *l, const float *row, float *to)
+{
+    const int64_t cin = l->p.cin, all = cin * l->p.groups, first = l->lo[2], count = l->box[2];
+    const int64_t from = epl_min(epl_max(first, 0), first + count);
+    const int64_t until = epl_max(epl_min(first + count, l->p.src[2]), from);
+    zero_floats(to, (from - first) * cin);
+    to += (from - first) * cin;
+    if (all == cin)
+        copy_floats(to, row + from * cin, (until - from) * cin);
+    else
+        for (int64_t x = from; x < until; x++)
+            copy_floats(to + (x - from) * cin, row + x * all, cin);
+    zero_floats(to + (until - from) * cin, (first + count - until) * cin);
+}
+
+static void copy_source(const plan *l, const piece *at, const float *src, float *to)
+{
+    const epl_conv_problem *p = &l->p;
+    const int64_t line = p->src[2] * p->cin * p->groups;
+    for (int64_t image = at->image0; image < at->image1; image++)
+        for (int64_t d = 0; d < l->box[0]; d++)
+            for (int64_t h = 0; h < box_rows(l, at->row1 - at->row0); h++) {
+                const int64_t sd = at->plane * p->step[0] + l->lo[0] + d, sh = at->row0 * p->step[1] + l->lo[1] + h;
+                float *row = to + (image - at->image0) * l->stride[0] + d * l->stride[1] + h * l->stride[2];
+                if (sd < 0 || sd >= p->src[0] || sh < 0 || sh >= p->src[1])
+                    zero_floats(row, l->stride[2]);
+                else
+                    copy_row(l, src + ((image * p->src[0] + sd) * p->src[1] + sh) * line + at->group * p->cin, row);
+            }
+}
+
+/* ---- one phase of a piece ---- */
+
+typedef struct phase {
+    epl_conv_axis axis[3];
+    int64_t f[3];           /* which phase */
+    const float *weights;   /* packed, of this group and phase */
+    int64_t depth;          /* the whole reduction */
+} phase;
+
+/* One chunk of the reduction of one panel, over all the piece's pixels. */
+static void run_panel(const plan *l, const piece *at, const phase *f, epl_tile *tile, const float *source, float *dst)
+{
+    const epl_conv_problem *p = &l->p;
+    const int64_t pixel = p->cout * p->groups, width = f->axis[2].count;
+    tile->a_row = p->step[2] * l->stride[3];
+    tile->c_row = p->phases[2] * pixel;
+    for (int64_t image = at->image0; image < at->image1; image++)
+        for (int64_t row = at->row0; row < epl_min(at->row1, f->axis[1].count); row++) {
+            const int64_t od = f->f[0] + at->plane * p->phases[0], oh = f->f[1] + row * p->phases[1];
+            const float *a = source + (image - at->image0) * l->stride[0] + (row - at->row0) * p->step[1] * l->stride[2];
+            float *c = dst + (((image * p->dst[0] + od) * p->dst[1] + oh) * p->dst[2] + f->f[2]) * pixel;
+            for (int64_t x = 0; x < width; x += tile->rows) {
+                tile->rows = epl_tile_rows(width - x);
+                tile->a = a + x * tile->a_row;
+                tile->c = c + x * tile->c_row;
+                EPL_K(micro)(tile);
+            }
+        }
+}
+
+/* The taps as runs of the reduction: their offsets in the source. Taps of one row that lie side by side are one run. */
+static int64_t list_runs(const plan *l, const phase *f, int64_t first, int64_t count, int64_t merged, int64_t *offset)
+{
+    const int64_t tw = merged ? 1 : f->axis[2].taps;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t t = first + i, d = t / tw / f->axis[1].taps, h = t / tw % f->axis[1].taps, w = t % tw;
+        offset[i] = (f->axis[0].off + d * f->axis[0].tap_step - l->origin[0]) * l->stride[1] +
+                    (f->axis[1].off + h * f->axis[1].tap_step - l->origin[1]) * l->stride[2] +
+                    (f->axis[2].off + w * f->axis[2].tap_step - l->origin[2]) * l->stride[3];
+    }
+    return count;
+}
+
+static void run_phase(const plan *l, const piece *at, const phase *f, const float *source, const float *bias, float *dst)
+{
+    const epl_conv_problem *p = &l->p;
+    const int64_t taps = f->axis[0].taps * f->axis[1].taps * f->axis[2].taps;
+    const int64_t merged = f->axis[2].tap_step == 1 && l->stride[3] == p->cin && f->axis[2].taps * p->cin <= CHUNK_DEPTH;
+    const int64_t in_run = merged ? epl_max(f->axis[2].taps, 1) : 1, run = p->cin * in_run, runs = taps / in_run;
+    const int64_t runs_at_once = epl_max(1, epl_min(CHUNK_DEPTH / run, MAX_RUNS));
+    const int64_t part = epl_ceil_div(run, epl_ceil_div(run, CHUNK_DEPTH)); // a run longer than a chunk is cut
+    int64_t offset[MAX_RUNS];
+    for (int64_t t = 0; t < runs || t == 0; t += runs_at_once)
+        for (int64_t k = 0; k < run; k += part) {
+            epl_tile tile = { .a_col = 1, .k = epl_min(part, run - k), .a_tap = offset, .accumulate = t + k > 0 };
+            tile.taps = list_runs(l, f, t, epl_min(runs_at_once, runs - t), merged, offset);
+            for (int64_t col = at->col0; col < at->col1; col += EPL_NR) {
+                tile.b_row = epl_panel_width(p->cout - col);
+                tile.b = f->weights + f->depth * col + (t * run + k) * tile.b_row;
+                tile.cols = epl_min(p->cout - col, EPL_NR);
+                tile.bias = bias ? bias + col : NULL;
+                run_panel(l, at, f, &tile, source + k, dst + col);
+            }
+        }
+}
+
+static void epilogue(const plan *l, const piece *at, const epl_call *call)
+{
+    const epl_conv_problem *p = &l->p;
+    const int64_t col = at->group * p->cout;
+    if (!call->chain)
+        return;
+    for (int64_t image = at->image0; image < at->image1; image++)
+        for (int64_t d = at->plane * p->phases[0]; d < epl_min((at->plane + 1) * p->phases[0], p->dst[0]); d++) {
+            const int64_t rows = (image * p->dst[0] + d) * p->dst[1];
+            const int64_t row0 = rows + at->row0 * p->phases[1], row1 = rows + epl_min(at->row1 * p->phases[1], p->dst[1]);
+            epl_chain_epilogue(call, row0 * p->dst[2], row1 * p->dst[2], col + at->col0, col + at->col1);
+        }
+}
+
+static void run_piece(const plan *l, const piece *at, const epl_call *call, float *scratch)
+{
+    const epl_conv_problem *p = &l->p;
+    const float *source = call->in[0], *bias = call->in[2];
+    if (l->copied) {
+        copy_source(l, at, source, scratch);
+        source = scratch;
+    } else {
+        source += at->image0 * l->stride[0] + at->plane * p->step[0] * l->stride[1] + at->row0 * p->step[1] * l->stride[2] +
+                  at->group * p->cin;
+    }
+    const int64_t packed = epl_packed_cols(p->cout);
+    phase f = { .weights = (const float *)call->in[1] + at->group * p->kernel[0] * p->kernel[1] * p->kernel[2] * p->cin * packed };
+    for (f.f[0] = 0; f.f[0] < p->phases[0]; f.f[0]++)
+        for (f.f[1] = 0; f.f[1] < p->phases[1]; f.f[1]++)
+            for (f.f[2] = 0; f.f[2] < p->phases[2]; f.f[2]++) {
+                for (int x = 0; x < 3; x++)
+                    f.axis[x] = epl_conv_axis_of(p, x, f.f[x]);
+                f.depth = f.axis[0].taps * f.axis[1].taps * f.axis[2].taps * p->cin;
+                if (at->plane < f.axis[0].count)
+                    run_phase(l, at, &f, source, bias ? bias + at->group * p->cout : NULL,
+                              (float *)call->out[0] + at->group * p->cout);
+                f.weights += f.depth * packed;
+            }
+    epilogue(l, at, call);
+}
+
+static int64_t count_pieces(const plan *l)
+{
+    return l->image_blocks * l->p.groups * l->planes * l->row_blocks * l->col_blocks;
+}
+
+static size_t scratch_bytes(const plan *l)
+{
+    return l->copied ? (size_t)(l->image_block * l->stride[0]) * sizeof(float) : 0;
+}
+
+static void run(const plan *l, const epl_call *call, int64_t begin, int64_t end, float *scratch)
+{
+    for (int64_t i = begin; i < end; i++) {
+        const piece at = piece_at(l, i);
+        run_piece(l, &at, call, scratch);
+    }
+}
+
+/* ---- the kernels: a pointwise convolution is a matrix product ---- */
+
+int64_t EPL_K(gemm_pieces)(const void *params);
+size_t EPL_K(gemm_scratch)(const void *params);
+void EPL_K(gemm)(const epl_call *call, int64_t begin, int64_t end, void *scratch);
+
+static epl_gemm_params product_of(const epl_conv_problem *p)
+{
+    const int64_t rows = p->n * p->dst[0] * p->dst[1] * p->dst[2];
+    return (epl_gemm_params){ .batch = 1, .rows = rows, .cols = p->cout, .depth = p->cin, .a_row = p->cin, .a_col = 1,
+                              .b_row = p->cout, .b_col = 1, .c_row = p->cout, .c_batch = rows * p->cout, .b_packed = 1 };
+}
+
+static int64_t pieces_of(const epl_conv_params *params, epl_conv_problem p)
+{
+    if (epl_conv_is_pointwise(params)) {
+        const epl_gemm_params product = product_of(&p);
+        return EPL_K(gemm_pieces)(&product);
+    }
+    const plan l = make_plan(p);
+    return count_pieces(&l);
+}
+
+static size_t scratch_of(const epl_conv_params *params, epl_conv_problem p)
+{
+    if (epl_conv_is_pointwise(params)) {
+        const epl_gemm_params product = product_of(&p);
+        return EPL_K(gemm_scratch)(&product);
+    }
+    const plan l = make_plan(p);
+    return scratch_bytes(&l);
+}
+
+static void run_call(const epl_call *call, epl_conv_problem p, int64_t begin, int64_t end, void *scratch)
+{
+    if (epl_conv_is_pointwise(call->params)) {
+        const epl_gemm_params product = product_of(&p);
+        epl_call inner = *call;
+        inner.params = &product;
+        EPL_K(gemm)(&inner, begin, end, scratch);
+        return;
+    }
+    const plan l = make_plan(p);
+    run(&l, call, begin, end, scratch);
+}
+
+int64_t EPL_K(conv_pieces)(const void *params)
+{
+    return pieces_of(params, epl_conv_forward_problem(params));
+}
+
+size_t EPL_K(conv_scratch)(const void *params)
+{
+    return scratch_of(params, epl_conv_forward_problem(params));
+}
+
+void EPL_K(conv)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
+{
+    run_call(call, epl_conv_forward_problem(call->params), begin, end, scratch);
+}
+
+int64_t EPL_K(conv_dx_pieces)(const void *params)
+{
+    return pieces_of(params, epl_conv_backward_problem(params));
+}
+
+size_t EPL_K(conv_dx_scratch)(const void *params)
+{
+    return scratch_of(params, epl_conv_backward_problem(params));
+}
+
+void EPL_K(conv_dx)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
+{
+    run_call(call, epl_conv_backward_problem(call->params), begin, end, scratch);
+}

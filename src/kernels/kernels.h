@@ -1,0 +1,127 @@
+/* kernels: the list of kernels, how each is called, and the parameters of the dense ones.
+ *
+ * A kernel NAME has a row in kernels.def, a parameter struct `epl_<name>_params` (int64_t members, then doubles) and, in
+ * the copy of every instruction set, three functions:
+ *
+ *     int64_t EPL_K(NAME_pieces)(const void *params)     the number of pieces, >= 1, a function of the parameters alone
+ *     size_t  EPL_K(NAME_scratch)(const void *params)    bytes that one thread needs while it runs pieces, 0 for none
+ *     void    EPL_K(NAME)(const epl_call *, begin, end, scratch)
+ *
+ * The caller runs all pieces, in any split over threads and in any order; pieces write disjoint outputs. Two kernels that
+ * follow each other are separated by a barrier. Tensors are dense, channels last, f32, aligned to 4 bytes at least.
+ *
+ * ---- convolution: epl_conv_params describes the FORWARD convolution, for all of its kernels ----
+ *
+ *   x [n, d, h, w, c]   w [kd, kh, kw, c/groups, m]   y [n, od, oh, ow, m];  lower ranks have leading dimensions of 1.
+ *   y[o] = sum over taps t of x[o * stride + t * dilation - pad] w[t];  pad is the padding BEFORE; what comes after follows
+ *   from the output's size, which is given and not derived.
+ *
+ *   conv_pack      in w                        out packed w, epl_conv_packed_floats(p, set->vector) floats
+ *   conv           in x, packed w, bias [m]    out y           bias may be NULL; call->chain runs on y
+ *   conv_dx_pack   in w                        out packed w, epl_conv_dx_packed_floats(p, set->vector) floats
+ *   conv_dx        in dy, packed w, bias [c]   out dx          the input gradient, and the forward of ConvTranspose (there
+ *                                                              y plays x, the bias has c entries and the chain runs)
+ *   conv_dw        in x, dy                    out dw          if epl_conv_dw_splits(p) == 1; otherwise out is a buffer of
+ *                                                              splits x [kd, kh, kw, c/groups, m], to be added by
+ *   sum_parts      in buffer                   out dw          which adds in index order: { parts, count }
+ *
+ *   Constant weights are packed once, when the program is made; weights that change are packed in every step. A packed
+ *   tensor belongs to one instruction set.
+ *
+ * ---- depthwise convolution: groups == c == m; the same parameters, weights as they lie ----
+ *
+ *   dwconv         in x, w, bias               out y           chain runs on y
+ *   dwconv_dx      in dy, w, bias              out dx          chain runs on dx
+ *   dwconv_dw      in x, dy                    out dw          or epl_dwconv_dw_splits(p) parts for sum_parts, as above
+ *
+ * ---- matrix product: epl_gemm_params ----
+ *
+ *   for each of `batch`:  C[rows, cols] = A[rows, depth] B[depth, cols] (+ bias [cols])
+ *
+ *   Element (i, k) of A is at a_batch * b + i * a_row + k * a_col; any strides, so transposition is free; the same for B;
+ *   C's columns are contiguous. A batch stride of 0 repeats a matrix. With b_packed != 0, in[1] is the result of gemm_pack
+ *   (which takes the same parameters, epl_gemm_packed_floats(p, set->vector) floats); otherwise B is packed on the fly,
+ *   worth it for rows >= 64 or so; use gemm_pack for weights.
+ *
+ *   gemm_pack      in B                        out packed B
+ *   gemm           in A, B or packed, bias     out C           call->chain runs on C seen as [batch * rows, cols], which
+ *                                                              needs c_row == cols and c_batch == rows * cols
+ *   Linear forward: A = x [rows, in], B = w [in, out]. dx = dy w^T: B with b_row = 1, b_col = out. dw = x^T dy: A with
+ *   a_row = 1, a_col = in, depth = rows. */
+#ifndef EPL_KERNELS_H
+#define EPL_KERNELS_H
+
+#include "kernels/kernel.h"
+
+typedef struct epl_conv_params {
+    int64_t n, d, h, w, c;
+    int64_t od, oh, ow, m;
+    int64_t kd, kh, kw;
+    int64_t sd, sh, sw; /* strides */
+    int64_t dd, dh, dw; /* dilations */
+    int64_t pd, ph, pw; /* padding before */
+    int64_t groups;
+} epl_conv_params;
+
+typedef struct epl_gemm_params {
+    int64_t batch, rows, cols, depth;
+    int64_t a_row, a_col, a_batch;
+    int64_t b_row, b_col, b_batch;
+    int64_t c_row, c_batch;
+    int64_t b_packed;
+} epl_gemm_params;
+
+typedef struct epl_sum_parts_params {
+    int64_t parts, count; /* out[i] = in[i] + in[count + i] + in[2 count + i] + ... */
+} epl_sum_parts_params;
+
+/* ---- sizes of what lies between two kernels; `vector` is the set's number of floats per vector ---- */
+
+static inline int64_t epl_conv_packed_floats(const epl_conv_params *p, int64_t vector)
+{
+    const int64_t cols = (p->m / p->groups + vector - 1) / vector * vector;
+    return p->kd * p->kh * p->kw * p->c * cols;
+}
+
+static inline int64_t epl_conv_dx_packed_floats(const epl_conv_params *p, int64_t vector)
+{
+    const int64_t cols = (p->c / p->groups + vector - 1) / vector * vector;
+    return p->kd * p->kh * p->kw * p->m * cols;
+}
+
+static inline int64_t epl_gemm_packed_floats(const epl_gemm_params *p, int64_t vector)
+{
+    return (p->b_batch ? p->batch : 1) * p->depth * ((p->cols + vector - 1) / vector * vector);
+}
+
+int64_t epl_conv_dw_splits(const epl_conv_params *p);
+int64_t epl_dwconv_dw_splits(const epl_conv_params *p);
+
+/* ---- the table ---- */
+
+typedef struct epl_kernel {
+    const char    *name;
+    const char    *sources;         /* files of src/kernels that an artifact with this kernel needs, in order */
+    int            n_int, n_double; /* members of its parameter struct */
+    int64_t      (*pieces)(const void *params);
+    size_t       (*scratch)(const void *params);
+    epl_kernel_fn *run;
+} epl_kernel;
+
+typedef struct epl_kernel_set {
+    const char       *isa;    /* "generic", "v3", "v4", "armv8" */
+    int64_t           vector; /* floats per vector */
+    const epl_kernel *kernels;
+    int               n_kernels;
+} epl_kernel_set;
+
+/* The best set that this machine runs, or the one that the environment variable EPL_ISA names (if it can run). */
+const epl_kernel_set *epl_kernels(void);
+
+/* The set of that name, or NULL if it was not built or this machine cannot run it. */
+const epl_kernel_set *epl_kernels_for(const char *isa);
+
+/* NULL if there is no kernel of that name. */
+const epl_kernel *epl_kernel_find(const epl_kernel_set *set, const char *name);
+
+#endif

@@ -1,0 +1,25 @@
+/* The table of one instruction set's kernels, made from kernels.def. */
+#include "kernels/kernels.h"
+#include "kernels/vec.h"
+
+#define KERNEL(name, sources, params, doubles)         \
+    int64_t EPL_K(name##_pieces)(const void *);        \
+    size_t EPL_K(name##_scratch)(const void *);        \
+    void EPL_K(name)(const epl_call *, int64_t, int64_t, void *);
+#include "kernels/kernels.def"
+#undef KERNEL
+
+extern const epl_kernel_set EPL_K(kernel_set);
+
+static const epl_kernel kernels[] = {
+#define KERNEL(name, sources, params, doubles)                                                                       \
+    { #name, sources, (int)(sizeof(params) / 8) - (doubles), doubles, EPL_K(name##_pieces), EPL_K(name##_scratch), \
+      EPL_K(name) },
+#include "kernels/kernels.def"
+#undef KERNEL
+};
+
+#define TEXT_EXPANDED(x) #x
+#define TEXT(x) TEXT_EXPANDED(x)
+
+const epl_kernel_set EPL_K(kernel_set) = { TEXT(EPL_ISA), VL, kernels, (int)(sizeof kernels / sizeof *kernels) };
