@@ -8,6 +8,10 @@
 #include "kernels/chain.h"
 #include "kernels/conv.h"
 
+EPL_KERNEL(conv);
+EPL_KERNEL(conv_dx);
+EPL_KERNEL(gemm);
+
 enum {
     SOURCE_FLOATS = 96 * 1024, /* of the source of a piece, at most if one row allows: 384 KB of a second cache of 1 MB */
     CHUNK_DEPTH = 1024,        /* of the reduction in one pass: 128 KB of a 32-column panel */
@@ -300,10 +304,6 @@ static void run(const plan *l, const epl_call *call, int64_t begin, int64_t end,
 }
 
 /* ---- the kernels: a pointwise convolution is a matrix product ---- */
-
-int64_t EPL_K(gemm_pieces)(const void *params);
-size_t EPL_K(gemm_scratch)(const void *params);
-void EPL_K(gemm)(const epl_call *call, int64_t begin, int64_t end, void *scratch);
 
 static epl_gemm_params product_of(const epl_conv_problem *p)
 {

@@ -3,6 +3,9 @@
  * The last panel is filled up with zeros. */
 #include "kernels/conv.h"
 
+EPL_KERNEL(conv_pack);
+EPL_KERNEL(conv_dx_pack);
+
 /* One panel of one tap: out[i][width] = w[i * p->w_in + col * p->w_out], i < p->cin. */
 static void pack_tap(const epl_conv_problem *p, const float *w, int64_t cols, int64_t width, float *out)
 {

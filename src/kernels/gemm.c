@@ -6,6 +6,9 @@
 #include "kernels/kernels.h"
 #include "kernels/micro.h"
 
+EPL_KERNEL(gemm);
+EPL_KERNEL(gemm_pack);
+
 enum {
     CHUNK_DEPTH = 1024,      /* of the reduction in one pass: 128 KB of a 32-column panel */
     BLOCK_FLOATS = 96 * 1024, /* of A that a piece reads again for every panel: 384 KB of a second cache of 1 MB */

@@ -61,4 +61,10 @@ typedef struct epl_chain {
 #define EPL_K_EXPAND(isa, name) EPL_K_PASTE(isa, name)
 #define EPL_K(name) EPL_K_EXPAND(EPL_ISA, name)
 
+/* Declares a kernel's three functions; kernels.h says what they do. */
+#define EPL_KERNEL(name)                                   \
+    int64_t EPL_K(name##_pieces)(const void *params);      \
+    size_t EPL_K(name##_scratch)(const void *params);      \
+    void EPL_K(name)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
+
 #endif

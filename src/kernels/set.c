@@ -2,10 +2,7 @@
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
-#define KERNEL(name, sources, params, doubles)         \
-    int64_t EPL_K(name##_pieces)(const void *);        \
-    size_t EPL_K(name##_scratch)(const void *);        \
-    void EPL_K(name)(const epl_call *, int64_t, int64_t, void *);
+#define KERNEL(name, sources, params, doubles) EPL_KERNEL(name);
 #include "kernels/kernels.def"
 #undef KERNEL
 

@@ -1,0 +1,308 @@
+/* The dense kernels against plain loops in double, for every instruction set that this machine runs: random shapes, strides,
+ * groups, dilations, pads and tails; buffers that end at an unreadable page; pieces run in any split give the same bits. */
+#include "common/check.h"
+#include "kernels/kernels.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+static const char *const isas[] = { "generic", "v3", "v4" };
+enum { N_ISAS = 3, MAX_BUFFERS = 64 };
+
+/* ---- memory that ends exactly at a page that cannot be touched ---- */
+
+typedef struct buffers {
+    void  *map[MAX_BUFFERS];
+    size_t size[MAX_BUFFERS];
+    int    n;
+} buffers;
+
+static void *guarded(buffers *b, size_t bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (bytes + page - 1) / page * page;
+    char *map = mmap(NULL, body + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map + page, body, PROT_READ | PROT_WRITE))
+        abort();
+    b->map[b->n] = map;
+    b->size[b->n++] = body + 2 * page;
+    return map + page + body - bytes;
+}
+
+static float *floats(buffers *b, int64_t n)
+{
+    float *p = guarded(b, (size_t)n * sizeof *p);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = NAN; // whoever reads before writing shows it
+    return p;
+}
+
+static float *random_floats(buffers *b, epl_rng *rng, int64_t n)
+{
+    float *p = floats(b, n);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = (float)((double)epl_rng_below(rng, 2001) / 1000.0 - 1.0);
+    return p;
+}
+
+static void release(buffers *b)
+{
+    while (b->n > 0) {
+        b->n--;
+        munmap(b->map[b->n], b->size[b->n]);
+    }
+}
+
+/* ---- running ---- */
+
+/* All pieces, in `parts` ranges, the last range first: as threads might. */
+static void run_split(test *t, const epl_kernel_set *set, const char *name, const epl_call *call, int parts)
+{
+    const epl_kernel *k = epl_kernel_find(set, name);
+    CHECK(t, k != NULL);
+    const int64_t pieces = k->pieces(call->params);
+    CHECK(t, pieces >= 1);
+    buffers b = { .n = 0 };
+    const size_t bytes = (k->scratch(call->params) + 63) / 64 * 64;
+    for (int part = parts - 1; part >= 0; part--)
+        k->run(call, pieces * part / parts, pieces * (part + 1) / parts, bytes ? guarded(&b, bytes) : NULL);
+    release(&b);
+}
+
+/* Runs it whole, in two, three and seven parts; the bits must agree. The last result stays in out[0]. */
+static void run_kernel(test *t, const epl_kernel_set *set, const char *name, epl_call *call, int64_t n_out)
+{
+    static const int splits[] = { 2, 3, 7 };
+    float *first = malloc((size_t)n_out * sizeof *first);
+    for (int64_t i = 0; i < n_out; i++)
+        ((float *)call->out[0])[i] = NAN;
+    run_split(t, set, name, call, 1);
+    memcpy(first, call->out[0], (size_t)n_out * sizeof *first);
+    for (size_t s = 0; s < sizeof splits / sizeof *splits; s++) {
+        for (int64_t i = 0; i < n_out; i++)
+            ((float *)call->out[0])[i] = NAN;
+        run_split(t, set, name, call, splits[s]);
+        const int same = !memcmp(first, call->out[0], (size_t)n_out * sizeof *first);
+        if (!same)
+            free(first);
+        CHECK(t, same);
+    }
+    free(first);
+}
+
+/* Inputs are below 1 in magnitude, so partial sums grow like the root of the depth, and their rounding like the depth. */
+static void check_close(test *t, const char *what, const char *isa, const float *got, const double *want, int64_t n, int64_t depth)
+{
+    const double tolerance = 2e-6 + 2e-7 * (double)depth;
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)got[i] - want[i]) <= tolerance))
+            FAIL(t, "%s, %s: element %lld is %.9g, expected %.9g", what, isa, (long long)i, (double)got[i], want[i]);
+}
+
+/* ---- convolution, by definition ---- */
+
+typedef struct conv_case {
+    epl_conv_params p;
+    int64_t x, y, w; /* element counts */
+} conv_case;
+
+enum { PLAIN, DEPTHWISE };
+
+static int64_t pick(epl_rng *rng, int64_t low, int64_t high)
+{
+    return low + (int64_t)epl_rng_below(rng, (uint64_t)(high - low + 1));
+}
+
+/* One spatial axis: kernel, stride, dilation, padding before and after, input size such that the output has an element. */
+static void random_axis(epl_rng *rng, int64_t limit, int64_t *in, int64_t *out, int64_t *k, int64_t *s, int64_t *d, int64_t *pad)
+{
+    *k = pick(rng, 1, 4);
+    *s = pick(rng, 1, 3);
+    *d = pick(rng, 1, 3);
+    *pad = pick(rng, 0, 3);
+    if (pick(rng, 0, 2) == 0)
+        *s = *d = 1;
+    const int64_t after = pick(rng, 0, 2), reach = *d * (*k - 1) + 1;
+    *in = pick(rng, 1, limit);
+    while (*in + *pad + after < reach)
+        ++*in;
+    *out = (*in + *pad + after - reach) / *s + 1;
+}
+
+static conv_case random_conv(epl_rng *rng, int depthwise)
+{
+    conv_case c = { .p = { .n = pick(rng, 1, 3), .d = 1, .od = 1, .kd = 1, .sd = 1, .dd = 1 } };
+    epl_conv_params *p = &c.p;
+    const int rank = (int)pick(rng, 1, 3);
+    if (rank == 3)
+        random_axis(rng, 4, &p->d, &p->od, &p->kd, &p->sd, &p->dd, &p->pd);
+    p->h = p->oh = p->kh = p->sh = p->dh = 1;
+    if (rank >= 2)
+        random_axis(rng, rank == 3 ? 5 : 12, &p->h, &p->oh, &p->kh, &p->sh, &p->dh, &p->ph);
+    random_axis(rng, rank == 1 ? 40 : 12, &p->w, &p->ow, &p->kw, &p->sw, &p->dw, &p->pw);
+    if (pick(rng, 0, 5) == 0) { // pointwise
+        p->kd = p->kh = p->kw = p->sd = p->sh = p->sw = 1;
+        p->pd = p->ph = p->pw = 0;
+        p->od = p->d, p->oh = p->h, p->ow = p->w;
+    }
+    if (depthwise) {
+        p->groups = p->c = p->m = pick(rng, 1, 70);
+    } else {
+        p->groups = pick(rng, 0, 3) ? 1 : pick(rng, 2, 3);
+        p->c = p->groups * pick(rng, 1, pick(rng, 0, 1) ? 4 : 20);
+        p->m = p->groups * pick(rng, 1, pick(rng, 0, 3) ? 40 : 80);
+    }
+    c.x = p->n * p->d * p->h * p->w * p->c;
+    c.y = p->n * p->od * p->oh * p->ow * p->m;
+    c.w = p->kd * p->kh * p->kw * (p->c / p->groups) * p->m;
+    return c;
+}
+
+/* Calls use(x index, w index, y index) for every product of the convolution. */
+typedef struct triple {
+    const float *x, *w, *y;
+    double *out;
+    int which; /* 0: out is y, 1: x, 2: w */
+} triple;
+
+static void product(const triple *q, int64_t x, int64_t w, int64_t y)
+{
+    if (q->which == 0)
+        q->out[y] += (double)q->x[x] * (double)q->w[w];
+    else if (q->which == 1)
+        q->out[x] += (double)q->y[y] * (double)q->w[w];
+    else
+        q->out[w] += (double)q->x[x] * (double)q->y[y];
+}
+
+static void each_channel(const epl_conv_params *p, const triple *q, int64_t x, int64_t tap, int64_t y)
+{
+    const int64_t cg = p->c / p->groups, mg = p->m / p->groups;
+    for (int64_t m = 0; m < p->m; m++)
+        for (int64_t c = 0; c < cg; c++)
+            product(q, x * p->c + m / mg * cg + c, (tap * cg + c) * p->m + m, y * p->m + m);
+}
+
+static void each_tap(const epl_conv_params *p, const triple *q, int64_t n, int64_t od, int64_t oh, int64_t ow)
+{
+    for (int64_t kd = 0; kd < p->kd; kd++)
+        for (int64_t kh = 0; kh < p->kh; kh++)
+            for (int64_t kw = 0; kw < p->kw; kw++) {
+                const int64_t d = od * p->sd - p->pd + kd * p->dd, h = oh * p->sh - p->ph + kh * p->dh;
+                const int64_t w = ow * p->sw - p->pw + kw * p->dw;
+                if (d >= 0 && d < p->d && h >= 0 && h < p->h && w >= 0 && w < p->w)
+                    each_channel(p, q, ((n * p->d + d) * p->h + h) * p->w + w, (kd * p->kh + kh) * p->kw + kw,
+                                 ((n * p->od + od) * p->oh + oh) * p->ow + ow);
+            }
+}
+
+static void naive_conv(const epl_conv_params *p, const triple *q)
+{
+    for (int64_t n = 0; n < p->n; n++)
+        for (int64_t od = 0; od < p->od; od++)
+            for (int64_t oh = 0; oh < p->oh; oh++)
+                for (int64_t ow = 0; ow < p->ow; ow++)
+                    each_tap(p, q, n, od, oh, ow);
+}
+
+static double *naive(const conv_case *c, const float *x, const float *w, const float *y, const float *bias, int which)
+{
+    const int64_t n = which == 0 ? c->y : which == 1 ? c->x : c->w, columns = which == 0 ? c->p.m : c->p.c;
+    double *out = malloc((size_t)n * sizeof *out);
+    for (int64_t i = 0; i < n; i++)
+        out[i] = bias ? (double)bias[i % columns] : 0.0;
+    naive_conv(&c->p, &(triple){ x, w, y, out, which });
+    return out;
+}
+
+/* ---- the tests ---- */
+
+static void check_forward(test *t, const epl_kernel_set *set, const conv_case *c, int backward)
+{
+    buffers b = { .n = 0 };
+    const epl_conv_params *p = &c->p;
+    const int64_t n_out = backward ? c->x : c->y, columns = backward ? p->c : p->m;
+    const int64_t packed = backward ? epl_conv_dx_packed_floats(p, set->vector) : epl_conv_packed_floats(p, set->vector);
+    float *source = random_floats(&b, t->rng, backward ? c->y : c->x), *w = random_floats(&b, t->rng, c->w);
+    float *bias = pick(t->rng, 0, 1) ? random_floats(&b, t->rng, columns) : NULL;
+    epl_call pack = { .in = { w }, .out = { floats(&b, packed) }, .params = p };
+    run_kernel(t, set, backward ? "conv_dx_pack" : "conv_pack", &pack, packed);
+    epl_call call = { .in = { source, pack.out[0], bias }, .out = { floats(&b, n_out) }, .params = p };
+    run_kernel(t, set, backward ? "conv_dx" : "conv", &call, n_out);
+    double *want = backward ? naive(c, NULL, w, source, bias, 1) : naive(c, source, w, NULL, bias, 0);
+    check_close(t, backward ? "conv_dx" : "conv", set->isa, call.out[0], want, n_out, p->kd * p->kh * p->kw * (p->c + p->m));
+    free(want);
+    release(&b);
+}
+
+PROPERTY(convolution_is_its_definition, 150)
+{
+    const conv_case c = random_conv(t->rng, PLAIN);
+    for (int i = 0; i < N_ISAS; i++)
+        if (epl_kernels_for(isas[i]))
+            check_forward(t, epl_kernels_for(isas[i]), &c, 0);
+}
+
+PROPERTY(input_gradient_is_its_definition, 150)
+{
+    const conv_case c = random_conv(t->rng, PLAIN);
+    for (int i = 0; i < N_ISAS; i++)
+        if (epl_kernels_for(isas[i]))
+            check_forward(t, epl_kernels_for(isas[i]), &c, 1);
+}
+
+static void check_gemm(test *t, const epl_kernel_set *set, epl_gemm_params p, int a_transposed, int b_transposed)
+{
+    buffers b = { .n = 0 };
+    p.a_row = a_transposed ? 1 : p.depth, p.a_col = a_transposed ? p.rows : 1, p.a_batch = p.rows * p.depth;
+    p.b_row = b_transposed ? 1 : p.cols, p.b_col = b_transposed ? p.depth : 1;
+    p.b_batch = p.b_batch ? p.depth * p.cols : 0;
+    p.c_row = p.cols, p.c_batch = p.rows * p.cols;
+    const int64_t n_b = (p.b_batch ? p.batch : 1) * p.depth * p.cols, n_out = p.batch * p.c_batch;
+    float *a = random_floats(&b, t->rng, p.batch * p.a_batch), *bm = random_floats(&b, t->rng, n_b);
+    float *bias = pick(t->rng, 0, 1) ? random_floats(&b, t->rng, p.cols) : NULL;
+    epl_call call = { .in = { a, bm, bias }, .out = { floats(&b, n_out) }, .params = &p };
+    if (p.b_packed) {
+        const int64_t packed = epl_gemm_packed_floats(&p, set->vector);
+        epl_call pack = { .in = { bm }, .out = { floats(&b, packed) }, .params = &p };
+        run_kernel(t, set, "gemm_pack", &pack, packed);
+        call.in[1] = pack.out[0];
+    }
+    run_kernel(t, set, "gemm", &call, n_out);
+    double *want = calloc((size_t)n_out, sizeof *want);
+    for (int64_t n = 0; n < p.batch; n++)
+        for (int64_t i = 0; i < p.rows; i++)
+            for (int64_t j = 0; j < p.cols; j++) {
+                double sum = bias ? (double)bias[j] : 0.0;
+                for (int64_t k = 0; k < p.depth; k++)
+                    sum += (double)a[n * p.a_batch + i * p.a_row + k * p.a_col] *
+                           (double)bm[n * p.b_batch + k * p.b_row + j * p.b_col];
+                want[n * p.c_batch + i * p.c_row + j] = sum;
+            }
+    check_close(t, "gemm", set->isa, call.out[0], want, n_out, p.depth);
+    free(want);
+    release(&b);
+}
+
+PROPERTY(matrix_product_is_its_definition, 120)
+{
+    epl_gemm_params p = { .batch = pick(t->rng, 1, 3), .rows = pick(t->rng, 1, 90), .cols = pick(t->rng, 1, 90),
+                          .depth = pick(t->rng, 1, 70), .b_packed = pick(t->rng, 0, 1), .b_batch = pick(t->rng, 0, 1) };
+    if (pick(t->rng, 0, 9) == 0)
+        p.depth = pick(t->rng, 1000, 2500);
+    const int a_transposed = (int)pick(t->rng, 0, 1), b_transposed = (int)pick(t->rng, 0, 1);
+    for (int i = 0; i < N_ISAS; i++)
+        if (epl_kernels_for(isas[i]))
+            check_gemm(t, epl_kernels_for(isas[i]), p, a_transposed, b_transposed);
+}
+
+/* Until the element-wise kernels are there. */
+#define WEAK_CHAIN(isa)                                                                                               \
+    void epl_##isa##_chain_rows(const epl_chain *, const void *const *, void *const *, int64_t, int64_t, int64_t, int64_t); \
+    __attribute__((weak)) void epl_##isa##_chain_rows(const epl_chain *c, const void *const *in, void *const *out,   \
+                                                      int64_t r0, int64_t r1, int64_t c0, int64_t c1)                \
+    {                                                                                                                 \
+        (void)c, (void)in, (void)out, (void)r0, (void)r1, (void)c0, (void)c1;                                         \
+    }
+WEAK_CHAIN(generic)
+WEAK_CHAIN(v3)
+WEAK_CHAIN(v4)
