@@ -95,7 +95,7 @@ void epl_utf8_add(epl_text *t, uint32_t c)
         return;
     }
     const int tails = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    out[0] = (char)((0xF00u >> tails & 0xFFu) | c >> (6 * tails));
+    out[0] = (char)((0xFF00u >> (tails + 1) & 0xFFu) | c >> (6 * tails));
     for (int i = 1; i <= tails; i++)
         out[i] = (char)(0x80u | (c >> (6 * (tails - i)) & 0x3Fu));
     epl_text_add_bytes(t, out, (size_t)tails + 1);
