@@ -250,6 +250,41 @@ PROPERTY(input_gradient_is_its_definition, 150)
             check_forward(t, epl_kernels_for(isas[i]), &c, 1);
 }
 
+static void check_weight_gradient(test *t, const epl_kernel_set *set, const char *name, const conv_case *c, int64_t splits)
+{
+    buffers b = { .n = 0 };
+    const epl_conv_params *p = &c->p;
+    float *x = random_floats(&b, t->rng, c->x), *dy = random_floats(&b, t->rng, c->y);
+    epl_call call = { .in = { x, dy }, .out = { floats(&b, splits * c->w) }, .params = p };
+    run_kernel(t, set, name, &call, splits * c->w);
+    const epl_sum_parts_params sum = { splits, c->w };
+    epl_call add = { .in = { call.out[0] }, .out = { floats(&b, c->w) }, .params = &sum };
+    run_kernel(t, set, "sum_parts", &add, c->w);
+    double *want = naive(c, x, NULL, dy, NULL, 2);
+    check_close(t, name, set->isa, add.out[0], want, c->w, p->n * p->od * p->oh * p->ow);
+    free(want);
+    release(&b);
+}
+
+PROPERTY(weight_gradient_is_its_definition, 150)
+{
+    conv_case c = random_conv(t->rng, PLAIN);
+    if (t->index % 10 == 0) { // many pixels: several parts, and lines of several segments
+        c.p = (epl_conv_params){ .n = 2, .d = 1, .h = pick(t->rng, 1, 3), .w = pick(t->rng, 300, 800), .c = pick(t->rng, 1, 12),
+                                 .od = 1, .m = pick(t->rng, 1, 40), .kd = 1, .kh = 1, .kw = pick(t->rng, 1, 3), .sd = 1,
+                                 .sh = 1, .sw = pick(t->rng, 1, 2), .dd = 1, .dh = 1, .dw = 1, .pw = pick(t->rng, 0, 1),
+                                 .groups = 1 };
+        c.p.oh = c.p.h;
+        c.p.ow = (c.p.w + 2 * c.p.pw - c.p.kw) / c.p.sw + 1;
+        c.x = c.p.n * c.p.h * c.p.w * c.p.c;
+        c.y = c.p.n * c.p.oh * c.p.ow * c.p.m;
+        c.w = c.p.kw * c.p.c * c.p.m;
+    }
+    for (int i = 0; i < N_ISAS; i++)
+        if (epl_kernels_for(isas[i]))
+            check_weight_gradient(t, epl_kernels_for(isas[i]), "conv_dw", &c, epl_conv_dw_splits(&c.p));
+}
+
 static void check_gemm(test *t, const epl_kernel_set *set, epl_gemm_params p, int a_transposed, int b_transposed)
 {
     buffers b = { .n = 0 };

@@ -73,11 +73,4 @@ static inline epl_conv_axis epl_conv_axis_of(const epl_conv_problem *p, int axis
     return a;
 }
 
-/* A convolution that is a matrix product over all pixels at once. */
-static inline int epl_conv_is_pointwise(const epl_conv_params *p)
-{
-    return p->kd * p->kh * p->kw == 1 && p->sd * p->sh * p->sw == 1 && p->groups == 1 && !p->pd && !p->ph && !p->pw &&
-           p->od == p->d && p->oh == p->h && p->ow == p->w;
-}
-
 #endif

@@ -94,8 +94,25 @@ static inline int64_t epl_gemm_packed_floats(const epl_gemm_params *p, int64_t v
     return (p->b_batch ? p->batch : 1) * p->depth * ((p->cols + vector - 1) / vector * vector);
 }
 
-int64_t epl_conv_dw_splits(const epl_conv_params *p);
-int64_t epl_dwconv_dw_splits(const epl_conv_params *p);
+/* Into how many parts the pixels of a weight gradient are cut: enough to keep 16 threads busy, each of 256 pixels or more. */
+static inline int64_t epl_dw_splits(int64_t panels, int64_t lines, int64_t pixels)
+{
+    const int64_t want = (16 + panels - 1) / panels, most = lines < pixels / 256 ? lines : pixels / 256;
+    return want < most ? want : most > 1 ? most : 1;
+}
+
+/* A convolution that is a matrix product over all pixels at once. */
+static inline int epl_conv_is_pointwise(const epl_conv_params *p)
+{
+    return p->kd * p->kh * p->kw == 1 && p->sd * p->sh * p->sw == 1 && p->groups == 1 && !p->pd && !p->ph && !p->pw &&
+           p->od == p->d && p->oh == p->h && p->ow == p->w;
+}
+
+static inline int64_t epl_conv_dw_splits(const epl_conv_params *p)
+{
+    const int64_t lines = p->n * p->od * p->oh, pixels = lines * p->ow;
+    return epl_dw_splits(p->groups * ((p->m / p->groups + 31) / 32), epl_conv_is_pointwise(p) ? pixels / 256 : lines, pixels);
+}
 
 /* ---- the table ---- */
 
