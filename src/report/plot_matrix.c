@@ -143,6 +143,13 @@ static void lay_out(grid *g)
     c->height = c->bottom + (g->turned ? fmin(below, 140) * 0.71 + 18 : 22) + (x_label(p) ? 20 : 0) + (g->values ? 4 : 34);
 }
 
+static void begin_opacity(epl_text *t, double share)
+{
+    epl_text_add(t, "<g fill-opacity=\"");
+    epl_svg_number(t, FAINTEST + share * (1 - FAINTEST));
+    epl_text_add(t, "\">");
+}
+
 static void draw_cell(const grid *g, size_t r, size_t c, double sum)
 {
     char   text[SCALE_LABEL_SIZE];
@@ -152,17 +159,55 @@ static void draw_cell(const grid *g, size_t r, size_t c, double sum)
     if (!isfinite(x))
         return;
     const double share = fmin(1, fmax(0, strength(g, x, sum, &color)));
-    epl_text_addf(g->c.t, "<g fill-opacity=\"");
-    epl_svg_number(g->c.t, FAINTEST + share * (1 - FAINTEST));
     char classes[8];
     snprintf(classes, sizeof classes, "f%d", color);
-    epl_text_add(g->c.t, "\">");
+    begin_opacity(g->c.t, share);
     epl_svg_rect(g->c.t, classes, left, top, g->w - gap, g->h - gap, gap ? 2 : 0);
     epl_text_add(g->c.t, "</g>");
     if (!g->values || (g->c.p->matrix_opts.confusion && x == 0))
         return;
     cell_text(g, x, text);
     epl_svg_text(g->c.t, left + (g->w - gap) / 2, top + (g->h - gap) / 2 + 4, SVG_MIDDLE, share > 0.55 ? "x on" : "x", text);
+}
+
+/* Cells without numbers may be thousands: those of the same colour, in 32 steps, become one path. */
+static void draw_cells_of(const grid *g, int wanted, int level)
+{
+    bool any = false;
+    for (size_t r = 0; r < g->rows; r++) {
+        const double sum = g->c.p->matrix_opts.confusion ? row_sum(g, r) : 0;
+        for (size_t c = 0; c < g->columns; c++) {
+            int color;
+            const double x = cell(g, r, c);
+            if (!isfinite(x) || lround(31 * fmin(1, strength(g, x, sum, &color))) != level || color != wanted)
+                continue;
+            if (!any)
+                epl_text_addf(g->c.t, "<path class=\"f%d\" shape-rendering=\"crispEdges\" fill-opacity=\"%d.%02d\" d=\"", color, level == 31,
+                              level == 31 ? 0 : (int)(100 * (FAINTEST + (1 - FAINTEST) * level / 31)));
+            any = true;
+            epl_svg_point(g->c.t, 'M', g->c.left + g->w * (double)c, g->c.top + g->h * (double)r);
+            epl_svg_point(g->c.t, 'l', g->w, 0);
+            epl_svg_point(g->c.t, 'l', 0, g->h);
+            epl_svg_point(g->c.t, 'l', -g->w, 0);
+            epl_text_add(g->c.t, "z");
+        }
+    }
+    epl_text_add(g->c.t, any ? "\"/>\n" : "");
+}
+
+static void draw_cells(const grid *g)
+{
+    if (!g->values) {
+        for (int color = 1; color <= 2; color++)
+            for (int level = 0; level < 32; level++)
+                draw_cells_of(g, color, level);
+        return;
+    }
+    for (size_t r = 0; r < g->rows; r++) {
+        const double sum = g->c.p->matrix_opts.confusion ? row_sum(g, r) : 0;
+        for (size_t c = 0; c < g->columns; c++)
+            draw_cell(g, r, c, sum);
+    }
 }
 
 static void draw_names(const grid *g)
@@ -193,7 +238,7 @@ static void draw_names(const grid *g)
 static void draw_diagonal(const grid *g)
 {
     for (size_t i = 0; i < g->rows && i < g->columns && g->row_stride == 1 && g->column_stride == 1; i++)
-        epl_svg_rect(g->c.t, "w", g->c.left + g->w * (double)i - 0.5, g->c.top + g->h * (double)i - 0.5, g->w, g->h, 2);
+        epl_svg_rect(g->c.t, "q", g->c.left + g->w * (double)i - 0.5, g->c.top + g->h * (double)i - 0.5, g->w, g->h, 2);
 }
 
 /* A bar of the colours from the least to the largest value, for cells without numbers. */
@@ -212,9 +257,7 @@ static void draw_key(const grid *g)
         int color;
         char classes[8];
         const double x = low + (high - low) * (i + 0.5) / STEPS;
-        epl_text_add(c->t, "<g fill-opacity=\"");
-        epl_svg_number(c->t, FAINTEST + (1 - FAINTEST) * fmin(1, strength(g, x, 1, &color)));
-        epl_text_add(c->t, "\">");
+        begin_opacity(c->t, fmin(1, strength(g, x, 1, &color)));
         snprintf(classes, sizeof classes, "f%d", color);
         epl_svg_rect(c->t, classes, left + w * i, y, w, 10, 0);
         epl_text_add(c->t, "</g>");
@@ -244,11 +287,7 @@ void epl_plot_draw_matrix(const epl_plot *p, epl_text *t)
     lay_out(&g);
     epl_svg_open(t, g.c.width, g.c.height, p->o.title);
     epl_canvas_heading(&g.c, true);
-    for (size_t r = 0; r < g.rows; r++) {
-        const double sum = p->matrix_opts.confusion ? row_sum(&g, r) : 0;
-        for (size_t c = 0; c < g.columns; c++)
-            draw_cell(&g, r, c, sum);
-    }
+    draw_cells(&g);
     if (p->matrix_opts.confusion)
         draw_diagonal(&g);
     draw_names(&g);

@@ -262,7 +262,7 @@ static double cost_of(const label_field *f, box b)
         for (size_t i = 0; s->kind == SERIES_POINTS && s->n <= MAX_LABELS && i < s->n; i++) {
             const double r = s->radius;
             if (drawable(c, x_of(s, i), s->y[i]))
-                cost += 2 * overlap(b, (box){ epl_scale_pixel(&c->x, x_of(s, i)) - r,
+                cost += 6 * overlap(b, (box){ epl_scale_pixel(&c->x, x_of(s, i)) - r,
                                               epl_scale_pixel(&c->y, s->y[i]) - r, 2 * r, 2 * r });
         }
     }

@@ -165,13 +165,22 @@ static void power_label(char out[SCALE_LABEL_SIZE], int e)
         strncat(out, *p == '-' ? "⁻" : digits[*p - '0'], SCALE_LABEL_SIZE - strlen(out) - 1);
 }
 
+static void thousands(char out[SCALE_LABEL_SIZE], double x)
+{
+    static const char *const units[] = { "", "k", "M", "G", "T" };
+    size_t u = 0;
+    for (; fabs(x) >= 999.5 && u + 1 < EPL_COUNT(units); u++)
+        x /= 1000;
+    snprintf(out, SCALE_LABEL_SIZE, "%.3g%s", x, units[u]);
+}
+
 static void log_label(double x, char out[SCALE_LABEL_SIZE])
 {
     const double e = log10(x);
     if (fabs(e - round(e)) < 1e-9 && (e < -3.5 || e > 4.5))
         power_label(out, (int)round(e));
-    else if (x >= 1e4)
-        epl_scale_value(out, x, false);
+    else if (x >= 1e3)
+        thousands(out, x);
     else
         snprintf(out, SCALE_LABEL_SIZE, "%.3g", x);
 }
@@ -207,15 +216,6 @@ void epl_scale_label(const scale *s, int tick, char out[SCALE_LABEL_SIZE])
         linear_label(s, x, out);
     }
     use_minus(out);
-}
-
-static void thousands(char out[SCALE_LABEL_SIZE], double x)
-{
-    static const char *const units[] = { "", "k", "M", "G", "T" };
-    size_t u = 0;
-    for (; fabs(x) >= 999.5 && u + 1 < EPL_COUNT(units); u++)
-        x /= 1000;
-    snprintf(out, SCALE_LABEL_SIZE, "%.3g%s", x, units[u]);
 }
 
 void epl_scale_value(char out[SCALE_LABEL_SIZE], double x, bool percent)

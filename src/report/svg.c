@@ -15,7 +15,7 @@ static const char style_sheet[] =
     ".epl .bg{fill:#fff}.epl .g{stroke:#e6e9ee}.epl .ax{stroke:#8a93a1}.epl .mk{stroke:#66707f;stroke-dasharray:4 3}"
     ".epl .l{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.epl .d{stroke-dasharray:7 5}"
     ".epl .a{fill-opacity:.17}.epl .p{stroke:#fff;stroke-width:1}.epl .on{fill:#fff}.epl .w{stroke:#2b303b;fill:none}"
-    ".epl .e{fill:none;stroke:#9aa3b0;stroke-width:1.4}.epl .eh{fill:#9aa3b0}"
+    ".epl .q{fill:none;stroke:#8a93a1}.epl .e{fill:none;stroke:#9aa3b0;stroke-width:1.4}.epl .eh{fill:#9aa3b0}"
     ".epl .n{fill:#f4f6f9;stroke:#aab3c0}.epl .r{fill:#7d8896;fill-opacity:.07;stroke:#b9c1cc;stroke-dasharray:5 4}"
     ".epl .nc{fill-opacity:.14;stroke-width:1.2}"
     ".epl .f1{fill:#0072b2}.epl .f2{fill:#d55e00}.epl .f3{fill:#009e73}.epl .f4{fill:#b8578f}.epl .f5{fill:#e69f00}"
