@@ -31,19 +31,22 @@ typedef void epl_kernel_fn(const epl_call *c, int64_t begin, int64_t end, void *
  * A chain is a straight line of element-wise operators over registers, each register a tile of f32 that stays in the first
  * cache. Registers 0..n_in-1 are the inputs, register n_in+i is the result of step i; the last n_out registers named in
  * `out` are stored. Fusion of element-wise nodes and the epilogue of a convolution are both this. */
-enum { EPL_CHAIN_MAX_IN = 12, EPL_CHAIN_MAX_STEPS = 32, EPL_CHAIN_MAX_OUT = 4 };
+enum { EPL_CHAIN_MAX_IN = 12, EPL_CHAIN_MAX_STEPS = 32, EPL_CHAIN_MAX_OUT = 4, EPL_CHAIN_MAX_OUTER = 7 };
 
 typedef enum epl_chain_kind {
     EPL_CHAIN_FULL,   /* one element per element of the output */
     EPL_CHAIN_ROW,    /* a vector along the last axis, repeated for every row */
     EPL_CHAIN_COLUMN, /* one element per row (all axes but the last), repeated along the last axis */
     EPL_CHAIN_IMAGE,  /* a vector along the last axis per group of `rows_per_image` rows ([N,1,1,C] against [N,H,W,C]) */
-    EPL_CHAIN_SCALAR
+    EPL_CHAIN_SCALAR,
+    EPL_CHAIN_STRIDED /* any other broadcast: every axis has a stride, 0 where it repeats */
 } epl_chain_kind;
 
 typedef struct epl_chain {
     int64_t n_in, n_steps, n_out;
     int64_t rows, columns, rows_per_image;
+    int64_t n_outer, outer[EPL_CHAIN_MAX_OUTER]; /* for STRIDED inputs: the axes that `rows` is the product of */
+    int64_t in_stride[EPL_CHAIN_MAX_IN][EPL_CHAIN_MAX_OUTER + 1]; /* theirs, in elements; [n_outer]: along the last axis */
     int64_t in_kind[EPL_CHAIN_MAX_IN];   /* epl_chain_kind */
     int64_t in_dtype[EPL_CHAIN_MAX_IN];  /* epl_dtype: f32; bool, u8, i32, i64, f16, bf16 are converted on load */
     int64_t out_dtype[EPL_CHAIN_MAX_OUT];
