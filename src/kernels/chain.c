@@ -181,11 +181,18 @@ static int64_t rows_per_piece(const epl_chain *c)
     return c->columns >= PIECE ? 1 : PIECE / (c->columns > 0 ? c->columns : 1);
 }
 
-int64_t EPL_K(chain_pieces)(const epl_chain *c)
+int64_t EPL_K(chain_pieces)(const void *chain)
 {
+    const epl_chain *c = chain;
     if (c->rows <= 0 || c->columns <= 0)
-        return 0;
+        return 1;
     return (c->rows + rows_per_piece(c) - 1) / rows_per_piece(c) * pieces_per_row(c);
+}
+
+size_t EPL_K(chain_scratch)(const void *chain)
+{
+    (void)chain;
+    return 0;
 }
 
 void EPL_K(chain)(const epl_call *call, int64_t begin, int64_t end, void *scratch)

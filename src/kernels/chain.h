@@ -21,8 +21,7 @@ void EPL_K(chain_rows)(const epl_chain *chain, const void *const *in, void *cons
                        int64_t col0, int64_t col1);
 
 /* The stand-alone element-wise kernel: call->params is the chain, in[] and out[] its inputs and outputs. */
-int64_t EPL_K(chain_pieces)(const epl_chain *chain);
-void    EPL_K(chain)(const epl_call *call, int64_t begin, int64_t end, void *scratch);
+EPL_KERNEL(chain);
 
 /* The epilogue of a dense kernel: input 0 of the chain is out[0] as just computed (before the chain), inputs 1.. are
  * call->chain_in[0..]; the chain's outputs are call->out[0..]. Nothing happens without a chain. */

@@ -29,8 +29,8 @@ typedef void epl_kernel_fn(const epl_call *c, int64_t begin, int64_t end, void *
 
 /* ---- the element-wise program ----------------------------------------------------------------------------------
  * A chain is a straight line of element-wise operators over registers, each register a tile of f32 that stays in the first
- * cache. Registers 0..n_in-1 are the inputs, register n_in+i is the result of step i; the last n_out registers named in
- * `out` are stored. Fusion of element-wise nodes and the epilogue of a convolution are both this. */
+ * cache. Registers 0..n_in-1 are the inputs, register n_in+i is the result of step i; the n_out registers named in `out`
+ * are stored. Fusion of element-wise nodes and the epilogue of a convolution are both this. */
 enum { EPL_CHAIN_MAX_IN = 12, EPL_CHAIN_MAX_STEPS = 32, EPL_CHAIN_MAX_OUT = 4, EPL_CHAIN_MAX_OUTER = 7 };
 
 typedef enum epl_chain_kind {
@@ -50,7 +50,7 @@ typedef struct epl_chain {
     int64_t in_kind[EPL_CHAIN_MAX_IN];   /* epl_chain_kind */
     int64_t in_dtype[EPL_CHAIN_MAX_IN];  /* epl_dtype: f32; bool, u8, i32, i64, f16, bf16 are converted on load */
     int64_t out_dtype[EPL_CHAIN_MAX_OUT];
-    int64_t out[EPL_CHAIN_MAX_OUT];      /* registers */
+    int64_t out[EPL_CHAIN_MAX_OUT];      /* registers of steps */
     int64_t op[EPL_CHAIN_MAX_STEPS];     /* enum made from src/ops/elementwise.def */
     int64_t arg[EPL_CHAIN_MAX_STEPS][3]; /* registers */
     double  attr[EPL_CHAIN_MAX_STEPS][2]; /* the operator's real attributes, alpha and beta */
