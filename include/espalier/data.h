@@ -19,16 +19,16 @@ extern "C" {
  * source, each is freed by its owner, in any order, and the source goes with the last. */
 typedef struct epl_dataset epl_dataset;
 
-typedef enum epl_split {
+typedef enum epl_data_split {
     EPL_SPLIT_TRAIN = 0, /* what is there to learn from, less what EPL_SPLIT_VAL takes */
     EPL_SPLIT_TEST,      /* the source's own test part; refused where it has none */
     EPL_SPLIT_VAL        /* a random `val_fraction` of the training part, fixed by the seed */
-} epl_split;
+} epl_data_split;
 
-EPL_API bool epl_split_from_name(epl_context *ctx, const char *name, epl_split *out); /* "train", "test", "val" */
+EPL_API bool epl_data_split_from_name(epl_context *ctx, const char *name, epl_data_split *out); /* "train", "test", "val" */
 
 typedef struct epl_dataset_opts {
-    epl_split   split;
+    epl_data_split   split;
     const char *dir;          /* where the files lie; default: the environment's ESPALIER_DATA, then the usual place */
     double      val_fraction; /* in [0, 1); default 0: train on everything */
     int64_t     limit;        /* at most this many samples, the first; default all */

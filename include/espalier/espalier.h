@@ -1,0 +1,12 @@
+/* espalier: every public header, floor by floor. */
+#ifndef ESPALIER_ESPALIER_H
+#define ESPALIER_ESPALIER_H
+
+#include <espalier/base.h>
+#include <espalier/tensor.h>
+#include <espalier/graph.h>
+#include <espalier/ops.h>
+#include <espalier/data.h>
+#include <espalier/report.h>
+
+#endif
