@@ -32,6 +32,12 @@ epl_find(ZLIB zlib TRUE)
 epl_find(XXHASH libxxhash TRUE HEADERS_ONLY)
 epl_find(PNG libpng FALSE)
 epl_find(TURBOJPEG libturbojpeg FALSE)
+if(EPL_BENCH_DNNL) # its header alone: the benchmark loads the library when it runs
+    find_path(EPL_DNNL_HEADER oneapi/dnnl/dnnl.h)
+    if(EPL_DNNL_HEADER)
+        list(APPEND EPL_DEFINITIONS EPL_HAVE_DNNL=1)
+    endif()
+endif()
 
 function(epl_use_libraries target) # what a file needs to compile
     target_compile_definitions(${target} PRIVATE ${EPL_DEFINITIONS})

@@ -75,6 +75,12 @@ typedef struct epl_sum_parts_params {
     int64_t parts, count; /* out[i] = in[i] + in[count + i] + in[2 count + i] + ... */
 } epl_sum_parts_params;
 
+/* The machine's limit, for benchmarks: in two factors (say 0.5, 0.25), out one float per piece. An iteration is 24 * vector
+ * floating-point operations. */
+typedef struct epl_fma_peak_params {
+    int64_t pieces, iterations;
+} epl_fma_peak_params;
+
 /* ---- sizes of what lies between two kernels; `vector` is the set's number of floats per vector ---- */
 
 static inline int64_t epl_conv_packed_floats(const epl_conv_params *p, int64_t vector)

@@ -1,0 +1,38 @@
+/* bench: how fast this machine and the kernels are.
+ *
+ * What `espalier bench kernels` prints: the peak of multiply-adds and the memory bandwidth, measured in the same run, and for a
+ * list of convolutions the speed of forward, input gradient and weight gradient, as GFLOP/s (a multiply-add is two), as a share
+ * of that peak, and against oneDNN where it is installed (interleaved with ours; the quotient is oneDNN's time / ours, so more
+ * than 1 means that we are faster). The time of a measurement is the least of many. Weights are packed, and oneDNN's reordered,
+ * outside of the time; input gradients likewise. */
+#ifndef ESPALIER_BENCH_H
+#define ESPALIER_BENCH_H
+
+#include <espalier/base.h>
+
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct epl_bench_kernels_opts {
+    int         threads; /* default: the list with one thread, then with two */
+    const char *filter;  /* default: all; else only lines of which `op shape pass` contains this text */
+    bool        quick;   /* a tenth of the list, in some seconds */
+    bool        json;    /* a list of { op, shape, batch, threads, pass, gflops, share_of_peak, vs_onednn, vs_dense } instead
+                          * of a table; what was not measured is null */
+} epl_bench_kernels_opts;
+
+/* Measures and writes to `out`, line by line as the results come. Fails with EPL_ERR_MEMORY, or EPL_ERR_ARGUMENT if the filter
+ * leaves nothing. */
+EPL_API bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o);
+
+/* GFLOP/s of f32 multiply-adds, and GB/s of reading memory, with so many threads; each takes about 0.1 s. 0 when memory is out. */
+EPL_API double epl_bench_peak_gflops(epl_context *ctx, int threads);
+EPL_API double epl_bench_bandwidth_gbs(epl_context *ctx, int threads);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,402 @@
+/* The benchmark of bench.h: a list of convolutions, each timed on our kernels and on oneDNN in turn.
+ *
+ * Times are the least of many runs, because other work on the machine only ever adds. The machine's peak is measured at the
+ * start and again beside every line, and the best of it counts for that line. */
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <espalier/bench.h>
+
+#include "kernels/kernels.h"
+#include "program/bench_dnnl.h"
+
+enum { MAX_THREADS = 64, MAX_LINES = 2048, N_PASSES = 3 };
+static const char *const pass_names[N_PASSES] = { "forward", "input gradient", "weight gradient" };
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- running one kernel with some threads ---- */
+
+typedef struct job {
+    const epl_kernel *kernel;
+    epl_call          call;
+} job;
+
+static void run_job(const job *j, int threads, char *scratch, size_t scratch_each)
+{
+    const int64_t pieces = j->kernel->pieces(j->call.params);
+    if (threads == 1) {
+        j->kernel->run(&j->call, 0, pieces, scratch);
+        return;
+    }
+#pragma omp parallel num_threads(threads)
+    {
+        const int64_t i = omp_get_thread_num(), n = omp_get_num_threads();
+        j->kernel->run(&j->call, pieces * i / n, pieces * (i + 1) / n, scratch + (size_t)i * scratch_each);
+    }
+}
+
+static size_t scratch_of(const job *j)
+{
+    return (j->kernel->scratch(j->call.params) + 127) / 64 * 64;
+}
+
+/* ---- the machine ---- */
+
+typedef struct machine {
+    const epl_kernel_set *set;
+    job    peak;
+    double operations; /* of the peak job, per thread */
+    epl_fma_peak_params params;
+    float factors[2], sums[MAX_THREADS];
+} machine;
+
+static void machine_init(machine *m, int threads, int64_t iterations)
+{
+    m->set = epl_kernels();
+    m->params = (epl_fma_peak_params){ threads, iterations };
+    m->factors[0] = 0.5f, m->factors[1] = 0.25f;
+    m->peak = (job){ epl_kernel_find(m->set, "fma_peak"), { .in = { m->factors }, .out = { m->sums }, .params = &m->params } };
+    m->operations = (double)iterations * 24.0 * (double)m->set->vector * (double)threads;
+}
+
+static double peak_once(const machine *m)
+{
+    const double start = now_s();
+    run_job(&m->peak, (int)m->params.pieces, NULL, 0);
+    return m->operations / (now_s() - start) * 1e-9;
+}
+
+double epl_bench_peak_gflops(epl_context *ctx, int threads)
+{
+    machine m;
+    (void)ctx;
+    machine_init(&m, threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads, 40000);
+    double best = 0.0;
+    for (int i = 0; i < 200; i++)
+        best = fmax(best, peak_once(&m));
+    return best;
+}
+
+double epl_bench_bandwidth_gbs(epl_context *ctx, int threads)
+{
+    const epl_sum_parts_params p = { .parts = 16, .count = 1 << 21 };
+    float *in = epl_alloc_array(ctx, (size_t)(p.parts * p.count), sizeof *in), *out = epl_alloc_array(ctx, (size_t)p.count, sizeof *out);
+    double best = 0.0;
+    if (in && out) {
+        for (int64_t i = 0; i < p.parts * p.count; i++)
+            in[i] = 1.0f;
+        const job j = { epl_kernel_find(epl_kernels(), "sum_parts"), { .in = { in }, .out = { out }, .params = &p } };
+        for (int i = 0; i < 5; i++) {
+            const double start = now_s();
+            run_job(&j, threads, NULL, 0);
+            best = fmax(best, (double)((p.parts + 1) * p.count) * sizeof(float) / (now_s() - start) * 1e-9);
+        }
+    }
+    epl_release(ctx, in);
+    epl_release(ctx, out);
+    return best;
+}
+
+/* ---- the list ---- */
+
+typedef struct line {
+    const char     *op;
+    char            shape[48];
+    epl_conv_params p;
+    epl_bench_pass  pass;
+    int             threads;
+    double          macs;
+    double          gflops, share, vs_onednn, vs_dense; /* results; 0 is not measured */
+} line;
+
+typedef struct list {
+    line lines[MAX_LINES];
+    int  n;
+} list;
+
+static void add_line(list *l, const epl_bench_kernels_opts *o, const char *op, epl_conv_params p, epl_bench_pass pass, int threads)
+{
+    line *at = &l->lines[l->n];
+    *at = (line){ .op = op, .p = p, .pass = pass, .threads = threads };
+    at->macs = (double)(p.n * p.oh * p.ow * p.m) * (double)(p.kh * p.kw * (p.c / p.groups));
+    snprintf(at->shape, sizeof at->shape, "%lldx%lldx%lldx%lld>%lld k%lld s%lld", (long long)p.n, (long long)p.h,
+             (long long)p.w, (long long)p.c, (long long)p.m, (long long)p.kh, (long long)p.sh);
+    char text[128];
+    snprintf(text, sizeof text, "%s %s %s", op, at->shape, pass_names[pass]);
+    if (l->n + 1 < MAX_LINES && (!o->filter || strstr(text, o->filter)))
+        l->n++;
+}
+
+static epl_conv_params square(int64_t n, int64_t image, int64_t c, int64_t m, int64_t k, int64_t s, int64_t groups)
+{
+    const int64_t out = (image + 2 * (k / 2) - k) / s + 1;
+    return (epl_conv_params){ .n = n, .d = 1, .h = image, .w = image, .c = c, .od = 1, .oh = out, .ow = out, .m = m, .kd = 1,
+                              .kh = k, .kw = k, .sd = 1, .sh = s, .sw = s, .dd = 1, .dh = 1, .dw = 1, .ph = k / 2,
+                              .pw = k / 2, .groups = groups };
+}
+
+/* Channels x image size no larger than those of the networks that we know: 64 at 56, 128 at 28, ... 512 at 7. */
+static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
+{
+    static const int64_t channels[] = { 16, 32, 64, 128, 256, 512 }, images[] = { 56, 28, 14, 7, 4 };
+    static const struct { int64_t image, c, m, k, s; } stems[] = {
+        { 28, 1, 32, 3, 1 }, { 28, 1, 16, 5, 1 }, { 32, 3, 32, 3, 1 }, { 32, 3, 64, 3, 1 }, { 224, 3, 32, 3, 2 }, { 224, 3, 64, 7, 2 },
+    };
+    for (int64_t k = 3; k >= 1; k -= 2)
+        for (size_t c = 0; c < EPL_COUNT(channels); c++)
+            for (size_t i = 0; i < EPL_COUNT(images); i++)
+                for (int64_t n = 1; n <= 64; n += 63)
+                    for (int pass = 0; pass < N_PASSES; pass++)
+                        if (channels[c] * images[i] <= 64 * 56 && (!o->quick || (c * 5 + i + (size_t)n) % 7 == 0))
+                            add_line(l, o, k == 3 ? "conv3x3" : "conv1x1",
+                                     square(n, images[i], channels[c], channels[c], k, 1, 1), (epl_bench_pass)pass, threads);
+    for (size_t i = 0; i < EPL_COUNT(stems); i++)
+        for (int64_t n = 1; n <= 64; n += 63)
+            for (int pass = 0; pass < N_PASSES; pass += 2) // nobody needs the gradient of the image
+                if (stems[i].image * n <= 32 * 64 && (!o->quick || i == 3))
+                    add_line(l, o, "stem", square(n, stems[i].image, stems[i].c, stems[i].m, stems[i].k, stems[i].s, 1),
+                             (epl_bench_pass)pass, threads);
+}
+
+/* ---- one line ---- */
+
+typedef struct bench {
+    epl_context *ctx;
+    epl_dnnl    *dnnl;
+    machine      machine;
+    char        *scratch;
+    size_t       scratch_bytes;
+} bench;
+
+static float *random_array(epl_context *ctx, int64_t n)
+{
+    float *p = epl_alloc_array(ctx, (size_t)n, sizeof *p);
+    for (int64_t i = 0; p && i < n; i++)
+        p[i] = (float)(i * 2654435761 % 1021) / 1021.0f - 0.5f;
+    return p;
+}
+
+static bool need_scratch(bench *b, size_t bytes)
+{
+    if (bytes <= b->scratch_bytes)
+        return true;
+    free(b->scratch);
+    b->scratch = aligned_alloc(64, bytes);
+    b->scratch_bytes = b->scratch ? bytes : 0;
+    return b->scratch || epl_fail(b->ctx, EPL_ERR_MEMORY, "bench: %zu bytes of scratch cannot be had", bytes);
+}
+
+typedef struct timing {
+    double ours, dnnl, peak; /* seconds, seconds, GFLOP/s */
+} timing;
+
+/* Ours, oneDNN and the peak in turn, until 0.1 s and three rounds have passed, twenty at least where they are short. */
+static timing measure(bench *b, const job *jobs, int n_jobs, epl_dnnl_conv *c, int threads)
+{
+    timing best = { 1e30, 1e30, 0.0 };
+    size_t each = 0;
+    for (int i = 0; i < n_jobs; i++)
+        each = scratch_of(&jobs[i]) > each ? scratch_of(&jobs[i]) : each;
+    if (!need_scratch(b, each * (size_t)threads + 64))
+        return best;
+    const double begin = now_s();
+    for (int round = 0; round < 3 || now_s() - begin < 0.1; round++) {
+        double start = now_s();
+        for (int i = 0; i < n_jobs; i++)
+            run_job(&jobs[i], threads, b->scratch, each);
+        best.ours = fmin(best.ours, now_s() - start);
+        if (c) {
+            start = now_s();
+            epl_dnnl_conv_run(c);
+            best.dnnl = fmin(best.dnnl, now_s() - start);
+        }
+        best.peak = fmax(best.peak, peak_once(&b->machine));
+    }
+    return best;
+}
+
+static const epl_kernel *find(const bench *b, const char *name)
+{
+    return epl_kernel_find(b->machine.set, name);
+}
+
+/* The jobs of a line on x, w, y. `extra` is what lies between: packed weights, or parts. */
+static int make_jobs(const bench *b, const line *at, float *x, float *w, float *y, float *extra, epl_sum_parts_params *sum,
+                     job jobs[2])
+{
+    const epl_conv_params *p = &at->p;
+    if (at->pass == EPL_BENCH_FORWARD) {
+        jobs[0] = (job){ find(b, "conv"), { .in = { x, extra }, .out = { y }, .params = p } };
+        return 1;
+    }
+    if (at->pass == EPL_BENCH_INPUT_GRADIENT) {
+        jobs[0] = (job){ find(b, "conv_dx"), { .in = { y, extra }, .out = { x }, .params = p } };
+        return 1;
+    }
+    *sum = (epl_sum_parts_params){ epl_conv_dw_splits(p), p->kh * p->kw * (p->c / p->groups) * p->m };
+    jobs[0] = (job){ find(b, "conv_dw"), { .in = { x, y }, .out = { sum->parts > 1 ? extra : w }, .params = p } };
+    jobs[1] = (job){ find(b, "sum_parts"), { .in = { extra }, .out = { w }, .params = sum } };
+    return sum->parts > 1 ? 2 : 1;
+}
+
+static int64_t extra_floats(const bench *b, const line *at)
+{
+    const epl_conv_params *p = &at->p;
+    if (at->pass == EPL_BENCH_FORWARD)
+        return epl_conv_packed_floats(p, b->machine.set->vector);
+    if (at->pass == EPL_BENCH_INPUT_GRADIENT)
+        return epl_conv_dx_packed_floats(p, b->machine.set->vector);
+    return epl_conv_dw_splits(p) * p->kh * p->kw * (p->c / p->groups) * p->m;
+}
+
+static bool run_line(bench *b, line *at)
+{
+    const epl_conv_params *p = &at->p;
+    const int64_t n_x = p->n * p->h * p->w * p->c, n_y = p->n * p->oh * p->ow * p->m;
+    float *x = random_array(b->ctx, n_x), *y = random_array(b->ctx, n_y);
+    float *w = random_array(b->ctx, p->kh * p->kw * (p->c / p->groups) * p->m), *extra = random_array(b->ctx, extra_floats(b, at));
+    bool ok = x && y && w && extra;
+    if (ok) {
+        epl_sum_parts_params sum;
+        job jobs[2];
+        const int n_jobs = make_jobs(b, at, x, w, y, extra, &sum, jobs);
+        epl_dnnl_conv *c = epl_dnnl_conv_new(b->dnnl, p, at->pass, x, y);
+        const timing t = measure(b, jobs, n_jobs, c, at->threads);
+        epl_dnnl_conv_free(c);
+        ok = t.peak > 0.0;
+        at->gflops = 2e-9 * at->macs / t.ours;
+        at->share = ok ? at->gflops / t.peak : 0.0;
+        at->vs_onednn = c ? t.dnnl / t.ours : 0.0;
+    }
+    epl_release(b->ctx, x);
+    epl_release(b->ctx, y);
+    epl_release(b->ctx, w);
+    epl_release(b->ctx, extra);
+    return ok;
+}
+
+/* ---- writing ---- */
+
+static void write_quotient(FILE *out, const char *key, double value)
+{
+    if (value > 0.0)
+        fprintf(out, ", \"%s\": %.3f", key, value);
+    else
+        fprintf(out, ", \"%s\": null", key);
+}
+
+static void write_json(FILE *out, const line *at, bool first)
+{
+    fprintf(out, "%s\n  {\"op\": \"%s\", \"shape\": \"%s\", \"batch\": %lld, \"threads\": %d, \"pass\": \"%s\", \"gflops\": %.2f", first ? "[" : ",",
+            at->op, at->shape, (long long)at->p.n, at->threads, pass_names[at->pass], at->gflops);
+    write_quotient(out, "share_of_peak", at->share);
+    write_quotient(out, "vs_onednn", at->vs_onednn);
+    write_quotient(out, "vs_dense", at->vs_dense);
+    fprintf(out, "}");
+}
+
+static void write_row(FILE *out, const line *at)
+{
+    fprintf(out, "%-9s %-28s %2d  %-16s %8.1f %7.1f %%", at->op, at->shape, at->threads, pass_names[at->pass], at->gflops,
+            100.0 * at->share);
+    if (at->vs_onednn > 0.0)
+        fprintf(out, " %9.2f", at->vs_onednn);
+    if (at->vs_dense > 0.0)
+        fprintf(out, "   %.2fx the dense kernel", at->vs_dense);
+    fprintf(out, "\n");
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median share and geometric mean against oneDNN of the lines whose op starts with `op`. */
+static void write_summary(FILE *out, const list *l, const char *op, epl_bench_pass pass, int threads)
+{
+    double shares[MAX_LINES], log_sum = 0.0;
+    int n = 0, compared = 0;
+    for (int i = 0; i < l->n; i++) {
+        const line *at = &l->lines[i];
+        if (at->pass != pass || at->threads != threads || strncmp(at->op, op, strlen(op)))
+            continue;
+        shares[n++] = at->share;
+        if (at->vs_onednn > 0.0)
+            log_sum += log(at->vs_onednn), compared++;
+    }
+    if (!n)
+        return;
+    qsort(shares, (size_t)n, sizeof *shares, ascending);
+    const double median = (shares[n / 2] + shares[(n - 1) / 2]) / 2.0;
+    fprintf(out, "%-5s %-16s %d thread%s: median %.1f %% of peak over %d shapes", op, pass_names[pass], threads,
+            threads > 1 ? "s" : "", 100.0 * median, n);
+    if (compared)
+        fprintf(out, "; oneDNN's time / ours, geometric mean %.2f", exp(log_sum / compared));
+    fprintf(out, "\n");
+}
+
+static void write_head(epl_context *ctx, FILE *out, const int *threads, int n_threads)
+{
+    fprintf(out, "instruction set %s\n", epl_kernels()->isa);
+    for (int i = 0; i < n_threads; i++)
+        fprintf(out, "%d thread%s: peak %.1f GFLOP/s, memory %.1f GB/s\n", threads[i], threads[i] > 1 ? "s" : "",
+                epl_bench_peak_gflops(ctx, threads[i]), epl_bench_bandwidth_gbs(ctx, threads[i]));
+    fprintf(out, "\n%-9s %-28s %s  %-16s %8s %9s %9s\n", "op", "shape", "thr", "pass", "GFLOP/s", "of peak", "vs oneDNN");
+}
+
+static bool run_list(bench *b, list *l, FILE *out, bool json)
+{
+    for (int i = 0; i < l->n; i++) {
+        line *at = &l->lines[i];
+        machine_init(&b->machine, at->threads, 4000);
+        omp_set_num_threads(at->threads); // what oneDNN goes by
+        if (!run_line(b, at))
+            return false;
+        if (json)
+            write_json(out, at, i == 0);
+        else
+            write_row(out, at);
+        fflush(out);
+    }
+    return true;
+}
+
+bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o)
+{
+    const int threads[2] = { o.threads > 0 ? (o.threads < MAX_THREADS ? o.threads : MAX_THREADS) : 1, 2 };
+    const int n_threads = o.threads > 0 ? 1 : 2, before = omp_get_max_threads();
+    list *l = epl_alloc(ctx, sizeof *l);
+    if (!l)
+        return false;
+    for (int i = 0; i < n_threads; i++)
+        make_list(l, &o, threads[i]);
+    bench b = { .ctx = ctx, .dnnl = epl_dnnl_open() };
+    if (!o.json)
+        write_head(ctx, out, threads, n_threads);
+    bool ok = l->n > 0 || epl_fail(ctx, EPL_ERR_ARGUMENT, "bench kernels: no line contains '%s'", o.filter);
+    ok = ok && run_list(&b, l, out, o.json);
+    if (ok && o.json)
+        fprintf(out, "\n]\n");
+    if (ok && !o.json)
+        fprintf(out, "\n");
+    for (int i = 0; ok && !o.json && i < n_threads; i++)
+        for (int pass = 0; pass < N_PASSES; pass++) {
+            write_summary(out, l, "conv", (epl_bench_pass)pass, threads[i]);
+            write_summary(out, l, "stem", (epl_bench_pass)pass, threads[i]);
+        }
+    omp_set_num_threads(before);
+    epl_dnnl_close(b.dnnl);
+    free(b.scratch);
+    epl_release(ctx, l);
+    return ok;
+}
