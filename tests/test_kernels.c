@@ -329,15 +329,3 @@ PROPERTY(matrix_product_is_its_definition, 120)
         if (epl_kernels_for(isas[i]))
             check_gemm(t, epl_kernels_for(isas[i]), p, a_transposed, b_transposed);
 }
-
-/* Until the element-wise kernels are there. */
-#define WEAK_CHAIN(isa)                                                                                               \
-    void epl_##isa##_chain_rows(const epl_chain *, const void *const *, void *const *, int64_t, int64_t, int64_t, int64_t); \
-    __attribute__((weak)) void epl_##isa##_chain_rows(const epl_chain *c, const void *const *in, void *const *out,   \
-                                                      int64_t r0, int64_t r1, int64_t c0, int64_t c1)                \
-    {                                                                                                                 \
-        (void)c, (void)in, (void)out, (void)r0, (void)r1, (void)c0, (void)c1;                                         \
-    }
-WEAK_CHAIN(generic)
-WEAK_CHAIN(v3)
-WEAK_CHAIN(v4)
