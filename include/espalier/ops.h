@@ -298,6 +298,64 @@ EPL_API epl_value *epl_convolve_transpose(epl_graph *g, epl_value *x, epl_value 
 
 /* ---- normalisation, softmax, losses --------------------------------------------------------------------------------- */
 
+EPL_API epl_value *epl_softmax(epl_graph *g, epl_value *x, int axis);
+EPL_API epl_value *epl_log_softmax(epl_graph *g, epl_value *x, int axis);
+
+/* What becomes of a loss per row or element. */
+typedef enum epl_reduction { EPL_MEAN = 0, EPL_SUM, EPL_NONE } epl_reduction;
+EPL_API epl_value *epl_reduce_loss(epl_graph *g, epl_value *loss, epl_reduction reduction); /* a scalar, or loss itself */
+
+/* Cross-entropy of softmax(logits [..., C]) against labels [...] (integers) or probabilities [..., C] (of the logits' type).
+ * Rows whose label is not in 0..C-1 lose nothing. The mean divides by the sum of the rows' weights: class weight of the label
+ * (labels only) times sample weight, 0 for an ignored row; without weights and without `ignore` by the number of rows. */
+typedef struct epl_cross_entropy_opts {
+    double        smoothing;      /* of the labels: Szegedy et al. 2016 (arXiv:1512.00567), sec. 7 */
+    epl_value    *weights;        /* [C], one for each class */
+    epl_value    *sample_weights; /* [...] */
+    bool          ignore;         /* rows with this label do not count: */
+    int64_t       ignore_index;
+    epl_reduction reduction;
+} epl_cross_entropy_opts;
+
+EPL_API epl_value *epl_softmax_cross_entropy(epl_graph *g, epl_value *logits, epl_value *target, epl_cross_entropy_opts o);
+
+/* -log_p at the label; log_p [..., C], labels [...]. */
+EPL_API epl_value *epl_nll_loss(epl_graph *g, epl_value *log_p, epl_value *labels, epl_reduction reduction);
+
+/* Element by element; shapes broadcast. */
+EPL_API epl_value *epl_mse_loss(epl_graph *g, epl_value *x, epl_value *target, epl_reduction reduction);
+EPL_API epl_value *epl_l1_loss(epl_graph *g, epl_value *x, epl_value *target, epl_reduction reduction);
+EPL_API epl_value *epl_huber_loss(epl_graph *g, epl_value *x, epl_value *target, double delta, epl_reduction reduction);
+EPL_API epl_value *epl_smooth_l1_loss(epl_graph *g, epl_value *x, epl_value *target, double beta, epl_reduction reduction); /* huber / beta */
+
+/* Binary cross-entropy of sigmoid(x) against target in [0, 1]. */
+typedef struct epl_bce_opts {
+    epl_value    *weights;         /* of the elements; broadcasts */
+    epl_value    *positive_weight; /* multiplies the loss of the positive part; broadcasts, usually [C] */
+    epl_reduction reduction;
+} epl_bce_opts;
+EPL_API epl_value *epl_bce_with_logits_loss(epl_graph *g, epl_value *x, epl_value *target, epl_bce_opts o);
+
+/* Lin et al. 2017 (arXiv:1708.02002): -alpha_t (1 - p_t)^gamma log p_t with p = sigmoid(x), target 0 or 1. */
+typedef struct epl_focal_opts {
+    double        gamma; /* default 2 */
+    double        alpha; /* default 0.25; negative: no balancing */
+    epl_reduction reduction;
+} epl_focal_opts;
+EPL_API epl_value *epl_focal_loss(epl_graph *g, epl_value *x, epl_value *target, epl_focal_opts o);
+
+/* 1 - (2 sum p t + smooth) / (sum p + sum t + smooth), sums over space: p, target [N, spatial..., C] -> [N, C], then reduced. */
+typedef struct epl_dice_opts {
+    double        smooth; /* default 1 */
+    epl_reduction reduction;
+} epl_dice_opts;
+EPL_API epl_value *epl_dice_loss(epl_graph *g, epl_value *p, epl_value *target, epl_dice_opts o);
+
+/* Distillation, Hinton et al. 2015 (arXiv:1503.02531): T^2 KL(softmax(teacher / T) || softmax(student / T)) for logits [..., C],
+ * one number a row, then reduced. temperature 0 means 1. The teacher gets gradients too: stop them before. */
+EPL_API epl_value *epl_kl_div_loss(epl_graph *g, epl_value *student, epl_value *teacher, double temperature,
+                                   epl_reduction reduction);
+
 /* ---- random numbers, dropout ----------------------------------------------------------------------------------------- */
 
 /* ---- recurrence ------------------------------------------------------------------------------------------------------ */
