@@ -296,10 +296,55 @@ EPL_API epl_value *epl_convolve(epl_graph *g, epl_value *x, epl_value *w, epl_va
  * S' = (S - 1) stride + dilation (K - 1) + 1 - pads + output_pad. */
 EPL_API epl_value *epl_convolve_transpose(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_convolve_opts o);
 
+/* Pools: x [N, S..., C] -> [N, S'..., C], S' as for epl_convolve. */
+typedef struct epl_pool_opts {
+    int  kernel[3];                /* required; { 2 } is 2 along every axis */
+    int  stride[3];                /* default: the kernel */
+    int  dilation[3];              /* default 1 */
+    int  pad;                      /* elements at both ends of every axis */
+    int  pad_begin[3], pad_end[3]; /* added to pad, axis by axis */
+    bool same;                     /* instead: so much that S' = ceil(S / stride) */
+    bool ceil_mode;                /* S' rounded up: the last window may hang over the end */
+    bool count_include_pad;        /* average: padding counts as zeros; default: only what is there is averaged */
+    bool sum;                      /* average: do not divide at all */
+} epl_pool_opts;
+
+EPL_API epl_value *epl_max_pool(epl_graph *g, epl_value *x, epl_pool_opts o); /* of equal maxima the first gets the gradient */
+EPL_API epl_value *epl_average_pool(epl_graph *g, epl_value *x, epl_pool_opts o);
+EPL_API epl_value *epl_lp_pool(epl_graph *g, epl_value *x, int p, epl_pool_opts o); /* (sum |x|^p)^(1/p) */
+
+EPL_API epl_value *epl_global_average_pool(epl_graph *g, epl_value *x); /* [N, S..., C] -> [N, C] */
+EPL_API epl_value *epl_global_max_pool(epl_graph *g, epl_value *x);
+
+/* Output element i averages the inputs from floor(i S / S') to ceil((i + 1) S / S'). size: S' along each spatial axis. */
+EPL_API epl_value *epl_adaptive_average_pool(epl_graph *g, epl_value *x, const int *size);
+
 /* ---- normalisation, softmax, losses --------------------------------------------------------------------------------- */
 
 EPL_API epl_value *epl_softmax(epl_graph *g, epl_value *x, int axis);
 EPL_API epl_value *epl_log_softmax(epl_graph *g, epl_value *x, int axis);
+
+/* Normalisation: y = (x - mean) / sqrt(var + epsilon) * scale + bias. epsilon 0 means 1e-5; scale and bias may be NULL except
+ * for the batch's. */
+
+/* Over everything but the channels, with given statistics (all [C]). A pass makes it epl_normalize_batch_train when a step is
+ * built, and updates mean and var: momentum * old + (1 - momentum) * the batch's. */
+EPL_API epl_value *epl_normalize_batch(epl_graph *g, epl_value *x, epl_value *scale, epl_value *bias, epl_value *mean,
+                                       epl_value *var, double epsilon, double momentum);
+EPL_API epl_value *epl_normalize_batch_train(epl_graph *g, epl_value *x, epl_value *scale, epl_value *bias, double epsilon,
+                                             epl_value **mean, epl_value **var); /* *var divides by n, not n - 1 */
+
+EPL_API epl_value *epl_normalize_layer(epl_graph *g, epl_value *x, epl_value *scale, epl_value *bias, int axis,
+                                       double epsilon); /* over axis and those after it; scale and bias have their shape */
+EPL_API epl_value *epl_normalize_rms(epl_graph *g, epl_value *x, epl_value *scale, int axis, double epsilon); /* no mean */
+EPL_API epl_value *epl_normalize_group(epl_graph *g, epl_value *x, epl_value *scale, epl_value *bias, int64_t groups,
+                                       double epsilon); /* over space and a group's channels; scale and bias [C] */
+EPL_API epl_value *epl_normalize_instance(epl_graph *g, epl_value *x, epl_value *scale, epl_value *bias,
+                                          double epsilon); /* over space: as many groups as channels */
+
+/* x / (bias + alpha / size * sum x^2)^beta, the sum over `size` neighbouring channels. */
+EPL_API epl_value *epl_normalize_local(epl_graph *g, epl_value *x, int64_t size, double alpha, double beta, double bias);
+EPL_API epl_value *epl_normalize_lp(epl_graph *g, epl_value *x, int axis, int p); /* x / its p-norm along the axis; p 1 or 2 */
 
 /* What becomes of a loss per row or element. */
 typedef enum epl_reduction { EPL_MEAN = 0, EPL_SUM, EPL_NONE } epl_reduction;
