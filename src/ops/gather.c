@@ -74,8 +74,9 @@ static void ref_gather_nd(const epl_ref_call *c)
 {
     const epl_view *data = &c->in[0], *indices = &c->in[1];
     const int64_t   batch = c->attr[0].i, depth = indices->dim[indices->rank - 1];
-    const int64_t   tuples = depth ? epl_view_count(indices) / depth : epl_view_count(&c->out[0]);
-    int64_t batches = 1, run = epl_ref_bytes(data->dtype);
+    int64_t batches = 1, tuples = 1, run = epl_ref_bytes(data->dtype);
+    for (int64_t i = 0; i < indices->rank - 1; i++)
+        tuples *= indices->dim[i];
     for (int64_t i = 0; i < batch; i++)
         batches *= data->dim[i];
     for (int64_t i = batch + depth; i < data->rank; i++)
