@@ -75,7 +75,7 @@ typedef struct epl_dataset_info {
 } epl_dataset_info;
 
 EPL_API epl_dataset_info epl_dataset_info_of(const epl_dataset *d);
-EPL_API const char      *epl_dataset_class_name(const epl_dataset *d, int c); /* never NULL: "3" where none is known */
+EPL_API const char      *epl_dataset_class_name(const epl_dataset *d, int c); /* never NULL: "3" where no name is known */
 
 /* Copies sample i: x_shape elements of x_dtype to `x`, y_shape elements of y_dtype to `y`; either may be NULL. */
 EPL_API bool epl_dataset_fetch(epl_dataset *d, int64_t i, void *x, void *y);
