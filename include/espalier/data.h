@@ -152,7 +152,7 @@ EPL_API epl_tensor *epl_image_channels(epl_context *ctx, const epl_tensor *image
  *                              Yun et al. 2019); with both, each batch takes one or the other
  *
  * Vectors and sequences take normalise, noise, brightness, contrast and mixup. Where y is a class per pixel, geometric
- * words move it too, without interpolation. */
+ * words move it too, without interpolation; other targets of rank 2 and more refuse them. */
 typedef struct epl_augment epl_augment;
 
 /* `sample` is the shape that comes in. NULL or "" is the empty list. An error names the word and what is expected. The
@@ -161,9 +161,16 @@ EPL_API epl_augment *epl_augment_parse(epl_context *ctx, const char *words, epl_
 EPL_API void         epl_augment_free(epl_augment *a);
 EPL_API epl_shape    epl_augment_shape(const epl_augment *a);  /* of a sample that comes out */
 EPL_API bool         epl_augment_mixes(const epl_augment *a);  /* has mixup or cutmix, so labels become soft */
-EPL_API const char  *epl_augment_words(void);                  /* one line per word, for --help; static */
 /* Same text whenever the same is done; for cache keys. The augmentation owns it. */
 EPL_API const char  *epl_augment_text(const epl_augment *a);
+
+/* The vocabulary, for lists and --help. Static; empty beyond the last. */
+typedef struct epl_augment_word {
+    const char *form, *summary; /* "pad-crop:N", "zeros on every side, then a window of the old size" */
+} epl_augment_word;
+
+EPL_API int              epl_augment_word_count(void);
+EPL_API epl_augment_word epl_augment_word_at(int i);
 
 /* Where a draw is made: the whole state of augmentation. */
 typedef struct epl_draw {
@@ -178,9 +185,10 @@ EPL_API size_t epl_augment_scratch_bytes(const epl_augment *a);
 EPL_API void   epl_augment_sample(const epl_augment *a, epl_draw at, const float *x, const int64_t *classes, float *out,
                                   int64_t *out_classes, void *scratch);
 
-/* The batch words, in place, on n samples x [n, ..]: partner of sample i is another of the n (a permutation), and
+/* The batch words, in place, on n samples x [n, ..]: sample i has the partner (i + shift) mod n, and
  *   soft[i] = lambda onehot(label i) + (1 - lambda) onehot(label of the partner).
- * soft is [n, n_classes]. Without mixup or cutmix, soft becomes one-hot. `scratch` holds one batch of x. */
+ * lambda and shift (1 to n - 1) are drawn once per batch. soft is [n, n_classes]; without mixup or cutmix it becomes one-hot.
+ * `scratch` holds n samples. */
 EPL_API void epl_augment_batch(const epl_augment *a, epl_draw at, float *x, const int64_t *labels, int64_t n, int n_classes,
                                float *soft, float *scratch);
 
