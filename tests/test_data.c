@@ -116,9 +116,9 @@ TEST(dataset_descriptions_that_are_wrong)
     CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "fashion-mnist", (epl_dataset_opts){ .dir = "/nowhere" }), EPL_ERR_IO,
                 "no file train-images-idx3-ubyte in /nowhere or /nowhere/fashion-mnist: install the Debian package "
                 "dataset-fashion-mnist");
-    epl_split split;
-    CHECK_FAILS(t, ctx, epl_split_from_name(ctx, "trian", &split), EPL_ERR_ARGUMENT, "expected train, test or val");
-    CHECK_OK(t, ctx, epl_split_from_name(ctx, "val", &split) && split == EPL_SPLIT_VAL);
+    epl_data_split split;
+    CHECK_FAILS(t, ctx, epl_data_split_from_name(ctx, "trian", &split), EPL_ERR_ARGUMENT, "expected train, test or val");
+    CHECK_OK(t, ctx, epl_data_split_from_name(ctx, "val", &split) && split == EPL_SPLIT_VAL);
 }
 
 TEST(fashion_mnist_names_the_package_of_a_truncated_file)

@@ -28,11 +28,11 @@ typedef enum epl_data_split {
 EPL_API bool epl_data_split_from_name(epl_context *ctx, const char *name, epl_data_split *out); /* "train", "test", "val" */
 
 typedef struct epl_dataset_opts {
-    epl_data_split   split;
-    const char *dir;          /* where the files lie; default: the environment's ESPALIER_DATA, then the usual place */
-    double      val_fraction; /* in [0, 1); default 0: train on everything */
-    int64_t     limit;        /* at most this many samples, the first; default all */
-    uint64_t    seed;         /* of generators and of the choice of the validation part */
+    epl_data_split split;
+    const char    *dir;          /* where the files lie; default: the environment's ESPALIER_DATA, then the usual place */
+    double         val_fraction; /* in [0, 1); default 0: train on everything */
+    int64_t        limit;        /* at most this many samples, the first; default all */
+    uint64_t       seed;         /* of generators and of the choice of the validation part */
 } epl_dataset_opts;
 
 /* Opens a data set by its description, NAME or NAME:key=value,key=value (a lone value without '=' is the first key's):

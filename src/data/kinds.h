@@ -23,6 +23,6 @@ bool epl_data_find(epl_context *ctx, epl_dataset_opts o, const char *set, const 
                    const char *advice, char **out);
 
 /* For kinds whose files have no test part. */
-bool epl_data_refuse_test(epl_context *ctx, const char *name, epl_split split);
+bool epl_data_refuse_test(epl_context *ctx, const char *name, epl_data_split split);
 
 #endif

@@ -22,12 +22,12 @@ const epl_dataset_kind *epl_dataset_kind_at(int i)
     return i >= 0 && i < epl_dataset_kind_count() ? &kinds[i]->about : NULL;
 }
 
-bool epl_split_from_name(epl_context *ctx, const char *name, epl_split *out)
+bool epl_data_split_from_name(epl_context *ctx, const char *name, epl_data_split *out)
 {
     static const char *const names[] = { "train", "test", "val" };
     for (int i = 0; i < 3; i++)
         if (strcmp(name, names[i]) == 0) {
-            *out = (epl_split)i;
+            *out = (epl_data_split)i;
             return true;
         }
     return epl_fail(ctx, EPL_ERR_ARGUMENT, "no split '%s', expected train, test or val", name);
@@ -65,7 +65,7 @@ bool epl_data_find(epl_context *ctx, epl_dataset_opts o, const char *set, const 
     return found;
 }
 
-bool epl_data_refuse_test(epl_context *ctx, const char *name, epl_split split)
+bool epl_data_refuse_test(epl_context *ctx, const char *name, epl_data_split split)
 {
     return split != EPL_SPLIT_TEST ||
            epl_fail(ctx, EPL_ERR_ARGUMENT, "%s has no test part: open it as train or val", name);
