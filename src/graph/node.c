@@ -331,6 +331,12 @@ bool epl_node_move_before(epl_node *n, epl_node *at)
     return true;
 }
 
+void epl_node_move_last(epl_node *n)
+{
+    unlink_node(n);
+    link_node(n->graph, n, NULL);
+}
+
 /* ---- looking ---- */
 
 epl_node *epl_first(const epl_graph *g) { return g->first; }

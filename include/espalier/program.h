@@ -1,0 +1,85 @@
+/* program: a graph lowered for one purpose - shapes fixed, memory planned to the byte, kernels chosen - and run many times.
+ *
+ * Running is a flat loop over steps: no allocation, no look-ups, no locks. Results have the same bits for any number of
+ * threads. All memory is known, and taken, when the program is made. */
+#ifndef ESPALIER_PROGRAM_H
+#define ESPALIER_PROGRAM_H
+
+#include <espalier/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct epl_program epl_program;
+
+typedef struct epl_program_opts {
+    bool        frozen;       /* parameters and states do not change between runs (unless this program updates them): what
+                                 depends on them alone is computed once, weights are packed once */
+    bool        reference;    /* reference kernels only, no fusion: slow, for tests */
+    bool        no_fusion;
+    bool        plan_only;    /* plan and report memory, allocate nothing; such a program cannot run */
+    size_t      memory_limit; /* bytes for everything but the weights; 0: none. Met by recomputing activations, or refused
+                                 with EPL_ERR_LIMIT and the least that would do */
+    const char *isa;          /* "generic", "v3", "v4", "armv8"; default: the best that this machine runs */
+} epl_program_opts;
+
+/* What a program occupies, in bytes. `total` leaves out the weights, which belong to the model. */
+typedef struct epl_program_memory {
+    size_t arena;   /* activations, gradients, temporaries: the planned peak */
+    size_t inputs;  /* the graph's inputs */
+    size_t packed;  /* weights in the kernels' layout, and constants computed once */
+    size_t scratch; /* private to threads, for all of them */
+    size_t total;   /* of the above: exactly what is allocated */
+    size_t weights; /* parameters and states */
+    int    recomputed; /* values that are computed again to meet the limit */
+} epl_program_memory;
+
+/* Lowers a copy of `g`. `weights` holds its parameters and states, is borrowed for the life of the program, and is where
+ * Update nodes write. Modes must be fixed before (a BatchNorm or Dropout that is left computes inference). NULL on failure. */
+EPL_API epl_program *epl_program_new(const epl_graph *g, epl_weights *weights, epl_program_opts o);
+EPL_API void         epl_program_free(epl_program *p);
+
+EPL_API bool epl_program_run(epl_program *p);
+EPL_API bool epl_program_refresh(epl_program *p); /* after the weights of a frozen program were changed from outside */
+
+/* Tensors to fill before a run and to read after it (valid until the next run). Owned by the program. By index in the
+ * graph's order, or by name (NULL if there is none). */
+EPL_API int         epl_program_n_inputs(const epl_program *p);
+EPL_API int         epl_program_n_outputs(const epl_program *p);
+EPL_API epl_tensor *epl_program_input(epl_program *p, int i);
+EPL_API epl_tensor *epl_program_output(epl_program *p, int i);
+EPL_API epl_tensor *epl_program_input_named(epl_program *p, const char *name);
+EPL_API epl_tensor *epl_program_output_named(epl_program *p, const char *name);
+
+EPL_API epl_program_memory epl_program_memory_of(const epl_program *p);
+EPL_API const epl_graph   *epl_program_graph(const epl_program *p); /* as lowered: fused, in the order of execution */
+EPL_API const char        *epl_program_isa(const epl_program *p);
+
+/* The steps, one line each: kernel, operator, scope, shapes, why a fast kernel declined. The caller owns the text. */
+EPL_API char *epl_program_print(const epl_program *p);
+
+/* Where the time goes. While profiling is on, each run adds to the steps' times. */
+typedef struct epl_step_profile {
+    const char *kernel, *op, *scope; /* owned by the program */
+    double      time_s;              /* of all profiled runs */
+    epl_cost    cost;                /* of one run */
+} epl_step_profile;
+EPL_API void             epl_program_set_profile(epl_program *p, bool on); /* turning it on clears the times */
+EPL_API int              epl_program_n_steps(const epl_program *p);
+EPL_API epl_step_profile epl_program_step(const epl_program *p, int i);
+EPL_API double           epl_program_time_s(const epl_program *p); /* of all profiled runs, steps and what is between them */
+
+/* Programs by shape: search and varying batches make many. A cache returns the program of (graph, binding of the named
+ * dimension, options), making it when it is new. It owns the programs; keeps at most `capacity`, dropping the least
+ * recently used. */
+typedef struct epl_program_cache epl_program_cache;
+EPL_API epl_program_cache *epl_program_cache_new(epl_context *ctx, int capacity);
+EPL_API void               epl_program_cache_free(epl_program_cache *c);
+EPL_API epl_program       *epl_program_cached(epl_program_cache *c, const epl_graph *g, epl_weights *w, const char *dim,
+                                              int64_t size, epl_program_opts o);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,16 @@
+/* passes: the single rewrites, for each other and for tests; see the public header. */
+#ifndef EPL_PASSES_H
+#define EPL_PASSES_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <espalier/ops.h>
+#include <espalier/passes.h>
+
+#include "graph/op.h"
+
+bool epl_fuse(epl_graph *g);     /* fuse.c */
+bool epl_schedule(epl_graph *g); /* schedule.c */
+
+#endif

@@ -1,0 +1,207 @@
+/* lower_chain: element-wise operators, alone or fused, as chains (kernel.h); fused behind a convolution or matrix product
+ * they run on each piece that has just been computed. */
+#include "program/lower.h"
+
+#include "kernels/chain.h"
+#include "ops/elementwise.h"
+
+/* How `s` is read for a result of shape `full`: seen as [rows, columns] of its last axis. */
+static void describe_input(epl_chain *c, int64_t i, const epl_value *v, epl_shape full)
+{
+    const epl_shape s     = v->shape;
+    const int64_t   count = epl_shape_count(s), last = s.rank ? s.dim[s.rank - 1] : 1;
+    const int64_t   images = full.rank > 2 ? full.dim[0] : 0;
+    c->in_dtype[i] = v->dtype;
+    c->in_kind[i]  = EPL_CHAIN_STRIDED;
+    if (count == c->rows * c->columns)
+        c->in_kind[i] = EPL_CHAIN_FULL;
+    else if (count == 1)
+        c->in_kind[i] = EPL_CHAIN_SCALAR;
+    else if (count == c->columns && last == c->columns)
+        c->in_kind[i] = EPL_CHAIN_ROW;
+    else if (count == c->rows && last == 1)
+        c->in_kind[i] = EPL_CHAIN_COLUMN;
+    else if (s.rank == full.rank && s.dim[0] == images && last == c->columns && count == images * c->columns)
+        c->in_kind[i] = EPL_CHAIN_IMAGE;
+    int64_t stride = 1;
+    for (int axis = full.rank - 1; axis >= 0; axis--) {
+        const int     from = axis - (full.rank - s.rank);
+        const int64_t d    = from >= 0 ? s.dim[from] : 1;
+        c->in_stride[i][axis] = d == 1 ? 0 : stride;
+        stride *= d;
+    }
+}
+
+static epl_chain chain_for(epl_shape full)
+{
+    epl_chain c = { .columns = full.rank ? full.dim[full.rank - 1] : 1 };
+    const int64_t count = epl_shape_count(full);
+    c.rows           = c.columns ? count / c.columns : 0;
+    c.rows_per_image = full.rank > 2 && full.dim[0] ? c.rows / full.dim[0] : c.rows;
+    c.n_outer        = full.rank ? full.rank - 1 : 0;
+    for (int i = 0; i < full.rank - 1; i++)
+        c.outer[i] = full.dim[i];
+    return c;
+}
+
+/* One step; registers of the node's inputs are in their marks (register + 1). */
+static bool add_step(epl_chain *c, const epl_node *n)
+{
+    const epl_row *row = &epl_rows[epl_elementwise_row(n->op)];
+    if (c->n_steps == EPL_CHAIN_MAX_STEPS)
+        return false;
+    c->op[c->n_steps] = row - epl_rows;
+    for (int i = 0; i < n->n_inputs; i++)
+        c->arg[c->n_steps][i] = n->inputs[i]->tag;
+    for (int i = 0; i < row->n_attrs; i++)
+        c->attr[c->n_steps][i] = n->attrs[i].r;
+    c->n_steps++;
+    return true;
+}
+
+static unsigned full_inputs(const epl_chain *c)
+{
+    unsigned mask = 0;
+    for (int64_t i = 0; i < c->n_in; i++)
+        if (c->in_kind[i] == EPL_CHAIN_FULL)
+            mask |= 1u << i;
+    return mask;
+}
+
+static bool takes(const epl_value *v, const char **why)
+{
+    if (v->dtype != EPL_F64)
+        return true;
+    *why = "element-wise kernels compute in f32 or in integers";
+    return false;
+}
+
+bool epl_lower_elementwise(epl_block *b, const epl_node *n, const char **why)
+{
+    epl_chain c = chain_for(n->outputs[0]->shape);
+    int       in[3];
+    if (!takes(n->outputs[0], why))
+        return false;
+    for (int i = 0; i < n->n_inputs; i++) {
+        if (!takes(n->inputs[i], why))
+            return false;
+        describe_input(&c, i, n->inputs[i], n->outputs[0]->shape);
+        in[i] = epl_buffer_of(b, n->inputs[i]);
+        c.arg[0][i] = i;
+    }
+    const epl_row *row = &epl_rows[epl_elementwise_row(n->op)];
+    for (int i = 0; i < row->n_attrs; i++)
+        c.attr[0][i] = n->attrs[i].r;
+    c.n_in         = n->n_inputs;
+    c.n_steps      = c.n_out = 1;
+    c.op[0]        = row - epl_rows;
+    c.out[0]       = c.n_in;
+    c.out_dtype[0] = n->outputs[0]->dtype;
+    const int out  = epl_buffer_of(b, n->outputs[0]);
+    epl_step *s    = epl_kernel_add(b, n, "chain", &c, sizeof c, n->n_inputs, in, 1, &out);
+    if (s)
+        s->in_place = full_inputs(&c);
+    return s != NULL;
+}
+
+/* ---- fused nodes ---- */
+
+static epl_node *anchor_of(const epl_graph *body)
+{
+    for (epl_node *n = body->first; n; n = n->next)
+        if (!(n->op->flags & (EPL_OP_SOURCE | EPL_OP_SINK | EPL_OP_ELEMENTWISE)))
+            return n;
+    return NULL;
+}
+
+/* Fills the chain of the region's element-wise nodes. Registers: the anchor's result first (if there is one), then constants
+ * and inputs as they are met, then results. The values' tags hold registers meanwhile. Inputs' buffers go to `in`. */
+static bool fill_chain(epl_block *b, epl_chain *c, const epl_node *fused, const epl_node *anchor, int *in)
+{
+    const epl_graph *body = fused->regions[0];
+    const epl_shape  full = fused->outputs[0]->shape;
+    const epl_value *sources[EPL_CHAIN_MAX_IN];
+    if (anchor)
+        sources[c->n_in++] = anchor->outputs[0];
+    for (const epl_node *n = body->first; n; n = n->next)
+        for (int i = 0; (n->op->flags & EPL_OP_ELEMENTWISE) && i < n->n_inputs; i++) {
+            const epl_value *v = n->inputs[i];
+            bool known = !(v->producer->op->flags & EPL_OP_SOURCE);
+            for (int64_t k = 0; k < c->n_in && !known; k++)
+                known = sources[k] == v;
+            if (!known && c->n_in == EPL_CHAIN_MAX_IN)
+                return false;
+            if (!known)
+                sources[c->n_in++] = v;
+        }
+    for (int64_t k = 0; k < c->n_in; k++) {
+        describe_input(c, k, sources[k], full);
+        in[k] = anchor && k == 0 ? -1 : epl_buffer_of(b, sources[k]);
+    }
+    for (int64_t k = 0; k < c->n_in; k++)
+        ((epl_value *)(uintptr_t)sources[k])->tag = k;
+    for (const epl_node *n = body->first; n; n = n->next)
+        if (n->op->flags & EPL_OP_ELEMENTWISE) {
+            if (!add_step(c, n))
+                return false;
+            n->outputs[0]->tag = c->n_in + c->n_steps - 1;
+        }
+    for (int i = 0; i < fused->n_outputs; i++) {
+        const epl_value *v = epl_graph_output_at(body, i);
+        if (c->n_out == EPL_CHAIN_MAX_OUT)
+            return false;
+        c->out[c->n_out]       = v->tag;
+        c->out_dtype[c->n_out] = v->dtype;
+        c->n_out++;
+    }
+    return true;
+}
+
+static void bind_region(epl_block *b, const epl_node *fused)
+{
+    const epl_graph *body = fused->regions[0];
+    for (epl_node *n = body->first; n; n = n->next)
+        for (int i = 0; i < n->n_outputs; i++)
+            n->outputs[i]->tag = 0;
+    for (int i = 0; i < fused->n_inputs; i++)
+        epl_graph_input_at(body, i)->tag = epl_buffer_of(b, fused->inputs[i]) + 1;
+    for (epl_node *n = body->first; n; n = n->next)
+        if (EPL_IS(n, constant))
+            epl_block_bind_constant(b, n);
+}
+
+/* A fused node is one step: the anchor's last one with the chain behind it, or the chain alone. An anchor without a fast
+ * kernel for its case runs by itself, and the chain reads its result. */
+bool epl_lower_fused(epl_block *b, const epl_node *fused, const char **why)
+{
+    const epl_node *anchor = anchor_of(fused->regions[0]);
+    epl_chain       c      = chain_for(fused->outputs[0]->shape);
+    int             in[EPL_CHAIN_MAX_IN], out[EPL_CHAIN_MAX_OUT];
+    for (int i = 0; i < fused->n_outputs; i++)
+        out[i] = epl_buffer_of(b, fused->outputs[i]);
+    bind_region(b, fused);
+    bool behind = false; // the anchor
+    if (anchor) {
+        anchor->outputs[0]->tag = out[0] + 1;
+        epl_lower_fn *lower = epl_lower_of(anchor->op);
+        behind = lower && lower(b, anchor, why);
+        if (!behind)
+            anchor->outputs[0]->tag = 0;
+        if (!behind && !epl_lower_reference(b, anchor, *why))
+            return false;
+    }
+    const int raw = anchor ? epl_buffer_of(b, anchor->outputs[0]) : -1;
+    if (!fill_chain(b, &c, fused, anchor, in)) {
+        b->program->failed = !epl_fail(b->program->ctx, EPL_ERR_LIMIT, "a fused chain of %lld steps and %lld inputs",
+                                       (long long)c.n_steps, (long long)c.n_in);
+        return false;
+    }
+    if (behind)
+        return epl_step_set_chain(b, &b->steps[b->n_steps - 1], &c, (int)c.n_in - 1, in + 1, fused->n_outputs, out);
+    if (anchor)
+        in[0] = raw;
+    epl_step *s = epl_kernel_add(b, fused, "chain", &c, sizeof c, (int)c.n_in, in, (int)c.n_out, out);
+    if (s)
+        s->in_place = full_inputs(&c);
+    return s != NULL;
+}

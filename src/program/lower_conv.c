@@ -1,0 +1,100 @@
+/* lower_conv: convolutions and their gradients on the kernels of kernels.h. */
+#include "program/lower.h"
+
+static bool all_f32(const epl_node *n, const char **why)
+{
+    for (int i = 0; i < n->n_inputs; i++)
+        if (n->inputs[i] && n->inputs[i]->dtype != EPL_F32) {
+            *why = "fast convolutions take f32";
+            return false;
+        }
+    return true;
+}
+
+/* x [N, S..., C], w [K..., C/groups, M], y [N, S'..., M] of the forward convolution; lists along the last `spatial` axes. */
+static epl_conv_params conv_params(const epl_node *n, epl_shape x, epl_shape w, epl_shape y)
+{
+    const int spatial = x.rank - 2;
+    int64_t in[3] = { 1, 1, 1 }, out[3] = { 1, 1, 1 }, k[3] = { 1, 1, 1 }, s[3] = { 1, 1, 1 }, d[3] = { 1, 1, 1 }, p[3] = { 0 };
+    const int64_t *strides, *pads, *dilations;
+    const int n_s = epl_attr_ints(n, "strides", &strides), n_p = epl_attr_ints(n, "pads", &pads);
+    const int n_d = epl_attr_ints(n, "dilations", &dilations);
+    for (int i = 0; i < spatial; i++) {
+        const int at = 3 - spatial + i;
+        in[at]  = x.dim[1 + i];
+        out[at] = y.dim[1 + i];
+        k[at]   = w.dim[i];
+        s[at]   = n_s ? strides[i] : 1;
+        d[at]   = n_d ? dilations[i] : 1;
+        p[at]   = n_p ? pads[i] : 0;
+    }
+    return (epl_conv_params){ .n = x.dim[0], .d = in[0], .h = in[1], .w = in[2], .c = x.dim[x.rank - 1],
+                              .od = out[0], .oh = out[1], .ow = out[2], .m = y.dim[y.rank - 1],
+                              .kd = k[0], .kh = k[1], .kw = k[2], .sd = s[0], .sh = s[1], .sw = s[2],
+                              .dd = d[0], .dh = d[1], .dw = d[2], .pd = p[0], .ph = p[1], .pw = p[2],
+                              .groups = epl_attr_i(n, "group") };
+}
+
+static bool is_depthwise(const epl_conv_params *p) { return p->groups == p->c && p->groups == p->m && p->groups > 1; }
+
+/* Weights in the kernel's layout: once if they are constant, else in every step. */
+static int pack(epl_block *b, const epl_node *n, const char *kernel, const epl_conv_params *p, int w, int64_t floats)
+{
+    const int packed = epl_buffer_new(b, (size_t)floats * sizeof(float));
+    return epl_kernel_add(b, n, kernel, p, sizeof *p, 1, &w, 1, &packed) ? packed : -1;
+}
+
+bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
+{
+    if (!all_f32(n, why))
+        return false;
+    const epl_conv_params p = conv_params(n, n->inputs[0]->shape, n->inputs[1]->shape, n->outputs[0]->shape);
+    const int x = epl_buffer_of(b, n->inputs[0]), w = epl_buffer_of(b, n->inputs[1]);
+    const int bias = n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1, y = epl_buffer_of(b, n->outputs[0]);
+    const bool depthwise = is_depthwise(&p) && epl_has_kernel(b, "dwconv");
+    const int  weight    = depthwise ? w : pack(b, n, "conv_pack", &p, w, epl_conv_packed_floats(&p, b->program->kernels->vector));
+    return epl_kernel_add(b, n, depthwise ? "dwconv" : "conv", &p, sizeof p, 3, (int[]){ x, weight, bias }, 1, &y) != NULL;
+}
+
+/* dx of a convolution described by p; also the forward of a transposed convolution. */
+static bool input_grad(epl_block *b, const epl_node *n, const epl_conv_params *p, int dy, int w, int bias, int dx)
+{
+    const bool depthwise = is_depthwise(p) && epl_has_kernel(b, "dwconv_dx");
+    const int  weight    = depthwise ? w : pack(b, n, "conv_dx_pack", p, w, epl_conv_dx_packed_floats(p, b->program->kernels->vector));
+    return epl_kernel_add(b, n, depthwise ? "dwconv_dx" : "conv_dx", p, sizeof *p, 3, (int[]){ dy, weight, bias }, 1, &dx) != NULL;
+}
+
+bool epl_lower_conv_input_grad(epl_block *b, const epl_node *n, const char **why)
+{
+    if (!all_f32(n, why))
+        return false;
+    const epl_conv_params p = conv_params(n, n->outputs[0]->shape, n->inputs[1]->shape, n->inputs[0]->shape);
+    return input_grad(b, n, &p, epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]), -1,
+                      epl_buffer_of(b, n->outputs[0]));
+}
+
+bool epl_lower_conv_transpose(epl_block *b, const epl_node *n, const char **why)
+{
+    if (!all_f32(n, why))
+        return false;
+    const epl_conv_params p = conv_params(n, n->outputs[0]->shape, n->inputs[1]->shape, n->inputs[0]->shape);
+    return input_grad(b, n, &p, epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]),
+                      n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1, epl_buffer_of(b, n->outputs[0]));
+}
+
+bool epl_lower_conv_weight_grad(epl_block *b, const epl_node *n, const char **why)
+{
+    if (!all_f32(n, why))
+        return false;
+    const epl_conv_params p = conv_params(n, n->inputs[0]->shape, n->outputs[0]->shape, n->inputs[1]->shape);
+    const char   *kernel = "conv_dw";
+    const int64_t splits = epl_conv_dw_splits(&p);
+    const int     in[2]  = { epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]) };
+    const int     dw        = epl_buffer_of(b, n->outputs[0]);
+    if (splits == 1)
+        return epl_kernel_add(b, n, kernel, &p, sizeof p, 2, in, 1, &dw) != NULL;
+    const epl_sum_parts_params sum = { splits, epl_shape_count(n->outputs[0]->shape) };
+    const int parts = epl_buffer_new(b, (size_t)(sum.parts * sum.count) * sizeof(float));
+    return epl_kernel_add(b, n, kernel, &p, sizeof p, 2, in, 1, &parts) &&
+           epl_kernel_add(b, n, "sum_parts", &sum, sizeof sum, 1, &parts, 1, &dw);
+}

@@ -1,0 +1,76 @@
+/* lower_gemm: matrix products on the gemm kernel. Transposition is a matter of strides. */
+#include "program/lower.h"
+
+static bool all_f32(const epl_node *n)
+{
+    for (int i = 0; i < n->n_inputs; i++)
+        if (n->inputs[i] && n->inputs[i]->dtype != EPL_F32)
+            return false;
+    return true;
+}
+
+/* Few rows do not repay the packing of a matrix that is used once; constant matrices are packed when the program is made. */
+static bool worth_packing(const epl_block *b, const epl_gemm_params *p, const epl_value *matrix)
+{
+    const bool weight = EPL_IS(matrix->producer, parameter) || EPL_IS(matrix->producer, state);
+    return p->rows >= 64 || (weight && b->program->opts.frozen);
+}
+
+static bool gemm(epl_block *b, const epl_node *n, epl_gemm_params p, const epl_value *bv, int bias)
+{
+    const int a = epl_buffer_of(b, n->inputs[0]), c = epl_buffer_of(b, n->outputs[0]);
+    int       matrix = epl_buffer_of(b, bv);
+    if (worth_packing(b, &p, bv)) {
+        const int packed = epl_buffer_new(b, (size_t)epl_gemm_packed_floats(&p, b->program->kernels->vector) * sizeof(float));
+        if (!epl_kernel_add(b, n, "gemm_pack", &p, sizeof p, 1, &matrix, 1, &packed))
+            return false;
+        matrix = packed;
+        p.b_packed = 1;
+    }
+    return epl_kernel_add(b, n, "gemm", &p, sizeof p, 3, (int[]){ a, matrix, bias }, 1, &c) != NULL;
+}
+
+bool epl_lower_linear(epl_block *b, const epl_node *n, const char **why)
+{
+    if (!all_f32(n)) {
+        *why = "fast matrix products take f32";
+        return false;
+    }
+    const bool    trans = epl_attr_i(n, "trans_w");
+    const int64_t cols = epl_channels(n->outputs[0]), depth = epl_channels(n->inputs[0]);
+    const epl_gemm_params p = { .batch = 1, .rows = epl_shape_count(n->outputs[0]->shape) / (cols ? cols : 1), .cols = cols,
+                                .depth = depth, .a_row = depth, .a_col = 1, .b_row = trans ? 1 : cols,
+                                .b_col = trans ? depth : 1, .c_row = cols };
+    return gemm(b, n, p, n->inputs[1], n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1);
+}
+
+/* The batch axes must be the same on both sides, or absent (or all ones) on one. */
+bool epl_lower_matmul(epl_block *b, const epl_node *n, const char **why)
+{
+    if (!all_f32(n)) {
+        *why = "fast matrix products take f32";
+        return false;
+    }
+    const epl_shape a = n->inputs[0]->shape, m = n->inputs[1]->shape, c = n->outputs[0]->shape;
+    if (a.rank < 2 || m.rank < 2) {
+        *why = "fast matrix products take matrices";
+        return false;
+    }
+    const int64_t a_count = epl_shape_count_from(a, 0, a.rank - 2), b_count = epl_shape_count_from(m, 0, m.rank - 2);
+    const int64_t batch = epl_shape_count_from(c, 0, c.rank - 2);
+    if ((a_count != batch && a_count != 1) || (b_count != batch && b_count != 1)) {
+        *why = "the batch axes of the two matrices broadcast against each other";
+        return false;
+    }
+    const bool    ta = epl_attr_i(n, "trans_a"), tb = epl_attr_i(n, "trans_b");
+    const int64_t rows = c.dim[c.rank - 2], cols = c.dim[c.rank - 1], depth = a.dim[a.rank - (ta ? 2 : 1)];
+    epl_gemm_params p = { .batch = batch, .rows = rows, .cols = cols, .depth = depth,
+                          .a_row = ta ? 1 : depth, .a_col = ta ? rows : 1, .a_batch = a_count == 1 ? 0 : rows * depth,
+                          .b_row = tb ? 1 : cols, .b_col = tb ? depth : 1, .b_batch = b_count == 1 ? 0 : depth * cols,
+                          .c_row = cols, .c_batch = rows * cols };
+    if (b_count == 1 && a_count == batch && !ta) { // one tall matrix
+        p.rows *= batch;
+        p.batch = 1;
+    }
+    return gemm(b, n, p, n->inputs[1], -1);
+}

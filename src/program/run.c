@@ -1,0 +1,233 @@
+/* run: the flat loop over steps. A step's pieces are handed out statically to threads; how the work is cut depends on
+ * shapes alone, so results have the same bits for any number of threads. */
+#include "program/program.h"
+
+#include <omp.h>
+
+/* ---- pointers ---- */
+
+static void *place_pointer(const epl_block *b, const epl_buffer *f)
+{
+    const epl_program *p = b->program;
+    switch (f->place) {
+    case EPL_PLACE_ARENA:    return b->arena + f->offset;
+    case EPL_PLACE_ONCE:     return p->once + f->offset;
+    case EPL_PLACE_PARENT:   return b->parent->buffers[f->offset].data;
+    case EPL_PLACE_TENSOR:
+    case EPL_PLACE_CONSTANT: return f->tensor->data;
+    case EPL_PLACE_INPUT:    break; // filled in below, where sizes add up
+    }
+    return NULL;
+}
+
+static void resolve_buffers(epl_block *b)
+{
+    char *input = b->program->input_data;
+    for (size_t i = 0; i < b->n_buffers; i++) {
+        epl_buffer *f = &b->buffers[i];
+        if (f->same_as >= 0)
+            continue;
+        f->data = place_pointer(b, f);
+        if (f->place == EPL_PLACE_INPUT) {
+            f->data = input;
+            input += EPL_ALIGN(f->bytes);
+        }
+    }
+    for (size_t i = 0; i < b->n_buffers; i++) {
+        size_t r = i;
+        while (b->buffers[r].same_as >= 0)
+            r = (size_t)b->buffers[r].same_as;
+        b->buffers[i].data = b->buffers[r].data;
+    }
+}
+
+static void *pointer(const epl_block *b, int i) { return i < 0 ? NULL : b->buffers[i].data; }
+
+static void resolve_step(epl_block *b, epl_step *s)
+{
+    if (s->kind == EPL_STEP_KERNEL) {
+        for (int i = 0; i < s->n_in; i++)
+            s->call.in[i] = pointer(b, s->in[i]);
+        for (int i = 0; i < s->n_out; i++)
+            s->call.out[i] = pointer(b, s->out[i]);
+        for (int i = 0; i < s->n_chain_in; i++)
+            s->chain_data[i] = pointer(b, s->chain_in[i]);
+        s->call.params   = s->params;
+        s->call.chain    = s->chain;
+        s->call.chain_in = s->chain_data;
+    } else if (s->kind == EPL_STEP_REFERENCE) {
+        epl_view *views = (epl_view *)(uintptr_t)s->ref.in;
+        for (int i = 0; i < s->n_in; i++)
+            views[i].data = pointer(b, s->in[i]);
+        for (int i = 0; i < s->n_out; i++)
+            views[s->n_in + i].data = pointer(b, s->out[i]);
+    }
+}
+
+static void resolve_block(epl_block *b, char *arena)
+{
+    b->arena = arena;
+    resolve_buffers(b);
+    for (size_t k = 0; k < b->n_steps; k++) {
+        epl_step *s = &b->steps[k];
+        resolve_step(b, s);
+        for (int r = 0; s->blocks && r < s->node->n_regions; r++)
+            resolve_block(s->blocks[r], pointer(b, s->temp));
+    }
+}
+
+void epl_resolve(epl_program *p) { resolve_block(p->root, p->arena); }
+
+/* ---- steps ---- */
+
+static void run_block(epl_program *p, epl_block *b, bool once);
+
+/* A parallel region costs some microseconds; a step that takes less runs where it is. */
+static bool worth_threads(const epl_step *s) { return s->pieces > 1 && s->work > 200e3; }
+
+static void run_kernel(epl_program *p, const epl_step *s)
+{
+    if (p->n_threads == 1 || !worth_threads(s)) {
+        s->kernel->run(&s->call, 0, s->pieces, p->scratch);
+        return;
+    }
+#pragma omp parallel num_threads(p->n_threads)
+    {
+        const int64_t n = omp_get_num_threads(), t = omp_get_thread_num();
+        char *scratch = p->scratch + (size_t)t * p->scratch_bytes;
+        s->kernel->run(&s->call, s->pieces * t / n, s->pieces * (t + 1) / n, scratch);
+    }
+}
+
+static void copy_outputs(epl_block *b, const epl_step *s, const epl_block *inner)
+{
+    for (int i = 0; i < s->n_out; i++)
+        memcpy(pointer(b, s->out[i]), pointer(inner, inner->outputs[i]), b->buffers[s->out[i]].bytes);
+}
+
+static void run_branch(epl_program *p, epl_block *b, const epl_step *s)
+{
+    const epl_value *selector = s->node->inputs[0];
+    const epl_view   v = { .data = pointer(b, s->in[0]), .dtype = selector->dtype };
+    const int64_t    x = epl_ref_get_i64(&v, 0), last = s->node->n_regions - 1;
+    epl_block       *taken = s->blocks[EPL_IS(s->node, if) ? !x : x < 0 ? 0 : x > last ? last : x];
+    run_block(p, taken, false);
+    copy_outputs(b, s, taken);
+}
+
+static void run_loop(epl_program *p, epl_block *b, const epl_step *s)
+{
+    epl_block    *body      = s->blocks[0];
+    const int     n_carried = (int)epl_attr_i(s->node, "n_carried"), n_scans = body->n_outputs - 1 - n_carried;
+    int64_t      *iteration = pointer(b, s->in[s->n_in - 2]);
+    unsigned char *go       = pointer(b, s->in[s->n_in - 1]);
+    const int64_t trip      = epl_attr_i(s->node, "trip");
+    *go = s->in[0] < 0 || *(const unsigned char *)pointer(b, s->in[0]);
+    for (int i = 0; i < n_carried; i++)
+        memcpy(pointer(b, s->out[i]), pointer(b, s->in[1 + i]), b->buffers[s->out[i]].bytes);
+    for (int i = 0; i < n_scans; i++)
+        memset(pointer(b, s->out[n_carried + i]), 0, b->buffers[s->out[n_carried + i]].bytes);
+    int64_t done = 0;
+    for (; done < trip && *go; done++) {
+        *iteration = done;
+        run_block(p, body, false);
+        *go = *(const unsigned char *)pointer(body, body->outputs[0]);
+        for (int i = 0; i < n_scans; i++) {
+            const int    result = body->outputs[1 + n_carried + i];
+            const size_t bytes  = body->buffers[result].bytes;
+            memcpy((char *)pointer(b, s->out[n_carried + i]) + (size_t)done * bytes, pointer(body, result), bytes);
+        }
+        for (int i = 0; i < n_carried; i++)
+            memcpy(pointer(b, s->out[i]), pointer(body, body->outputs[1 + i]), b->buffers[s->out[i]].bytes);
+    }
+    *(int64_t *)pointer(b, s->out[s->n_out - 1]) = done;
+}
+
+static void run_step(epl_program *p, epl_block *b, const epl_step *s)
+{
+    switch (s->kind) {
+    case EPL_STEP_KERNEL:    run_kernel(p, s); break;
+    case EPL_STEP_REFERENCE: s->node->op->ref(&s->ref); break;
+    case EPL_STEP_COPY:      memcpy(pointer(b, s->out[0]), pointer(b, s->in[0]), b->buffers[s->out[0]].bytes); break;
+    case EPL_STEP_BRANCH:    run_branch(p, b, s); break;
+    case EPL_STEP_LOOP:      run_loop(p, b, s); break;
+    }
+}
+
+static void run_block(epl_program *p, epl_block *b, bool once)
+{
+    for (size_t k = 0; k < b->n_steps; k++) {
+        epl_step *s = &b->steps[k];
+        if (s->once != once)
+            continue;
+        const double start = p->profile ? epl_now_s() : 0;
+        run_step(p, b, s);
+        if (p->profile)
+            s->time_s += epl_now_s() - start;
+    }
+}
+
+static bool runnable(epl_program *p)
+{
+    return p->arena ? true : epl_fail(p->ctx, EPL_ERR_ARGUMENT, "a program made with plan_only cannot run");
+}
+
+bool epl_program_run(epl_program *p)
+{
+    if (!runnable(p))
+        return false;
+    const double start = p->profile ? epl_now_s() : 0;
+    run_block(p, p->root, false);
+    if (p->profile)
+        p->profile_s += epl_now_s() - start;
+    return true;
+}
+
+bool epl_program_refresh(epl_program *p)
+{
+    if (!runnable(p))
+        return false;
+    run_block(p, p->root, true);
+    return true;
+}
+
+/* ---- profile ---- */
+
+void epl_program_set_profile(epl_program *p, bool on)
+{
+    p->profile = on;
+    for (size_t k = 0; on && k < p->root->n_steps; k++)
+        p->root->steps[k].time_s = 0;
+    if (on)
+        p->profile_s = 0;
+}
+
+int    epl_program_n_steps(const epl_program *p) { return (int)p->root->n_steps; }
+double epl_program_time_s(const epl_program *p) { return p->profile_s; }
+
+static const char *step_name(const epl_step *s)
+{
+    static const char *const names[] = { "", "reference", "copy", "branch", "loop" };
+    return s->kind == EPL_STEP_KERNEL ? s->kernel->name : names[s->kind];
+}
+
+epl_step_profile epl_program_step(const epl_program *p, int i)
+{
+    const epl_step *s = &p->root->steps[i];
+    return (epl_step_profile){ step_name(s), s->node->op->name, s->node->scope, s->time_s, epl_node_cost(s->node) };
+}
+
+char *epl_program_print(const epl_program *p)
+{
+    epl_text t = EPL_TEXT(p->ctx);
+    for (size_t k = 0; k < p->root->n_steps; k++) {
+        const epl_step *s = &p->root->steps[k];
+        char shape[192] = "";
+        if (s->node->n_outputs)
+            epl_shape_text(shape, s->node->outputs[0]->shape);
+        epl_text_addf(&t, "%4zu  %-14s %-20s %-22s %s%s%s%s%s\n", k, step_name(s), s->node->op->name, shape, s->node->scope,
+                      s->once ? "  [once]" : "", s->chain ? "  +chain" : "", s->declined ? "  - " : "",
+                      s->declined ? s->declined : "");
+    }
+    return epl_text_detach(&t);
+}
