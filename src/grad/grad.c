@@ -6,10 +6,11 @@
 #include "graph/op.h"
 
 /* Node ids are unique and grow: nodes that exist when the sweep starts have ids below n_ids, and only they can lie between
- * x and y. */
+ * x and y. Nodes before first_id are not entered: of an expansion's inputs, partial derivatives are wanted, although one
+ * input may depend on another. */
 typedef struct sweep {
     epl_graph   *g;
-    int          n_ids;
+    int          first_id, n_ids;
     bool        *active; /* by node id: depends on some x, so gradients through it are wanted */
     epl_value ***dy;     /* by node id, then by output: the gradient so far, or NULL */
 } sweep;
@@ -36,10 +37,14 @@ static bool add_gradient(sweep *s, const epl_value *v, epl_value *d)
     return *sum != NULL;
 }
 
+static bool vjp_from(epl_graph *g, int first_id, int n_outputs, epl_value *const *y, epl_value *const *dy, int n_inputs,
+                     epl_value *const *x, epl_value **dx);
+
 /* The gradient of an operator that has none of its own, through its expansion. */
 static bool expand_backward(const epl_node *n, epl_graph *g, epl_value *const *dy, epl_value **dx)
 {
     epl_value **out = epl_alloc_array(g->ctx, (size_t)n->n_outputs + 1, sizeof *out);
+    const int first_id = g->root->next_id;
     bool ok = out && n->op->expand(g, n, out);
     /* the expansion reads n's own inputs; one that is read twice is asked for once, and dx of the copy stays NULL */
     epl_value **x = ok ? epl_alloc_array(g->ctx, (size_t)n->n_inputs + 1, sizeof *x) : NULL;
@@ -52,7 +57,7 @@ static bool expand_backward(const epl_node *n, epl_graph *g, epl_value *const *d
             x[n_x++] = n->inputs[i];
     }
     epl_value **d = x ? epl_alloc_array(g->ctx, (size_t)n->n_inputs + 1, sizeof *d) : NULL;
-    ok = d && epl_vjp(g, n->n_outputs, out, dy, n_x, x, d);
+    ok = d && vjp_from(g, first_id, n->n_outputs, out, dy, n_x, x, d);
     for (int k = 0, i = 0; ok && k < n_x; i++)
         if (n->inputs[i] == x[k])
             dx[i] = d[k++];
@@ -88,7 +93,7 @@ static void mark_active(sweep *s, int n_inputs, epl_value *const *x)
     for (int i = 0; i < n_inputs; i++)
         s->active[x[i]->producer->id] = true;
     for (const epl_node *n = s->g->first; n; n = n->next)
-        for (int i = 0; n->id < s->n_ids && i < n->n_inputs && !s->active[n->id]; i++)
+        for (int i = 0; n->id >= s->first_id && n->id < s->n_ids && i < n->n_inputs && !s->active[n->id]; i++)
             s->active[n->id] = is_active(s, n->inputs[i]);
 }
 
@@ -100,14 +105,14 @@ static bool reads_active(const sweep *s, const epl_node *n)
     return false;
 }
 
-bool epl_vjp(epl_graph *g, int n_outputs, epl_value *const *y, epl_value *const *dy, int n_inputs, epl_value *const *x,
-             epl_value **dx)
+static bool vjp_from(epl_graph *g, int first_id, int n_outputs, epl_value *const *y, epl_value *const *dy, int n_inputs,
+                     epl_value *const *x, epl_value **dx)
 {
     if (epl_graph_failed(g))
         return false;
     for (int i = 0; i < n_inputs; i++)
         dx[i] = NULL;
-    sweep s = { .g = g, .n_ids = g->root->next_id };
+    sweep s = { .g = g, .first_id = first_id, .n_ids = g->root->next_id };
     s.active = epl_alloc_array(g->ctx, (size_t)s.n_ids + 1, sizeof *s.active);
     s.dy     = epl_alloc_array(g->ctx, (size_t)s.n_ids + 1, sizeof *s.dy);
     bool ok = s.active && s.dy;
@@ -118,7 +123,7 @@ bool epl_vjp(epl_graph *g, int n_outputs, epl_value *const *y, epl_value *const 
             ok = add_gradient(&s, y[j], dy[j]);
     for (epl_node *n = g->last, *prev; ok && n; n = prev) {
         prev = n->prev; // what the sweep adds goes to the insertion point, never before n
-        if (n->id < s.n_ids && s.active[n->id] && s.dy[n->id] && reads_active(&s, n))
+        if (n->id >= first_id && n->id < s.n_ids && s.active[n->id] && s.dy[n->id] && reads_active(&s, n))
             ok = sweep_node(&s, n);
     }
     for (int i = 0; ok && i < n_inputs; i++)
@@ -128,6 +133,12 @@ bool epl_vjp(epl_graph *g, int n_outputs, epl_value *const *y, epl_value *const 
     epl_release(g->ctx, s.dy);
     epl_release(g->ctx, s.active);
     return ok;
+}
+
+bool epl_vjp(epl_graph *g, int n_outputs, epl_value *const *y, epl_value *const *dy, int n_inputs, epl_value *const *x,
+             epl_value **dx)
+{
+    return vjp_from(g, 0, n_outputs, y, dy, n_inputs, x, dx);
 }
 
 static epl_value *zeros_like(epl_graph *g, const epl_value *v)
