@@ -231,7 +231,7 @@ typedef struct epl_jsonl_opts {
 } epl_jsonl_opts;
 
 EPL_API epl_jsonl *epl_jsonl_open(epl_context *ctx, const char *path, epl_jsonl_opts o);
-EPL_API void epl_jsonl_begin(epl_jsonl *l, int64_t step);                         /* writes "step" */
+EPL_API void epl_jsonl_begin(epl_jsonl *l, int64_t step); /* writes "step"; the names that follow must differ */
 EPL_API void epl_jsonl_number(epl_jsonl *l, const char *name, double x);          /* NaN and infinity: null */
 EPL_API void epl_jsonl_integer(epl_jsonl *l, const char *name, int64_t x);
 EPL_API void epl_jsonl_text(epl_jsonl *l, const char *name, const char *s);
@@ -240,7 +240,8 @@ EPL_API bool epl_jsonl_close(epl_jsonl *l); /* accepts NULL; frees; false if any
 
 /* ---- progress on a terminal ----
  * On a terminal: one line redrawn at most ten times a second: label, bar, share, rate, remaining time. Elsewhere: a
- * plain line every few seconds and at the end of each label. The terminal's modes are never changed, so a signal at any
+ * plain line every few seconds and at the end of each task. A task ends when `done` reaches its total or falls, or when the
+ * total changes; its label may change on the way. The terminal's modes are never changed, so a signal at any
  * moment leaves it sane.
  *
  *     epl_meter *m = epl_meter_new(ctx, stderr, (epl_meter_opts){ .unit = "images", .stop = &interrupted });

@@ -4,7 +4,7 @@
  * crosses a region's frame passes through a port there: a vertex pinned to the first row (entering) or the last (leaving),
  * one per source, so that a value used often enters once. */
 #include "report/layers.h"
-#include "report/escape.h"
+#include "base/escape.h"
 #include "report/svg.h"
 
 #include <espalier/report.h>

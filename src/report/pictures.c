@@ -1,5 +1,5 @@
 /* pictures: PNG files in a grid, each with a caption and a frame that says right or wrong, as one SVG. */
-#include "report/escape.h"
+#include "base/escape.h"
 #include "report/png.h"
 #include "report/svg.h"
 

@@ -1,7 +1,7 @@
 /* svg: the helpers of svg.h. */
 #include "report/svg.h"
 
-#include "report/escape.h"
+#include "base/escape.h"
 
 #include <math.h>
 #include <string.h>
@@ -76,6 +76,11 @@ void epl_svg_open(epl_text *t, double width, double height, const char *title)
     }
     epl_text_add(t, style_sheet);
     epl_svg_rect(t, "bg", 0, 0, width, height, 0);
+}
+
+const char *epl_svg_style_sheet(void)
+{
+    return style_sheet;
 }
 
 void epl_svg_close(epl_text *t)

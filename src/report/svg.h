@@ -12,6 +12,7 @@ enum { SVG_COLORS = 8, SVG_TEXT_SIZE = 12 };
 
 void epl_svg_open(epl_text *t, double width, double height, const char *title); /* with style sheet and background */
 void epl_svg_close(epl_text *t);
+const char *epl_svg_style_sheet(void); /* the <style> element of every picture; a page needs it once */
 
 void epl_svg_number(epl_text *t, double x); /* two decimals at most; what is not finite or beyond 1e9 is cut */
 void epl_svg_point(epl_text *t, char command, double x, double y); /* "M3,4": a step of a path */

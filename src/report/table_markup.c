@@ -1,5 +1,5 @@
 /* table_markup: a table as Markdown (pipe table), JSON (a list of objects) and HTML. */
-#include "report/escape.h"
+#include "base/escape.h"
 #include "report/table.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* table_text: a table as plain text for terminals and logs. Two spaces part the columns; one rule lies under the header
  * and one over each marked row. Where the text would pass the width limit, the widest text columns are cut. */
-#include "report/escape.h"
+#include "base/escape.h"
 #include "report/table.h"
 
 

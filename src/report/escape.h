@@ -1,1 +1,0 @@
-#include "base/escape.h" // moved to the ground floor: the JSON writer there needs it
