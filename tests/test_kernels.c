@@ -130,7 +130,7 @@ static void random_axis(epl_rng *rng, int64_t limit, int64_t *in, int64_t *out, 
 
 static conv_case random_conv(epl_rng *rng, int depthwise)
 {
-    conv_case c = { .p = { .n = pick(rng, 1, 3), .d = 1, .od = 1, .kd = 1, .sd = 1, .dd = 1 } };
+    conv_case c = { .p = { .n = pick(rng, 0, 3) ? pick(rng, 1, 3) : pick(rng, 4, 20), .d = 1, .od = 1, .kd = 1, .sd = 1, .dd = 1 } };
     epl_conv_params *p = &c.p;
     const int rank = (int)pick(rng, 1, 3);
     if (rank == 3)

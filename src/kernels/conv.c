@@ -1,9 +1,16 @@
 /* Convolution and its input gradient (the forward of a transposed convolution), 1 to 3 spatial axes, groups, strides,
  * dilations, any padding: tiles of pixels of one output row against panels of packed weights, on the micro-kernel.
  *
- * A piece is a block of images x a block of output rows x a block of columns. If the convolution is padded, the piece first
- * copies the source rows that it needs, with zeros around them, into its scratch: after that no border exists. Where the
- * taps of a row lie side by side they are one long run, which also serves inputs of 1 or 3 channels. The reduction is cut
+ * A piece is a block of images x a block of output rows x a block of columns. Where a tap falls into the padding there is
+ * nothing to multiply, and for small images that is much (a third of 3x3 taps at 4x4 pixels). Two ways to save it:
+ *
+ *   - `across`: with several small images a tile's rows are the same pixel of different images, which all have the same
+ *     taps; x is read where it lies.
+ *   - otherwise the piece copies the source rows that it needs, with zeros around them, into its scratch, so that every
+ *     tap may be read, and leaves out whole kernel rows at the upper and lower border, and kernel columns at the left and
+ *     right border, whose pixels form tiles of their own.
+ *
+ * Taps of a row that lie side by side are one long run, which also serves inputs of 1 or 3 channels. The reduction is cut
  * into chunks so that a panel's chunk and the piece's source stay in the second cache. */
 #include "kernels/chain.h"
 #include "kernels/conv.h"
@@ -17,8 +24,11 @@ enum {
     CHUNK_DEPTH = 1024,        /* of the reduction in one pass: 128 KB of a 32-column panel */
     MIN_PIXELS = 112,          /* of a piece, if the problem has them: each reads all its weights from the third cache */
     WANT_PIECES = 16,          /* if the work is large enough for so many */
-    MAX_RUNS = 1024            /* runs of taps in one chunk */
+    MAX_RUNS = 1024,           /* runs of taps in one chunk */
+    MAX_SPANS = 64,            /* of columns with the same taps */
+    MIN_ACROSS = 4             /* images, for a tile across them */
 };
+#define WORTH_ACROSS 0.93 /* share of the taps inside the source, above which nothing is won */
 #define PIECE_WORK 1e6 /* multiply-adds; a piece with less is not worth handing out */
 
 typedef struct plan {
@@ -28,11 +38,35 @@ typedef struct plan {
     int64_t lo[3], hi[3];         /* a destination row j reads source rows j * step + [lo, hi] */
     int64_t image_block, row_block, col_block;
     int64_t image_blocks, row_blocks, col_blocks;
-    int64_t copied;               /* whether the source goes through scratch */
+    int64_t copied, across;       /* whether the source goes through scratch; whether tiles go across images */
     int64_t box[3];               /* the copied source of one image: planes, rows, pixels */
     int64_t stride[4];            /* of the source as read: image, plane, row, pixel */
     int64_t origin[3];            /* the source coordinate, relative to j * step, of the first element that is there */
 } plan;
+
+/* Taps [*first, *last) of destination j lie inside the source. */
+static void valid_taps(const epl_conv_problem *p, int axis, const epl_conv_axis *a, int64_t j, int64_t *first, int64_t *last)
+{
+    const int64_t at = j * p->step[axis] + a->off, end = p->src[axis] - 1 - at;
+    *first = at < 0 ? epl_min(epl_ceil_div(-at, a->tap_step), a->taps) : 0;
+    *last = epl_max(*first, end < 0 ? 0 : epl_min(a->taps, end / a->tap_step + 1));
+}
+
+/* Taps of one axis that fall into the source, over all destinations, as a share of all taps. */
+static double taps_inside(const epl_conv_problem *p, int axis)
+{
+    int64_t inside = 0, all = 0;
+    for (int64_t f = 0; f < p->phases[axis]; f++) {
+        const epl_conv_axis a = epl_conv_axis_of(p, axis, f);
+        for (int64_t j = 0; j < a.count; j++) {
+            int64_t first, last;
+            valid_taps(p, axis, &a, j, &first, &last);
+            inside += last - first;
+        }
+        all += a.count * a.taps;
+    }
+    return all ? (double)inside / (double)all : 1.0;
+}
 
 static void plan_extent(plan *l)
 {
@@ -79,8 +113,16 @@ static plan make_plan(epl_conv_problem p)
     while (l.row_block > 1 && box_rows(&l, l.row_block) * row_floats > SOURCE_FLOATS)
         l.row_block = epl_ceil_div(l.row_block, 2);
     l.image_block = 1;
-    const int64_t others = l.planes * p.groups;
-    if (l.row_block == l.rows && l.planes == 1) // small images: some together
+    const int64_t others = l.planes * p.groups, image_floats = p.src[0] * p.src[1] * p.src[2] * p.cin * p.groups;
+    if (l.copied && p.n >= MIN_ACROSS && image_floats * EPL_MR <= 2 * SOURCE_FLOATS &&
+        taps_inside(&p, 1) * taps_inside(&p, 2) < WORTH_ACROSS) {
+        const int64_t tiles = epl_max(1, SOURCE_FLOATS / (image_floats * EPL_MR));
+        l.across = 1;
+        l.copied = 0;
+        l.row_block = l.rows;
+        l.image_block = epl_min(p.n, EPL_MR * epl_min(tiles, 4));
+    }
+    if (!l.across && l.row_block == l.rows && l.planes == 1) // small images: some together
         while (l.image_block < p.n && l.image_block * l.rows * pixels < MIN_PIXELS &&
                (l.image_block + 1) * box_rows(&l, l.rows) * row_floats <= 2 * SOURCE_FLOATS)
             l.image_block++;
@@ -187,59 +229,160 @@ typedef struct phase {
     int64_t depth;          /* the whole reduction */
 } phase;
 
-/* One chunk of the reduction of one panel, over all the piece's pixels. */
-static void run_panel(const plan *l, const piece *at, const phase *f, epl_tile *tile, const float *source, float *dst)
+/* Columns [x0, x1) of one phase, all of which use the taps [first, last) of their row. */
+typedef struct span {
+    int64_t x0, x1, first, last;
+} span;
+
+/* One pass: a chunk of the reduction of one panel, over all the piece's pixels. */
+typedef struct pass {
+    const plan  *l;
+    const piece *at;
+    const phase *f;
+    const span  *spans;
+    int64_t      n_spans;
+    int64_t      merged, run;    /* whether the taps of a kernel row are one run; its length */
+    int64_t      run0, run1;     /* the runs of the chunk */
+    int64_t      d0, d1;         /* valid planes of taps */
+    const float *source;
+    float       *dst;
+    epl_tile     tile;
+    int64_t      a_tap[MAX_RUNS], b_tap[MAX_RUNS];
+} pass;
+
+/* Lists the runs of the chunk within the kernel rows [h0, h1) and columns [w0, w1), and runs the tile on them. */
+static void run_tile(pass *q, int64_t h0, int64_t h1, int64_t w0, int64_t w1)
 {
-    const epl_conv_problem *p = &l->p;
-    const int64_t pixel = p->cout * p->groups, width = f->axis[2].count;
-    tile->a_row = p->step[2] * l->stride[3];
-    tile->c_row = p->phases[2] * pixel;
-    for (int64_t image = at->image0; image < at->image1; image++)
-        for (int64_t row = at->row0; row < epl_min(at->row1, f->axis[1].count); row++) {
-            const int64_t od = f->f[0] + at->plane * p->phases[0], oh = f->f[1] + row * p->phases[1];
-            const float *a = source + (image - at->image0) * l->stride[0] + (row - at->row0) * p->step[1] * l->stride[2];
-            float *c = dst + (((image * p->dst[0] + od) * p->dst[1] + oh) * p->dst[2] + f->f[2]) * pixel;
-            for (int64_t x = 0; x < width; x += tile->rows) {
-                tile->rows = epl_tile_rows(width - x);
-                tile->a = a + x * tile->a_row;
-                tile->c = c + x * tile->c_row;
-                EPL_K(micro)(tile);
+    const plan *l = q->l;
+    const epl_conv_axis *a = q->f->axis;
+    epl_tile *t = &q->tile;
+    const int64_t runs_w = q->merged ? 1 : a[2].taps, from = q->merged ? 0 : w0, to = q->merged ? w1 > w0 : w1;
+    const int64_t skipped = q->merged ? w0 : 0, k = t->k;
+    t->taps = 0;
+    for (int64_t d = q->d0; d < q->d1; d++)
+        for (int64_t h = h0; h < h1; h++) {
+            const int64_t row = (d * a[1].taps + h) * runs_w;
+            const int64_t offset = (a[0].off + d * a[0].tap_step - l->origin[0]) * l->stride[1] +
+                                   (a[1].off + h * a[1].tap_step - l->origin[1]) * l->stride[2] +
+                                   (a[2].off - l->origin[2]) * l->stride[3];
+            for (int64_t w = epl_max(from, q->run0 - row); w < epl_min(to, q->run1 - row); w++) {
+                q->a_tap[t->taps] = offset + (w * a[2].tap_step + skipped) * l->stride[3];
+                q->b_tap[t->taps++] = ((row + w - q->run0) * q->run + skipped * l->p.cin) * t->b_row;
             }
         }
+    if (!t->taps && t->accumulate)
+        return;
+    if (q->merged)
+        t->k = (w1 - w0) * l->p.cin;
+    EPL_K(micro)(t);
+    t->k = k;
 }
 
-/* The taps as runs of the reduction: their offsets in the source. Taps of one row that lie side by side are one run. */
-static int64_t list_runs(const plan *l, const phase *f, int64_t first, int64_t count, int64_t merged, int64_t *offset)
+/* Where pixel (image, row, x) of the piece's phase lies in the source and in the destination. */
+static void point_tile(pass *q, int64_t image, int64_t row, int64_t x)
 {
-    const int64_t tw = merged ? 1 : f->axis[2].taps;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t t = first + i, d = t / tw / f->axis[1].taps, h = t / tw % f->axis[1].taps, w = t % tw;
-        offset[i] = (f->axis[0].off + d * f->axis[0].tap_step - l->origin[0]) * l->stride[1] +
-                    (f->axis[1].off + h * f->axis[1].tap_step - l->origin[1]) * l->stride[2] +
-                    (f->axis[2].off + w * f->axis[2].tap_step - l->origin[2]) * l->stride[3];
+    const plan *l = q->l;
+    const epl_conv_problem *p = &l->p;
+    const int64_t od = q->f->f[0] + q->at->plane * p->phases[0], oh = q->f->f[1] + row * p->phases[1];
+    const int64_t ow = q->f->f[2] + x * p->phases[2];
+    q->tile.a = q->source + (image - q->at->image0) * l->stride[0] + (row - q->at->row0) * p->step[1] * l->stride[2] +
+                x * p->step[2] * l->stride[3];
+    q->tile.c = q->dst + (((image * p->dst[0] + od) * p->dst[1] + oh) * p->dst[2] + ow) * p->cout * p->groups;
+}
+
+/* Tiles across images: one per pixel. */
+static void run_across(pass *q)
+{
+    const epl_conv_problem *p = &q->l->p;
+    q->tile.rows = q->at->image1 - q->at->image0;
+    q->tile.a_row = q->l->stride[0];
+    q->tile.c_row = p->dst[0] * p->dst[1] * p->dst[2] * p->cout * p->groups;
+    for (int64_t row = q->at->row0; row < epl_min(q->at->row1, q->f->axis[1].count); row++) {
+        int64_t h0, h1;
+        valid_taps(p, 1, &q->f->axis[1], row, &h0, &h1);
+        for (int64_t x = 0; x < q->f->axis[2].count; x++) {
+            int64_t w0, w1;
+            valid_taps(p, 2, &q->f->axis[2], x, &w0, &w1);
+            point_tile(q, q->at->image0, row, x);
+            run_tile(q, h0, h1, w0, w1);
+        }
     }
-    return count;
+}
+
+/* Tiles along the columns of a span, or along its rows where it is narrow. */
+static void run_image(pass *q, int64_t image)
+{
+    const plan *l = q->l;
+    const epl_conv_problem *p = &l->p;
+    const epl_conv_axis *axis = &q->f->axis[1];
+    const int64_t row0 = q->at->row0, row1 = epl_min(q->at->row1, axis->count), pixel = p->phases[2] * p->cout * p->groups;
+    for (int64_t i = 0; i < q->n_spans; i++) {
+        const span *s = &q->spans[i];
+        const int64_t width = s->x1 - s->x0, upright = width < 4 && row1 - row0 > width;
+        q->tile.rows = upright ? row1 - row0 : width;
+        q->tile.a_row = upright ? p->step[1] * l->stride[2] : p->step[2] * l->stride[3];
+        q->tile.c_row = upright ? p->phases[1] * p->dst[2] * p->cout * p->groups : pixel;
+        for (int64_t x = s->x0; upright && x < s->x1; x++) {
+            point_tile(q, image, row0, x);
+            run_tile(q, 0, axis->taps, s->first, s->last);
+        }
+        for (int64_t row = row0; !upright && row < row1; row++) {
+            int64_t h0, h1;
+            valid_taps(p, 1, axis, row, &h0, &h1);
+            point_tile(q, image, row, s->x0);
+            run_tile(q, h0, h1, s->first, s->last);
+        }
+    }
+}
+
+/* The columns of a phase in spans of equal taps. Where tiles along rows would be short for it, one span with all taps. */
+static int64_t list_spans(const plan *l, const piece *at, const epl_conv_axis *a, span *spans)
+{
+    int64_t n = 0;
+    for (int64_t x = 0; x < a->count; x++) {
+        int64_t first, last;
+        valid_taps(&l->p, 2, a, x, &first, &last);
+        if (n && spans[n - 1].first == first && spans[n - 1].last == last) {
+            spans[n - 1].x1++;
+            continue;
+        }
+        if (n == MAX_SPANS || at->row1 - at->row0 < 4) {
+            spans[0] = (span){ 0, a->count, 0, a->taps };
+            return 1;
+        }
+        spans[n++] = (span){ x, x + 1, first, last };
+    }
+    return n;
 }
 
 static void run_phase(const plan *l, const piece *at, const phase *f, const float *source, const float *bias, float *dst)
 {
     const epl_conv_problem *p = &l->p;
+    span spans[MAX_SPANS];
+    pass q = { .l = l, .at = at, .f = f, .spans = spans, .source = source, .n_spans = list_spans(l, at, &f->axis[2], spans) };
     const int64_t taps = f->axis[0].taps * f->axis[1].taps * f->axis[2].taps;
-    const int64_t merged = f->axis[2].tap_step == 1 && l->stride[3] == p->cin && f->axis[2].taps * p->cin <= CHUNK_DEPTH;
-    const int64_t in_run = merged ? epl_max(f->axis[2].taps, 1) : 1, run = p->cin * in_run, runs = taps / in_run;
-    const int64_t runs_at_once = epl_max(1, epl_min(CHUNK_DEPTH / run, MAX_RUNS));
-    const int64_t part = epl_ceil_div(run, epl_ceil_div(run, CHUNK_DEPTH)); // a run longer than a chunk is cut
-    int64_t offset[MAX_RUNS];
-    for (int64_t t = 0; t < runs || t == 0; t += runs_at_once)
-        for (int64_t k = 0; k < run; k += part) {
-            epl_tile tile = { .a_col = 1, .k = epl_min(part, run - k), .a_tap = offset, .accumulate = t + k > 0 };
-            tile.taps = list_runs(l, f, t, epl_min(runs_at_once, runs - t), merged, offset);
+    q.merged = f->axis[2].tap_step == 1 && l->stride[3] == p->cin && f->axis[2].taps * p->cin <= CHUNK_DEPTH;
+    const int64_t in_run = q.merged ? epl_max(f->axis[2].taps, 1) : 1, runs = taps / in_run;
+    q.run = p->cin * in_run;
+    valid_taps(p, 0, &f->axis[0], at->plane, &q.d0, &q.d1);
+    const int64_t runs_at_once = epl_max(1, epl_min(CHUNK_DEPTH / q.run, MAX_RUNS));
+    const int64_t part = epl_ceil_div(q.run, epl_ceil_div(q.run, CHUNK_DEPTH)); // a run longer than a chunk is cut
+    for (q.run0 = 0; q.run0 < runs || q.run0 == 0; q.run0 += runs_at_once)
+        for (int64_t k = 0; k < q.run; k += part) {
+            q.run1 = epl_min(q.run0 + runs_at_once, runs);
+            q.source = source + k;
+            q.tile = (epl_tile){ .a_col = 1, .k = epl_min(part, q.run - k), .a_tap = q.a_tap, .b_tap = q.b_tap,
+                                 .accumulate = q.run0 + k > 0 };
             for (int64_t col = at->col0; col < at->col1; col += EPL_NR) {
-                tile.b_row = epl_panel_width(p->cout - col);
-                tile.b = f->weights + f->depth * col + (t * run + k) * tile.b_row;
-                tile.cols = epl_min(p->cout - col, EPL_NR);
-                tile.bias = bias ? bias + col : NULL;
-                run_panel(l, at, f, &tile, source + k, dst + col);
+                q.tile.b_row = epl_panel_width(p->cout - col);
+                q.tile.b = f->weights + f->depth * col + (q.run0 * q.run + k) * q.tile.b_row;
+                q.tile.cols = epl_min(p->cout - col, EPL_NR);
+                q.tile.bias = bias ? bias + col : NULL;
+                q.dst = dst + col;
+                if (l->across)
+                    run_across(&q);
+                for (int64_t image = at->image0; !l->across && image < at->image1; image++)
+                    run_image(&q, image);
             }
         }
 }

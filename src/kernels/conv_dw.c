@@ -119,12 +119,10 @@ static void run_rows(work *w, const float *a, int64_t a_col, int64_t rows, float
     t->b = w->packed;
     t->b_row = w->width;
     t->c_row = w->l->p.m;
-    for (int64_t row = 0; row < rows; row += t->rows) {
-        t->rows = epl_tile_rows(rows - row);
-        t->a = a + row;
-        t->c = out + row * t->c_row;
-        EPL_K(micro)(t);
-    }
+    t->rows = rows;
+    t->a = a;
+    t->c = out;
+    EPL_K(micro)(t);
 }
 
 /* One tap: channels of the group as rows, from x where it lies. */

@@ -86,12 +86,10 @@ static void run_piece(const plan *l, const epl_call *call, int64_t index, float 
                 pack_panel(b + k * p->b_row + col * p->b_col, p->b_row, p->b_col, tile.k, tile.cols, tile.b_row, scratch);
                 tile.b = scratch;
             }
-            for (int64_t row = row0; row < row1; row += tile.rows) {
-                tile.rows = epl_tile_rows(row1 - row);
-                tile.a = a + row * p->a_row + k * p->a_col;
-                tile.c = c + row * p->c_row + col;
-                EPL_K(micro)(&tile);
-            }
+            tile.rows = row1 - row0;
+            tile.a = a + row0 * p->a_row + k * p->a_col;
+            tile.c = c + row0 * p->c_row + col;
+            EPL_K(micro)(&tile);
         }
     epl_chain_epilogue(call, batch * p->rows + row0, batch * p->rows + row1, col0, col1);
 }

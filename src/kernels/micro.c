@@ -22,7 +22,8 @@ VEC_INLINE void row_store(float *p, vf v, int64_t n)
         vstore_part(p, v, n);
 }
 
-VEC_INLINE void micro(const epl_tile *t, const int rows, const int vectors)
+/* One tile of `rows` x `vectors`, whose A begins at a0 and whose C at c. */
+VEC_INLINE void tile(const epl_tile *t, const float *a0, float *c, const int rows, const int vectors)
 {
     const int64_t last = t->cols - (vectors - 1) * VL, a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
     vf sum[EPL_MR][2];
@@ -30,7 +31,7 @@ VEC_INLINE void micro(const epl_tile *t, const int rows, const int vectors)
         UNROLL for (int j = 0; j < vectors; j++) {
             const int64_t n = j == vectors - 1 ? last : VL;
             if (t->accumulate)
-                sum[i][j] = row_load(t->c + i * t->c_row + j * VL, n);
+                sum[i][j] = row_load(c + i * t->c_row + j * VL, n);
             else if (t->bias)
                 sum[i][j] = row_load(t->bias + j * VL, n);
             else
@@ -39,7 +40,7 @@ VEC_INLINE void micro(const epl_tile *t, const int rows, const int vectors)
     }
     const float *b = t->b;
     for (int64_t tap = 0; tap < t->taps; tap++) {
-        const float *a = t->a + (t->a_tap ? t->a_tap[tap] : 0);
+        const float *a = a0 + (t->a_tap ? t->a_tap[tap] : 0);
         if (t->b_tap)
             b = t->b + t->b_tap[tap];
         for (int64_t k = t->k; k > 0; k--, a += a_col, b += b_row) {
@@ -57,9 +58,18 @@ VEC_INLINE void micro(const epl_tile *t, const int rows, const int vectors)
     }
     UNROLL for (int i = 0; i < rows; i++) {
         UNROLL for (int j = 0; j < vectors; j++) {
-            row_store(t->c + i * t->c_row + j * VL, sum[i][j], j == vectors - 1 ? last : VL);
+            row_store(c + i * t->c_row + j * VL, sum[i][j], j == vectors - 1 ? last : VL);
         }
     }
+}
+
+/* `count` tiles of the same height from row `first` on. */
+VEC_INLINE void tiles(const epl_tile *t, int64_t first, int64_t count, const int rows, const int vectors)
+{
+    const float *a = t->a + first * t->a_row;
+    float *c = t->c + first * t->c_row;
+    for (; count > 0; count--, a += rows * t->a_row, c += rows * t->c_row)
+        tile(t, a, c, rows, vectors);
 }
 
 #if EPL_MR == 8
@@ -68,20 +78,27 @@ VEC_INLINE void micro(const epl_tile *t, const int rows, const int vectors)
 #define HEIGHTS(F) F(1) F(2) F(3) F(4) F(5) F(6)
 #endif
 
-#define DEFINE(rows)                               \
-    static void micro_##rows##_1(const epl_tile *t) \
-    {                                              \
-        micro(t, rows, 1);                         \
-    }                                              \
-    static void micro_##rows##_2(const epl_tile *t) \
-    {                                              \
-        micro(t, rows, 2);                         \
+#define DEFINE(rows)                                                                  \
+    static void tiles_##rows##_1(const epl_tile *t, int64_t first, int64_t count)     \
+    {                                                                                 \
+        tiles(t, first, count, rows, 1);                                              \
+    }                                                                                 \
+    static void tiles_##rows##_2(const epl_tile *t, int64_t first, int64_t count)     \
+    {                                                                                 \
+        tiles(t, first, count, rows, 2);                                              \
     }
 HEIGHTS(DEFINE)
 
+/* Tiles as equal as possible, of heights h and h - 1, because a tile of one row wastes most. */
 void EPL_K(micro)(const epl_tile *t)
 {
-#define NAMES(rows) { micro_##rows##_1, micro_##rows##_2 },
-    static void (*const variants[EPL_MR][2])(const epl_tile *) = { HEIGHTS(NAMES) };
-    variants[t->rows - 1][t->cols > VL](t);
+#define NAMES(rows) { tiles_##rows##_1, tiles_##rows##_2 },
+    static void (*const variants[EPL_MR][2])(const epl_tile *, int64_t, int64_t) = { HEIGHTS(NAMES) };
+    if (t->rows <= 0)
+        return;
+    const int64_t count = epl_ceil_div(t->rows, EPL_MR), height = epl_ceil_div(t->rows, count);
+    const int64_t high = t->rows - (height - 1) * count, wide = t->cols > VL;
+    variants[height - 1][wide](t, 0, high);
+    if (high < count)
+        variants[height - 2][wide](t, high * height, count - high);
 }

@@ -34,7 +34,7 @@ typedef struct epl_tile {
     const int64_t *a_tap;        /* offset of each run in A; NULL if there is one run at a */
     const int64_t *b_tap;        /* offset of each run in B; NULL if the runs follow each other */
     const float   *bias;         /* one value per column, added when not accumulating; may be NULL */
-    int64_t        rows, cols;   /* 1 <= rows <= EPL_MR, 1 <= cols <= EPL_NR */
+    int64_t        rows, cols;   /* any number of rows, done in tiles of EPL_MR or less; 1 <= cols <= EPL_NR */
     int64_t        accumulate;
 } epl_tile;
 
@@ -65,12 +65,6 @@ static inline int64_t epl_min(int64_t a, int64_t b)
 static inline int64_t epl_max(int64_t a, int64_t b)
 {
     return a > b ? a : b;
-}
-
-/* The height of the next tile when `left` rows remain: as equal as possible, because a tile of one row wastes most. */
-static inline int64_t epl_tile_rows(int64_t left)
-{
-    return epl_ceil_div(left, epl_ceil_div(left, EPL_MR));
 }
 
 #endif
