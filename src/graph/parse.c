@@ -3,6 +3,8 @@
  * characters are there, regions nest at most EPL_GRAPH_TEXT_DEPTH deep, and errors say line, column and what was expected. */
 #include "graph/text.h"
 
+#include "base/symbols.h"
+
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -411,56 +413,6 @@ static bool read_tensor(parser *p, epl_tensor **out)
     return expect(p, '}', "'}'");
 }
 
-/* ---- values by name: one table for each region --------------------------------------------------------------------------- */
-typedef struct entry {
-    slice      name;
-    epl_value *value;
-} entry;
-
-typedef struct names {
-    entry *slots; /* open addressing; `capacity` is a power of two */
-    size_t count, capacity;
-} names;
-
-static entry *slot_of(const names *t, slice name)
-{
-    size_t i = (size_t)epl_hash(name.s, name.n, 0) & (t->capacity - 1);
-    while (t->slots[i].name.s && (t->slots[i].name.n != name.n || memcmp(t->slots[i].name.s, name.s, name.n) != 0))
-        i = (i + 1) & (t->capacity - 1);
-    return &t->slots[i];
-}
-
-static bool names_double(parser *p, names *t)
-{
-    names bigger = { .capacity = t->capacity ? 2 * t->capacity : 64, .count = t->count };
-    bigger.slots = epl_alloc_array(p->ctx, bigger.capacity, sizeof *bigger.slots);
-    if (!bigger.slots)
-        return false;
-    for (size_t i = 0; i < t->capacity; i++)
-        if (t->slots[i].name.s)
-            *slot_of(&bigger, t->slots[i].name) = t->slots[i];
-    epl_release(p->ctx, t->slots);
-    *t = bigger;
-    return true;
-}
-
-static epl_value *names_find(const names *t, slice name)
-{
-    return t->capacity ? slot_of(t, name)->value : NULL;
-}
-
-static bool names_put(parser *p, names *t, slice name, epl_value *v)
-{
-    if (2 * (t->count + 1) > t->capacity && !names_double(p, t))
-        return false;
-    entry *e = slot_of(t, name);
-    if (e->name.s)
-        return fail_at(p, name.s, "%%%.*s is defined twice", (int)name.n, name.s);
-    *e = (entry){ name, v };
-    t->count++;
-    return true;
-}
-
 /* ---- nodes ------------------------------------------------------------------------------------------------------------------ */
 
 /* A node as far as it has been read. */
@@ -597,14 +549,15 @@ static bool read_attribute(parser *p, draft *d)
 }
 
 /* A value or '_' for an absent one. */
-static bool read_input(parser *p, draft *d, const names *known)
+static bool read_input(parser *p, draft *d, const epl_symbols *known)
 {
     epl_value *v = NULL;
     if (accept(p, '%')) {
         slice name;
         if (!read_word(p, &name, "a value's name"))
             return false;
-        v = names_find(known, name);
+        const epl_symbol *known_as = epl_symbols_find(known, name.s, name.n);
+        v = known_as ? known_as->value : NULL;
         if (!v)
             return fail_at(p, name.s, "%%%.*s is not defined before this use in its region", (int)name.n, name.s);
     } else {
@@ -616,7 +569,7 @@ static bool read_input(parser *p, draft *d, const names *known)
     return true;
 }
 
-static bool read_arguments(parser *p, draft *d, const names *known)
+static bool read_arguments(parser *p, draft *d, const epl_symbols *known)
 {
     if (!expect(p, '(', "'('"))
         return false;
@@ -732,7 +685,7 @@ static bool check_types(parser *p, const draft *d, const epl_node *n)
     return i == n->n_outputs || fail_at(p, d->types, "%s has %d result(s), %d types are given", d->op->name, n->n_outputs, i);
 }
 
-static bool add_node(parser *p, const draft *d, epl_graph *g, names *known)
+static bool add_node(parser *p, const draft *d, epl_graph *g, epl_symbols *known)
 {
     if (strcmp(g->root->scope, d->scope) != 0)
         g->root->scope = epl_arena_strdup(g->arena, d->scope);
@@ -746,13 +699,17 @@ static bool add_node(parser *p, const draft *d, epl_graph *g, names *known)
         g->root->next_stream = n->attrs[stream].i + 1; // what is built later must not draw the same numbers
     if (d->n_results != (size_t)n->n_outputs)
         return fail_at(p, d->at, "%s has %d result(s), %zu are named", d->op->name, n->n_outputs, d->n_results);
-    for (size_t i = 0; i < d->n_results; i++)
-        if (!names_put(p, known, d->results[i], n->outputs[i]))
+    for (size_t i = 0; i < d->n_results; i++) {
+        const slice name = d->results[i];
+        if (epl_symbols_find(known, name.s, name.n))
+            return fail_at(p, name.s, "%%%.*s is defined twice", (int)name.n, name.s);
+        if (!epl_symbols_put(p->ctx, known, name.s, name.n, n->outputs[i]))
             return false;
+    }
     return check_types(p, d, n);
 }
 
-static bool read_node(parser *p, epl_graph *g, names *known)
+static bool read_node(parser *p, epl_graph *g, epl_symbols *known)
 {
     draft      d = { 0 };
     const bool ok = read_results(p, &d) && read_operator(p, &d) && read_arguments(p, &d, known) && read_annotations(p, &d) &&
@@ -764,13 +721,13 @@ static bool read_node(parser *p, epl_graph *g, names *known)
 /* Nodes up to and including the closing brace. */
 static bool read_nodes(parser *p, epl_graph *g)
 {
-    names known = { 0 };
+    epl_symbols known = { 0 };
     bool  ok = true;
     while (ok && !accept(p, '}')) {
         skip_space(p);
         ok = p->p < p->end ? read_node(p, g, &known) : fail_expected(p, "a node or '}'");
     }
-    epl_release(p->ctx, known.slots);
+    epl_symbols_release(p->ctx, &known);
     return ok;
 }
 
