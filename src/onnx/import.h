@@ -64,6 +64,7 @@ double      onnx_real(onnx_node *n, const char *name, double otherwise);
 const char *onnx_text(onnx_node *n, const char *name, const char *otherwise);
 int         onnx_ints(onnx_node *n, const char *name, int64_t *out, int max);   /* how many; -1 if absent */
 int         onnx_reals(onnx_node *n, const char *name, double *out, int max);   /* likewise */
+const char *onnx_strings(onnx_node *n, const char *name, int i); /* entry i of a list, NULL if there is none */
 const Onnx__TensorProto *onnx_tensor_attr(onnx_node *n, const char *name);
 const Onnx__GraphProto  *onnx_graph_attr(onnx_node *n, const char *name);
 bool        onnx_axis(onnx_node *n, int64_t axis, int rank, int *out); /* into [0, rank), or fails */
