@@ -143,18 +143,12 @@ static bool conv_infer(epl_node *n)
 static epl_value *input_grad(epl_graph *g, const epl_node *n, epl_value *dy, epl_value *w, epl_value *x)
 {
     epl_attr a[EPL_MAX_ATTRS];
-    if (!x)
-        return NULL;
-    epl_attrs_of(n, N_COMMON, a);
-    a[EXTRA] = EPL_A_INTS(x->shape.rank - 2, x->shape.dim + 1);
-    return epl_apply(g, &epl_op_conv_input_grad, EPL_IN(dy, w), a);
+    return epl_apply(g, &epl_op_conv_input_grad, EPL_IN(dy, w, x), epl_attrs_of(n, N_COMMON, a));
 }
 
 static epl_value *weight_grad(epl_graph *g, const epl_node *n, epl_value *x, epl_value *dy, epl_value *w)
 {
     epl_attr a[EPL_MAX_ATTRS];
-    if (!w)
-        return NULL;
     epl_attrs_of(n, N_COMMON, a);
     a[EXTRA] = EPL_A_INTS(w->shape.rank - 2, w->shape.dim);
     return epl_apply(g, &epl_op_conv_weight_grad, EPL_IN(x, dy), a);
@@ -231,20 +225,14 @@ const epl_op epl_op_conv = {
     .infer = conv_infer, .grad = conv_grad, .cost = conv_cost, EPL_REF(epl_ref_conv), .sample = conv_sample,
 };
 
-/* ---- ConvInputGrad(dy, w) ------------------------------------------------------------------------------------------ */
+/* ---- ConvInputGrad(dy, w, like): x's shape is like's, or the attribute's ---------------------------------------------------------------------------------------- */
 static bool conv_input_grad_infer(epl_node *n)
 {
     const epl_value *dy = n->inputs[0], *w = n->inputs[1];
-    const epl_attr  *size = &n->attrs[EXTRA];
-    epl_shape x = dy->shape, y;
-    if (!epl_check_floats(n, 2) || !weight_fits(n, x, w->shape))
+    epl_shape x, y;
+    if (!epl_check_floats(n, 2) || !epl_wanted_shape(n, 2, EXTRA, dy->shape, &x) || !conv_shape(n, x, w->shape, &y))
         return false;
-    if (size->n != x.rank - 2)
-        return epl_node_fail(n, EPL_ERR_ARGUMENT, "size has %d entries, but there are %d spatial axes", size->n, x.rank - 2);
-    for (int i = 0; i < size->n; i++)
-        x.dim[i + 1] = size->ints[i];
-    x.dim[x.rank - 1] = w->shape.dim[x.rank - 2] * n->attrs[GROUPS].i;
-    return conv_shape(n, x, w->shape, &y) && epl_check_shape(n, 0, "the output's gradient", y) && epl_set_type(n, 0, dy->dtype, x);
+    return epl_check_shape(n, 0, "the output's gradient", y) && epl_set_type(n, 0, dy->dtype, x);
 }
 
 static void conv_input_grad_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
@@ -262,14 +250,14 @@ static epl_node *conv_input_grad_sample(epl_graph *g, epl_rng *r, epl_dtype dtyp
 {
     conv_case c;
     draw_case(r, &c);
-    c.attrs[EXTRA] = EPL_A_INTS(c.x.rank - 2, c.x.dim + 1);
+    c.attrs[EXTRA] = EPL_A_INTS(c.x.rank, c.x.dim);
     epl_value *dy = epl_sample_input(g, dtype, c.y, -1, 1, 0), *w = epl_sample_input(g, dtype, c.w, -1, 1, 0);
     return epl_node_add(g, &epl_op_conv_input_grad, EPL_IN(dy, w), c.attrs, 0, NULL);
 }
 
 const epl_op epl_op_conv_input_grad = {
-    .name = "ConvInputGrad", .n_inputs = 2, .n_outputs = 1,
-    .attrs = { COMMON_ATTRS, { "size", EPL_ATTR_INTS, .required = true } }, /* x's spatial sizes */
+    .name = "ConvInputGrad", .n_inputs = 3, .min_inputs = 2, .n_outputs = 1, .shape_only = 4,
+    .attrs = { COMMON_ATTRS, { "shape", EPL_ATTR_INTS } },
     .infer = conv_input_grad_infer, .grad = conv_input_grad_grad, .cost = conv_input_grad_cost,
     EPL_REF(epl_ref_conv_input_grad), .sample = conv_input_grad_sample,
 };
@@ -375,7 +363,12 @@ static void conv_transpose_grad(epl_graph *g, const epl_node *n, epl_value *cons
 
 static bool conv_transpose_expand(epl_graph *g, const epl_node *n, epl_value **out)
 {
-    out[0] = input_grad(g, n, n->inputs[0], n->inputs[1], n->outputs[0]);
+    epl_shape x = n->outputs[0]->shape;
+    epl_attr  a[EPL_MAX_ATTRS];
+    epl_attrs_of(n, N_COMMON, a);
+    x.dim[0] = EPL_KEEP;
+    a[EXTRA] = EPL_A_INTS(x.rank, x.dim);
+    out[0]   = epl_apply(g, &epl_op_conv_input_grad, EPL_IN(n->inputs[0], n->inputs[1]), a);
     if (epl_node_input(n, 2))
         out[0] = epl_add(g, out[0], n->inputs[2]);
     return out[0] != NULL;

@@ -24,6 +24,20 @@ bool epl_check_shape(const epl_node *n, int i, const char *what, epl_shape want)
                          epl_shape_text(wanted, want));
 }
 
+bool epl_wanted_shape(const epl_node *n, int like, int attr, epl_shape from, epl_shape *out)
+{
+    const epl_attr *list = &n->attrs[attr];
+    char text[192];
+    *out = (epl_shape){ .rank = list->n };
+    for (int i = 0; i < list->n && i < from.rank; i++)
+        out->dim[i] = list->ints[i] == EPL_KEEP ? from.dim[i] : list->ints[i];
+    if (epl_node_input(n, like))
+        *out = n->inputs[like]->shape;
+    return (out->rank == from.rank && out->rank >= 3 && out->rank <= 5) ||
+           epl_node_fail(n, EPL_ERR_SHAPE, "a result of rank %d is wanted from the input %s; both must be [N, spatial..., C]",
+                         out->rank, epl_shape_text(text, from));
+}
+
 epl_value *epl_sum_rows(epl_graph *g, epl_value *x)
 {
     epl_reduce_opts o = { 0 };

@@ -11,6 +11,10 @@ bool epl_check_floats(const epl_node *n, int count);
 /* Input i has exactly this shape; `what` names it in the sentence. */
 bool epl_check_shape(const epl_node *n, int i, const char *what, epl_shape want);
 
+/* The shape that a result is to have: that of the input `like` where it is present, else the list in attribute `attr`, where
+ * EPL_KEEP stands for the dimension of `from`. Fails the node unless its rank is from's, 3 to 5. */
+bool epl_wanted_shape(const epl_node *n, int like, int attr, epl_shape from, epl_shape *out);
+
 /* x [..., C] summed over every axis but the last: [C]. */
 epl_value *epl_sum_rows(epl_graph *g, epl_value *x);
 

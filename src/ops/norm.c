@@ -484,7 +484,7 @@ static epl_node *sample_norm(epl_graph *g, epl_rng *r, epl_dtype dtype, const ep
     const int from = family != LAYER ? shape.rank - 1 : axis < 0 ? axis + shape.rank : axis;
     params = (epl_shape){ .rank = shape.rank - from };
     memcpy(params.dim, shape.dim + from, (size_t)params.rank * sizeof params.dim[0]);
-    epl_value *in[8] = { epl_sample_input(g, dtype, shape, -2, 2, 0.02) };
+    epl_value *in[8] = { epl_sample_input(g, dtype, shape, -2, 2, 0) };
     int        n_in = 1;
     if (backward)
         in[n_in++] = epl_sample_input(g, dtype, shape, -1, 1, 0);

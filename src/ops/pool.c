@@ -5,7 +5,7 @@
 #include "ops/dense.h"
 #include "ops/window.h"
 
-enum { KERNEL, STRIDES, PADS, DILATIONS, CEIL, PADDED, SUM, SIZE };
+enum { KERNEL, STRIDES, PADS, DILATIONS, CEIL, PADDED, SUM, SHAPE };
 
 /* begin reference */
 static inline epl_ref_window epl_pool_window(const epl_view *in, const epl_view *out, const epl_ref_attr *attr)
@@ -270,7 +270,7 @@ static epl_node *max_pool_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
     pool_case c;
     draw_case(r, &c);
-    epl_value *x = epl_sample_input(g, dtype, c.x, -1, 1, 0.003);
+    epl_value *x = epl_sample_input(g, dtype, c.x, -4, 4, 0.002);
     return epl_node_add(g, &epl_op_max_pool, EPL_IN(x), c.attrs, 0, NULL);
 }
 
@@ -280,7 +280,7 @@ static epl_node *sample_third(epl_graph *g, epl_rng *r, epl_dtype dtype, const e
 {
     pool_case c;
     draw_case(r, &c);
-    epl_value *x = epl_sample_input(g, dtype, c.x, -1, 1, 0.003);
+    epl_value *x = epl_sample_input(g, dtype, c.x, -4, 4, 0.002);
     epl_value *y = epl_apply(g, &epl_op_max_pool, EPL_IN(x), c.attrs);
     epl_value *v = epl_sample_input(g, dtype, third_is_y ? c.y : c.x, -1, 1, 0);
     return epl_node_add(g, op, EPL_IN(x, y, v), c.attrs, 0, NULL);
@@ -314,45 +314,22 @@ const epl_op epl_op_max_pool_pick = {
 };
 
 /* ---- AveragePool ---------------------------------------------------------------------------------------------------- */
-static epl_value *average_back(epl_graph *g, const epl_node *n, epl_value *dy, epl_shape x)
-{
-    epl_attr a[EPL_MAX_ATTRS];
-    epl_attrs_of(n, SIZE, a);
-    a[SIZE] = EPL_A_INTS(x.rank - 2, x.dim + 1);
-    return epl_apply(g, &epl_op_average_pool_grad, EPL_IN(dy), a);
-}
-
 static void average_pool_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
-    dx[0] = average_back(g, n, dy[0], n->inputs[0]->shape);
+    epl_attr a[EPL_MAX_ATTRS];
+    dx[0] = epl_apply(g, &epl_op_average_pool_grad, EPL_IN(dy[0], n->inputs[0]), epl_attrs_of(n, SHAPE, a));
 }
 
 static void average_pool_grad_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
     epl_attr a[EPL_MAX_ATTRS];
-    dx[0] = epl_apply(g, &epl_op_average_pool, EPL_IN(dy[0]), epl_attrs_of(n, SIZE, a));
-}
-
-/* [N, size..., C] for the sizes in an attribute. */
-static bool with_sizes(const epl_node *n, const epl_attr *size, epl_shape *shape)
-{
-    char text[192];
-    *shape = n->inputs[0]->shape;
-    if (shape->rank < 3 || shape->rank > 5 || size->n != shape->rank - 2)
-        return epl_node_fail(n, EPL_ERR_SHAPE, "size has %d entries for the input %s; [N, spatial..., C] is needed", size->n,
-                             epl_shape_text(text, *shape));
-    for (int i = 0; i < size->n; i++) {
-        if (size->ints[i] < 1)
-            return epl_node_fail(n, EPL_ERR_ARGUMENT, "size has the entry %lld, but must be positive", (long long)size->ints[i]);
-        shape->dim[i + 1] = size->ints[i];
-    }
-    return true;
+    dx[0] = epl_apply(g, &epl_op_average_pool, EPL_IN(dy[0]), epl_attrs_of(n, SHAPE, a));
 }
 
 static bool average_pool_grad_infer(epl_node *n)
 {
     epl_shape x, y;
-    return epl_check_floats(n, 1) && with_sizes(n, &n->attrs[SIZE], &x) && pool_shape(n, x, &y) &&
+    return epl_check_floats(n, 1) && epl_wanted_shape(n, 1, SHAPE, n->inputs[0]->shape, &x) && pool_shape(n, x, &y) &&
            epl_check_shape(n, 0, "the output's gradient", y) && epl_set_type(n, 0, n->inputs[0]->dtype, x);
 }
 
@@ -368,7 +345,7 @@ static epl_node *average_pool_grad_sample(epl_graph *g, epl_rng *r, epl_dtype dt
 {
     pool_case c;
     draw_case(r, &c);
-    c.attrs[SIZE] = EPL_A_INTS(c.x.rank - 2, c.x.dim + 1);
+    c.attrs[SHAPE] = EPL_A_INTS(c.x.rank, c.x.dim);
     epl_value *dy = epl_sample_input(g, dtype, c.y, -1, 1, 0);
     return epl_node_add(g, &epl_op_average_pool_grad, EPL_IN(dy), c.attrs, 0, NULL);
 }
@@ -380,33 +357,42 @@ const epl_op epl_op_average_pool = {
 };
 
 const epl_op epl_op_average_pool_grad = {
-    .name = "AveragePoolGrad", .n_inputs = 1, .n_outputs = 1,
+    .name = "AveragePoolGrad", .n_inputs = 2, .min_inputs = 1, .n_outputs = 1, .shape_only = 2,
     .attrs = { WINDOW_ATTRS, { "count_include_pad", EPL_ATTR_BOOL }, { "sum", EPL_ATTR_BOOL },
-               { "size", EPL_ATTR_INTS, .required = true } }, /* x's spatial sizes */
+               { "shape", EPL_ATTR_INTS } }, /* x's, unless the second input has it */
     .infer = average_pool_grad_infer, .grad = average_pool_grad_grad, .cost = pool_cost, EPL_REF(epl_ref_average_pool_grad),
     .sample = average_pool_grad_sample,
 };
 
-/* ---- AdaptiveAveragePool, AdaptiveAveragePoolGrad: x [N, S..., C] and its gradient; `size` is the result's ---------------- */
+/* ---- AdaptiveAveragePool(x, like), AdaptiveAveragePoolGrad(dy, like): the result has like's shape, or the attribute's ---- */
 static bool adaptive_infer(epl_node *n)
 {
-    epl_shape shape;
-    return epl_check_floats(n, 1) && with_sizes(n, &n->attrs[0], &shape) && epl_set_type(n, 0, n->inputs[0]->dtype, shape);
-}
-
-static epl_value *adaptive(epl_graph *g, const epl_op *op, epl_value *x, epl_shape to)
-{
-    return epl_apply(g, op, EPL_IN(x), (epl_attr[]){ EPL_A_INTS(to.rank - 2, to.dim + 1) });
+    const epl_shape x = n->inputs[0]->shape;
+    epl_shape to;
+    if (!epl_check_floats(n, 1) || !epl_wanted_shape(n, 1, 0, x, &to))
+        return false;
+    to.dim[0] = x.dim[0];
+    to.dim[to.rank - 1] = x.dim[x.rank - 1];
+    for (int i = 1; i < to.rank - 1; i++)
+        if (to.dim[i] < 1)
+            return epl_node_fail(n, EPL_ERR_SHAPE, "%lld elements are wanted along axis %d", (long long)to.dim[i], i);
+    return epl_set_type(n, 0, n->inputs[0]->dtype, to);
 }
 
 static void adaptive_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
-    dx[0] = adaptive(g, &epl_op_adaptive_average_pool_grad, dy[0], n->inputs[0]->shape);
+    dx[0] = epl_apply(g, &epl_op_adaptive_average_pool_grad, EPL_IN(dy[0], n->inputs[0]), NULL);
 }
 
 static void adaptive_grad_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
-    dx[0] = adaptive(g, &epl_op_adaptive_average_pool, dy[0], n->inputs[0]->shape);
+    dx[0] = epl_apply(g, &epl_op_adaptive_average_pool, EPL_IN(dy[0], n->inputs[0]), NULL);
+}
+
+static epl_value *adaptive(epl_graph *g, const epl_op *op, epl_value *x, epl_shape to)
+{
+    to.dim[0] = to.dim[to.rank - 1] = EPL_KEEP;
+    return epl_apply(g, op, EPL_IN(x), (epl_attr[]){ EPL_A_INTS(to.rank, to.dim) });
 }
 
 static epl_node *sample_adaptive(epl_graph *g, epl_rng *r, epl_dtype dtype, const epl_op *op)
@@ -427,12 +413,14 @@ static epl_node *adaptive_grad_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 }
 
 const epl_op epl_op_adaptive_average_pool = {
-    .name = "AdaptiveAveragePool", .n_inputs = 1, .n_outputs = 1, .attrs = { { "size", EPL_ATTR_INTS, .required = true } },
+    .name = "AdaptiveAveragePool", .n_inputs = 2, .min_inputs = 1, .n_outputs = 1, .shape_only = 2,
+    .attrs = { { "shape", EPL_ATTR_INTS } },
     .infer = adaptive_infer, .grad = adaptive_grad, EPL_REF(epl_ref_adaptive_average_pool), .sample = adaptive_sample,
 };
 
 const epl_op epl_op_adaptive_average_pool_grad = {
-    .name = "AdaptiveAveragePoolGrad", .n_inputs = 1, .n_outputs = 1, .attrs = { { "size", EPL_ATTR_INTS, .required = true } },
+    .name = "AdaptiveAveragePoolGrad", .n_inputs = 2, .min_inputs = 1, .n_outputs = 1, .shape_only = 2,
+    .attrs = { { "shape", EPL_ATTR_INTS } },
     .infer = adaptive_infer, .grad = adaptive_grad_grad, EPL_REF(epl_ref_adaptive_average_pool_grad), .sample = adaptive_grad_sample,
 };
 

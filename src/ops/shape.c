@@ -274,10 +274,10 @@ static bool become_plain(epl_node *n)
         for (int i = 0; i < n->n_outputs; i++)
             sizes[i] = n->outputs[i]->shape.dim[axis];
     } else {
-        const epl_shape target = n->inputs[n->n_inputs - 1]->shape;
+        const epl_shape target = n->outputs[0]->shape;
         memcpy(sizes, target.dim, sizeof target.dim);
     }
-    const int count = split >= 0 ? n->n_outputs : n->inputs[n->n_inputs - 1]->shape.rank;
+    const int count = split >= 0 ? n->n_outputs : n->outputs[0]->shape.rank;
     const bool ok = epl_node_set_attr(n, split >= 0 ? split : shape, EPL_A_INTS(count, sizes));
     epl_release(n->graph->ctx, sizes);
     for (int i = n->n_inputs - 1; i > 0 && is_shape_only(n->op, i); i--) {

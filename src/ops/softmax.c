@@ -250,17 +250,6 @@ static bool cross_entropy_grad_infer(epl_node *n)
     return cross_entropy_types(n, 3, &rows) && epl_check_shape(n, 2, "the loss's gradient", rows) && epl_infer_same(n);
 }
 
-static void cross_entropy_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
-{
-    epl_value *x = n->inputs[0], *target = n->inputs[1], *weights = epl_node_input(n, 2);
-    epl_attr   a[EPL_MAX_ATTRS];
-    dx[0] = epl_apply(g, &epl_op_softmax_cross_entropy_grad, EPL_IN(x, target, dy[0], weights), epl_attrs_of(n, 2, a));
-    if (!epl_dtype_is_float(target->dtype))
-        return;
-    epl_value *d = epl_mul(g, epl_unsqueeze(g, dy[0], 1, (int[]){ -1 }), epl_log_softmax(g, x, -1));
-    dx[1] = epl_affine(g, weights ? epl_mul(g, d, weights) : d, n->attrs[0].r - 1, 0);
-}
-
 /* Where a label counts, as 0 or 1 of the logits' type: [..., 1]. */
 static epl_value *label_counts(epl_graph *g, epl_value *labels, int64_t classes, int64_t ignored, epl_dtype dtype)
 {
@@ -284,6 +273,20 @@ static epl_value *wanted(epl_graph *g, const epl_node *n, epl_value *weights)
     epl_value *q = epl_affine(g, target, 1 - smoothing, smoothing / (double)classes);
     q = counts ? epl_mul(g, q, counts) : q;
     return weights ? epl_mul(g, q, weights) : q;
+}
+
+static void cross_entropy_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
+{
+    epl_value *x = n->inputs[0], *target = n->inputs[1], *weights = epl_node_input(n, 2);
+    epl_attr   a[EPL_MAX_ATTRS];
+    dx[0] = epl_apply(g, &epl_op_softmax_cross_entropy_grad, EPL_IN(x, target, dy[0], weights), epl_attrs_of(n, 2, a));
+    if (!weights && !epl_dtype_is_float(target->dtype))
+        return;
+    epl_value *d = epl_mul(g, epl_neg(g, epl_unsqueeze(g, dy[0], 1, (int[]){ -1 })), epl_log_softmax(g, x, -1)); // by q
+    if (epl_dtype_is_float(target->dtype))
+        dx[1] = epl_affine(g, weights ? epl_mul(g, d, weights) : d, 1 - n->attrs[0].r, 0);
+    if (weights)
+        dx[2] = epl_sum_rows(g, epl_mul(g, d, wanted(g, n, NULL)));
 }
 
 static bool cross_entropy_expand(epl_graph *g, const epl_node *n, epl_value **out)
