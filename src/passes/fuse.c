@@ -23,9 +23,10 @@ typedef struct fusion {
     int        n, stamp;
 } fusion;
 
+/* The group of a position; -1 for the Fused nodes made meanwhile, whose tag is -1. */
 static int find(const fusion *f, int i)
 {
-    while (f->groups[i].parent != i)
+    while (i >= 0 && f->groups[i].parent != i)
         i = f->groups[i].parent;
     return i;
 }
@@ -81,6 +82,16 @@ static bool waits_for(fusion *f, int from, int target)
 {
     f->stamp++;
     return depends(f, from, target, from, 0);
+}
+
+/* The anchor of a runs before its chain, so what it reads cannot be of the chain. */
+static bool anchor_reads(const fusion *f, int a, int b)
+{
+    for (int m = a; m >= 0; m = f->groups[m].next)
+        for (int i = 0; !(f->nodes[m]->op->flags & EPL_OP_ELEMENTWISE) && i < f->nodes[m]->n_inputs; i++)
+            if (f->nodes[m]->inputs[i] && group_of(f, f->nodes[m]->inputs[i]) == b)
+                return true;
+    return false;
 }
 
 typedef struct load {
@@ -150,13 +161,13 @@ static void try_join(fusion *f, int a, int b)
     if (l.steps > MAX_STEPS || l.inputs > MAX_INPUTS || l.outputs > MAX_OUTPUTS ||
         (x->n_anchors + y->n_anchors > 0 && l.real_outputs == 0))
         return;
-    if (!waits_for(f, a, b) && !waits_for(f, b, a))
+    if (!anchor_reads(f, a, b) && !anchor_reads(f, b, a) && !waits_for(f, a, b) && !waits_for(f, b, a))
         join(f, a, b);
 }
 
 /* ---- rewriting ---- */
 
-static epl_value *inside(fusion *f, epl_graph *region, epl_value *v, epl_value **outer, int *n_outer)
+static epl_value *inside(epl_graph *region, epl_value *v, epl_value **outer, int *n_outer)
 {
     if (v->mark)
         return v->mark;
@@ -166,7 +177,6 @@ static epl_value *inside(fusion *f, epl_graph *region, epl_value *v, epl_value *
     snprintf(name, sizeof name, "%d", *n_outer);
     epl_value *x = epl_input(region, name, v->dtype, v->shape, NULL);
     outer[(*n_outer)++] = v;
-    (void)f;
     return v->mark = x;
 }
 
@@ -192,7 +202,7 @@ static bool emit_fused(fusion *f, int r)
         const epl_node *node = f->nodes[members[m]];
         for (int i = 0; i < node->n_inputs; i++)
             if (node->inputs[i] && find(f, (int)node->inputs[i]->producer->tag) != r)
-                inside(f, region, node->inputs[i], outer, &n_outer);
+                inside(region, node->inputs[i], outer, &n_outer);
     }
     const char *scope = f->nodes[members[n - 1]]->scope;
     for (int m = 0; m < n; m++) {

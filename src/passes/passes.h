@@ -10,6 +10,9 @@
 
 #include "graph/op.h"
 
+bool epl_simplify(epl_graph *g);       /* simplify.c */
+bool epl_merge_common(epl_graph *g);   /* merge.c */
+bool epl_fold_constants(epl_graph *g); /* merge.c */
 bool epl_fuse(epl_graph *g);     /* fuse.c */
 bool epl_schedule(epl_graph *g); /* schedule.c */
 

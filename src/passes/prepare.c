@@ -3,6 +3,8 @@
 
 bool epl_prepare(epl_graph *g, epl_pass_opts o)
 {
-    epl_remove_dead(g);
-    return (!o.fuse || epl_fuse(g)) && epl_schedule(g) && !epl_graph_failed(g);
+    bool ok = epl_settle_shapes(g) && epl_simplify(g) && epl_fold_constants(g) && epl_merge_common(g);
+    if (ok)
+        epl_remove_dead(g);
+    return ok && (!o.fuse || epl_fuse(g)) && epl_schedule(g) && !epl_graph_failed(g);
 }

@@ -198,26 +198,27 @@ static bool lower_control(epl_block *b, const epl_node *n)
     return temp >= 0;
 }
 
-/* A next value that is itself a parameter or state (or a view of one) is taken aside before any update happens. */
-static bool set_aside(epl_block *b, const epl_node *update)
+/* The buffer of an update's next value. One that is itself a parameter or state (or a view of one) is taken aside before any
+ * update happens. */
+static int next_value(epl_block *b, const epl_node *update)
 {
     const int source = epl_buffer_of(b, update->inputs[1]);
     if (b->buffers[source].place != EPL_PLACE_TENSOR)
-        return true;
+        return source;
     const int aside = epl_buffer_new(b, b->buffers[source].bytes);
-    bind_value(update->inputs[1], aside);
-    return epl_step_add(b, update, EPL_STEP_COPY, 1, &source, 1, &aside) != NULL;
+    return epl_step_add(b, update, EPL_STEP_COPY, 1, &source, 1, &aside) ? aside : -1;
 }
 
 /* An update: nothing, when planning lets the next value be computed in the state's own memory; else a copy at the end. */
 static bool lower_updates(epl_block *b)
 {
-    for (int aside = 1; aside >= 0; aside--)
-        for (const epl_node *n = b->graph->first; n; n = n->next) {
-            if (!EPL_IS(n, update) || n->inputs[0] == n->inputs[1])
-                continue;
-            const int in = epl_buffer_of(b, n->inputs[1]), out = epl_buffer_of(b, n->inputs[0]);
-            if (aside ? !set_aside(b, n) : !epl_step_add(b, n, EPL_STEP_COPY, 1, &in, 1, &out))
+    for (epl_node *n = b->graph->first; n; n = n->next)
+        if (EPL_IS(n, update))
+            n->tag = n->inputs[0] == n->inputs[1] ? -1 : next_value(b, n);
+    for (const epl_node *n = b->graph->first; n; n = n->next)
+        if (EPL_IS(n, update) && n->tag >= 0) {
+            const int in = (int)n->tag, out = epl_buffer_of(b, n->inputs[0]);
+            if (!epl_step_add(b, n, EPL_STEP_COPY, 1, &in, 1, &out))
                 return false;
         }
     return !b->program->failed;

@@ -1,0 +1,166 @@
+/* Programs against the interpreter on random graphs: whatever passes, fusion, in-place planning and kernels do, the numbers
+ * stay; the bits do not depend on threads; what is planned is what is allocated. */
+#include "common/sample.h"
+
+#include <espalier/grad.h>
+#include <espalier/ops.h>
+#include <espalier/program.h>
+
+/* A random network of element-wise nodes with all kinds of broadcasting, convolutions and products, over images. */
+static epl_graph *random_graph(test *t, epl_context *ctx)
+{
+    epl_graph    *g = epl_graph_new(ctx, "random");
+    const int64_t n = 1 + (int64_t)epl_rng_below(t->rng, 3), s = 1 + (int64_t)epl_rng_below(t->rng, 6);
+    const int64_t c = 1 + (int64_t)epl_rng_below(t->rng, 40);
+    epl_value    *pool[96];
+    int           count = 0;
+    pool[count++] = epl_sample_input(g, EPL_F32, EPL_SHAPE(n, s, s, c), -1, 1, 0);
+    pool[count++] = epl_sample_input(g, EPL_F32, EPL_SHAPE(n, s, s, c), -1, 1, 0);
+    pool[count++] = epl_sample_input(g, EPL_F32, EPL_SHAPE(c), -1, 1, 0);
+    pool[count++] = epl_sample_input(g, EPL_F32, EPL_SHAPE(n, 1, 1, c), -1, 1, 0);
+    pool[count++] = epl_sample_input(g, EPL_F32, EPL_SHAPE(n, s, s, 1), -1, 1, 0);
+    pool[count++] = epl_sample_input(g, EPL_F32, EPL_SHAPE(1, s, 1, c), -1, 1, 0);
+    pool[count++] = epl_scalar(g, EPL_F32, 0.5);
+    epl_value *w3 = epl_sample_input(g, EPL_F32, EPL_SHAPE(3, 3, c, c), -0.3, 0.3, 0);
+    epl_value *w1 = epl_sample_input(g, EPL_F32, EPL_SHAPE(c, c), -0.3, 0.3, 0);
+    const int nodes = 5 + (int)epl_rng_below(t->rng, 60);
+    for (int i = 0; i < nodes; i++) {
+        epl_value *a = pool[epl_rng_below(t->rng, (uint64_t)count)], *b = pool[epl_rng_below(t->rng, (uint64_t)count)], *y;
+        const bool image = epl_rank(a) == 4 && epl_dim(a, 1) == s && epl_dim(a, 2) == s && epl_channels(a) == c;
+        switch (epl_rng_below(t->rng, 10)) {
+        case 0:  y = epl_add(g, a, b); break;
+        case 1:  y = epl_mul(g, a, b); break;
+        case 2:  y = epl_sub(g, a, b); break;
+        case 3:  y = epl_relu(g, a); break;
+        case 4:  y = epl_tanh(g, a); break;
+        case 5:  y = epl_where(g, epl_greater(g, a, b), a, epl_sigmoid(g, b)); break;
+        case 6:  y = image ? epl_convolve(g, a, w3, i % 2 ? pool[2] : NULL, (epl_convolve_opts){ .pad = 1 }) : epl_sigmoid(g, a); break;
+        case 7:  y = image ? epl_multiply_rows(g, a, w1, i % 2 ? pool[2] : NULL, i % 3 == 0) : epl_max(g, a, b); break;
+        case 8:  y = epl_rank(a) == 4 ? epl_reduce_mean(g, a, (epl_reduce_opts){ EPL_AXES(1, 2), .keep = true }) : epl_min(g, a, b); break;
+        default: y = epl_tanh(g, epl_add(g, a, b)); break;
+        }
+        pool[count++] = epl_clip(g, y, -4, 4); // keeps random towers of products finite
+    }
+    for (int i = 0; i < 4; i++)
+        epl_output(g, "y", pool[count - 1 - (int)epl_rng_below(t->rng, (uint64_t)(nodes / 2 + 1))]);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    return g;
+}
+
+static epl_tensor **random_inputs(test *t, const epl_graph *g)
+{
+    epl_tensor **values = calloc((size_t)epl_graph_n_inputs(g), sizeof *values);
+    sample_values(t, g, values);
+    return values;
+}
+
+static void feed(epl_program *p, epl_tensor **values)
+{
+    for (int i = 0; i < epl_program_n_inputs(p); i++)
+        memcpy(epl_program_input(p, i)->data, values[i]->data, epl_tensor_bytes(values[i]));
+}
+
+PROPERTY(programs_compute_what_graphs_mean, 150)
+{
+    epl_context *ctx    = test_context(t);
+    epl_graph   *g      = random_graph(t, ctx);
+    epl_tensor **values = random_inputs(t, g), *expected[4], *first[4] = { NULL };
+    CHECK_OK(t, ctx, epl_interpret(g, NULL, (const epl_tensor *const *)values, expected));
+    for (int variant = 0; variant < 5; variant++) { // fused on 1, 2, 3 threads; not fused; by reference kernels
+        epl_context_set_threads(ctx, variant < 3 ? variant + 1 : 1);
+        epl_program *p = epl_program_new(g, NULL, (epl_program_opts){ .no_fusion = variant == 3, .reference = variant == 4 });
+        CHECK_OK(t, ctx, p != NULL);
+        feed(p, values);
+        CHECK_OK(t, ctx, epl_program_run(p));
+        for (int i = 0; i < 4; i++) {
+            CHECK_CLOSE(t, epl_program_output(p, i), expected[i], .rtol = 1e-3, .atol = 1e-4);
+            if (variant == 0)
+                first[i] = epl_tensor_copy(ctx, epl_program_output(p, i));
+            else if (variant < 3)
+                CHECK(t, epl_tensor_equal(epl_program_output(p, i), first[i]));
+        }
+        epl_program_free(p);
+    }
+    for (int i = 0; i < 4; i++) {
+        epl_tensor_free(expected[i]);
+        epl_tensor_free(first[i]);
+    }
+    for (int i = 0; i < epl_graph_n_inputs(g); i++)
+        epl_tensor_free(values[i]);
+    free(values);
+    epl_graph_free(g);
+}
+
+/* w := w - 0.1 dw, m := 0.9 m + dw, and two states that change places: planned in place, equal to the interpreter's. */
+static epl_graph *training_step(test *t, epl_context *ctx)
+{
+    epl_graph *g = epl_graph_new(ctx, "step");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(8, 5, 5, 3), "N,,,");
+    epl_value *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(3, 3, 3, 20), EPL_INIT_NORMAL, 0.2);
+    epl_value *v = epl_parameter(g, "v", EPL_F32, EPL_SHAPE(20, 20), EPL_INIT_NORMAL, 0.2);
+    epl_value *h = epl_tanh(g, epl_convolve(g, x, w, NULL, (epl_convolve_opts){ .pad = 1 }));
+    epl_value *y = epl_relu(g, epl_add(g, epl_multiply_rows(g, h, v, NULL, false), h));
+    epl_value *loss = epl_reduce_mean(g, epl_mul(g, y, y), (epl_reduce_opts){ 0 });
+    epl_value *params[2] = { w, v }, *d[2];
+    CHECK_OK(t, ctx, epl_gradient(g, loss, 2, params, d));
+    for (int i = 0; i < 2; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "m%d", i);
+        epl_value *m    = epl_state(g, name, EPL_F32, epl_shape_of(params[i]), EPL_INIT_ZEROS, 0);
+        epl_value *next = epl_add(g, epl_mul(g, m, epl_scalar(g, EPL_F32, 0.9)), d[i]);
+        epl_update(g, m, next);
+        epl_update(g, params[i], epl_sub(g, params[i], epl_mul(g, next, epl_scalar(g, EPL_F32, 0.1))));
+    }
+    epl_value *a = epl_state(g, "a", EPL_F32, EPL_SHAPE(7), EPL_INIT_NORMAL, 1);
+    epl_value *b = epl_state(g, "b", EPL_F32, EPL_SHAPE(7), EPL_INIT_NORMAL, 1);
+    epl_update(g, a, b);
+    epl_update(g, b, a);
+    epl_output(g, "loss", loss);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    return g;
+}
+
+TEST(updates_happen_after_every_reader)
+{
+    epl_context *ctx  = test_context(t, .n_threads = 2);
+    epl_graph   *g    = training_step(t, ctx);
+    epl_model   *fast = epl_model_new_take(g);
+    CHECK_OK(t, ctx, fast && epl_model_init(fast, 7));
+    epl_model   *slow = epl_model_copy(fast);
+    epl_program *p    = epl_program_new(fast->graph, fast->weights, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    epl_tensor *x = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(8, 5, 5, 3)), *loss;
+    epl_tensor_fill_normal(x, t->rng, 0, 1);
+    for (int step = 0; step < 3; step++) {
+        memcpy(epl_program_input_named(p, "x")->data, x->data, epl_tensor_bytes(x));
+        CHECK_OK(t, ctx, epl_program_run(p));
+        CHECK_OK(t, ctx, epl_interpret(slow->graph, slow->weights, (const epl_tensor *const[]){ x }, &loss));
+        CHECK_CLOSE(t, epl_program_output_named(p, "loss"), loss, .rtol = 1e-4);
+        epl_tensor_free(loss);
+        for (int i = 0; i < epl_weights_count(fast->weights); i++)
+            CHECK_CLOSE(t, epl_weights_at(fast->weights, i), epl_weights_at(slow->weights, i), .rtol = 1e-3, .atol = 1e-5);
+    }
+    epl_tensor_free(x);
+    epl_program_free(p);
+    epl_model_free(fast);
+    epl_model_free(slow);
+}
+
+TEST(planned_memory_is_what_is_allocated)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = epl_model_new_take(training_step(t, ctx));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    epl_program *plan = epl_program_new(m->graph, m->weights, (epl_program_opts){ .plan_only = true });
+    CHECK_OK(t, ctx, plan != NULL);
+    const epl_program_memory said = epl_program_memory_of(plan);
+    CHECK_FAILS(t, ctx, epl_program_run(plan), EPL_ERR_ARGUMENT, "plan_only");
+    const size_t before = test_live_bytes(ctx);
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    CHECK_INT(t, epl_program_memory_of(p).total, said.total);
+    CHECK(t, test_live_bytes(ctx) - before >= said.total);
+    epl_program_free(plan);
+    epl_program_free(p);
+    epl_model_free(m);
+}
