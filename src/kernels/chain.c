@@ -10,19 +10,6 @@ enum { ELEM_DTYPE = EPL_REF_F32 };
 
 /* ---- the rows ---- */
 
-VEC_INLINE vf load_some(const float *p, int64_t n)
-{
-    return n >= VL ? vload(p) : vload_part(p, n);
-}
-
-VEC_INLINE void store_some(float *p, vf v, int64_t n)
-{
-    if (n >= VL)
-        vstore(p, v);
-    else
-        vstore_part(p, v, n);
-}
-
 #define NONE
 #define ATTR(p, ...)                      const double p = at[0];
 #define ATTRS(p, p_default, q, q_default) const double p = at[0]; const double q = at[1];
@@ -32,7 +19,7 @@ VEC_INLINE void store_some(float *p, vf v, int64_t n)
         (void)at;                                                                                                  \
         attributes for (int64_t i = 0; i < n; i += VL)                                                             \
         {                                                                                                          \
-            inputs store_some(to + i, y, n - i);                                                                   \
+            inputs vstore_some(to + i, y, n - i);                                                                   \
         }                                                                                                          \
     }
 #define DROP(name, attributes, inputs, y)
@@ -44,7 +31,7 @@ VEC_INLINE void store_some(float *p, vf v, int64_t n)
 #define KEEP_TEST      KEEP
 #define KEEP_REAL_TEST KEEP
 #define KEEP_SELECT    KEEP
-#define IN(name, k)    const vf name = load_some(in[k] + i, n - i);
+#define IN(name, k)    const vf name = vload_some(in[k] + i, n - i);
 
 #define UNARY(name, types, attributes, y, ...)   KEEP_##types(name, attributes, IN(x, 0), y)
 #define BINARY(name, types, attributes, y, ...)  KEEP_##types(name, attributes, IN(a, 0) IN(b, 1), y)
@@ -95,18 +82,24 @@ static void tile_load(float *to, const void *from, int64_t dtype, int64_t at, in
 
 #define STORE(type, convert)                                                                                       \
     for (int64_t k = 0; k < n; k++)                                                                                \
-        ((type *)to)[at + k] = (type)convert(from[k]);                                                             \
+        ((type *)to)[at + k] = convert(from[k]);                                                             \
     break
 
-static uint8_t to_bool(float x)
+/* To integers: the fraction is dropped, NaN becomes 0, what the type cannot hold saturates. */
+static int64_t clamped(float x, int64_t low, int64_t high)
 {
-    return x != 0;
+    const int64_t i = epl_ref_to_i64(x);
+    return i < low ? low : i > high ? high : i;
 }
 
-static uint64_t to_u64(float x)
-{
-    return x >= 0x1p64f ? UINT64_MAX : x >= 0x1p63f ? (uint64_t)x : (uint64_t)epl_ref_to_i64(x);
-}
+static int8_t to_i8(float x) { return (int8_t)clamped(x, INT8_MIN, INT8_MAX); }
+static uint8_t to_u8(float x) { return (uint8_t)clamped(x, 0, UINT8_MAX); }
+static int16_t to_i16(float x) { return (int16_t)clamped(x, INT16_MIN, INT16_MAX); }
+static uint16_t to_u16(float x) { return (uint16_t)clamped(x, 0, UINT16_MAX); }
+static int32_t to_i32(float x) { return (int32_t)clamped(x, INT32_MIN, INT32_MAX); }
+static uint32_t to_u32(float x) { return (uint32_t)clamped(x, 0, UINT32_MAX); }
+static uint8_t to_bool(float x) { return x != 0; }
+static uint64_t to_u64(float x) { return !(x > 0) ? 0 : x >= 0x1p64f ? UINT64_MAX : (uint64_t)x; }
 
 static void tile_store(void *to, int64_t dtype, int64_t at, const float *from, int64_t n)
 {
@@ -115,12 +108,12 @@ static void tile_store(void *to, int64_t dtype, int64_t at, const float *from, i
     case EPL_REF_F64:  STORE(double, );
     case EPL_REF_BF16: STORE(uint16_t, epl_ref_float_to_bfloat);
     case EPL_REF_F16:  STORE(uint16_t, epl_ref_float_to_half);
-    case EPL_REF_I8:   STORE(int8_t, epl_ref_to_i64);
-    case EPL_REF_U8:   STORE(uint8_t, epl_ref_to_i64);
-    case EPL_REF_I16:  STORE(int16_t, epl_ref_to_i64);
-    case EPL_REF_U16:  STORE(uint16_t, epl_ref_to_i64);
-    case EPL_REF_I32:  STORE(int32_t, epl_ref_to_i64);
-    case EPL_REF_U32:  STORE(uint32_t, epl_ref_to_i64);
+    case EPL_REF_I8:   STORE(int8_t, to_i8);
+    case EPL_REF_U8:   STORE(uint8_t, to_u8);
+    case EPL_REF_I16:  STORE(int16_t, to_i16);
+    case EPL_REF_U16:  STORE(uint16_t, to_u16);
+    case EPL_REF_I32:  STORE(int32_t, to_i32);
+    case EPL_REF_U32:  STORE(uint32_t, to_u32);
     case EPL_REF_I64:  STORE(int64_t, epl_ref_to_i64);
     case EPL_REF_U64:  STORE(uint64_t, to_u64);
     default:           STORE(uint8_t, to_bool);

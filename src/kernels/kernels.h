@@ -51,6 +51,7 @@
 #ifndef EPL_KERNELS_H
 #define EPL_KERNELS_H
 
+#include "kernels/bandwidth.h"
 #include "kernels/kernel.h"
 
 typedef struct epl_conv_params {

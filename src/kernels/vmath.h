@@ -16,6 +16,20 @@ VEC_INLINE vf vsub(vf p, vf q) { return p - q; }
 VEC_INLINE vf vmul(vf p, vf q) { return p * q; }
 VEC_INLINE vf vdiv(vf p, vf q) { return p / q; }
 
+/* The next vector where n elements are left. */
+VEC_INLINE vf vload_some(const float *p, int64_t n)
+{
+    return n >= VL ? vload(p) : vload_part(p, n);
+}
+
+VEC_INLINE void vstore_some(float *p, vf v, int64_t n)
+{
+    if (n >= VL)
+        vstore(p, v);
+    else
+        vstore_part(p, v, n);
+}
+
 VEC_INLINE vf v01(vi condition)
 {
     return (vf)(condition & (vi)vset(1.0f));
