@@ -277,8 +277,8 @@ static bool become_plain(epl_node *n)
         const epl_shape target = n->outputs[0]->shape;
         memcpy(sizes, target.dim, sizeof target.dim);
     }
-    const int count = split >= 0 ? n->n_outputs : n->outputs[0]->shape.rank;
-    const bool ok = epl_node_set_attr(n, split >= 0 ? split : shape, EPL_A_INTS(count, sizes));
+    const int  count = split >= 0 ? n->n_outputs : n->outputs[0]->shape.rank, field = split >= 0 ? split : shape;
+    const bool ok = field < 0 || epl_node_set_attr(n, field, EPL_A_INTS(count, sizes));
     epl_release(n->graph->ctx, sizes);
     for (int i = n->n_inputs - 1; i > 0 && is_shape_only(n->op, i); i--) {
         epl_set_input(n, i, NULL);
