@@ -408,7 +408,8 @@ EPL_API epl_value *epl_kl_div_loss(epl_graph *g, epl_value *student, epl_value *
 /* ---- control flow and custom gradients ------------------------------------------------------------------------------- */
 
 /* Regions are made with epl_region_new, filled, and consumed here. A region reads the captures through its inputs, in order,
- * with the same types; several results go to `out`. Each returns the node, or NULL on failure (then out holds NULLs). */
+ * with the same types. Each returns the node and writes its results to `out`, or returns NULL on failure and writes nothing:
+ * let `out` begin with NULLs, and building can go on. */
 
 /* If: exactly one region runs, forward and backward. cond is a bool scalar; both regions have results of equal types. */
 EPL_API epl_node *epl_if(epl_graph *g, epl_value *cond, epl_graph *then_region, epl_graph *else_region, int n_captures,
@@ -425,12 +426,12 @@ EPL_API epl_node *epl_switch(epl_graph *g, epl_value *index, int n_regions, epl_
  *   results         carried..., scans... stacked [trip, ...] (zero after an early stop), iterations made (i64 scalar)
  *
  * cond (NULL: true) decides about the first iteration. Differentiable: the gradient keeps the carried values of every
- * iteration (as further scans, which it adds to this node before its last result) and runs backwards. */
+ * iteration that it needs (as further scans, which it adds to this node before its last result) and runs backwards. */
 EPL_API epl_node *epl_loop(epl_graph *g, int64_t trip, epl_value *cond, int n_carried, epl_value *const *carried,
                            epl_graph *body, int n_captures, epl_value *const *captures, epl_value **out);
 
 /* A computation with its own gradient. forward: inputs -> results. backward: inputs..., results..., and the gradient of each
- * result -> the gradient of each floating-point input, in order. It is inlined when a program is made. */
+ * floating-point result -> the gradient of each floating-point input, in order. It is inlined when a program is made. */
 EPL_API epl_node *epl_custom_gradient(epl_graph *g, epl_graph *forward, epl_graph *backward, int n_inputs,
                                       epl_value *const *inputs, epl_value **out);
 EPL_API bool      epl_inline_custom(epl_node *n); /* puts the forward region's nodes in the node's place */
