@@ -164,3 +164,68 @@ TEST(planned_memory_is_what_is_allocated)
     epl_program_free(p);
     epl_model_free(m);
 }
+
+/* A deep chain of convolutions, trained: the limit is met by recomputation with the same bits, or refused with a figure that
+ * then does. */
+TEST(a_memory_limit_is_met_or_refused_with_the_least)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "deep");
+    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(4, 8, 8, 16), NULL), *h = x, *w[8], *dw[8];
+    for (int i = 0; i < 8; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "w%d", i);
+        w[i] = epl_parameter(g, name, EPL_F32, EPL_SHAPE(3, 3, 16, 16), EPL_INIT_NORMAL, 0.08);
+        h    = epl_tanh(g, epl_sigmoid(g, epl_convolve(g, h, w[i], NULL, (epl_convolve_opts){ .pad = 1 })));
+    }
+    epl_value *loss = epl_reduce_sum(g, epl_mul(g, h, h), (epl_reduce_opts){ 0 });
+    CHECK_OK(t, ctx, epl_gradient(g, loss, 8, w, dw));
+    for (int i = 0; i < 8; i++)
+        epl_update(g, w[i], epl_sub(g, w[i], epl_mul(g, dw[i], epl_scalar(g, EPL_F32, 0.01))));
+    epl_output(g, "loss", loss);
+    epl_model *m = epl_model_new_take(g), *kept;
+    CHECK_OK(t, ctx, m && epl_model_init(m, 3));
+    kept = epl_model_copy(m);
+    epl_program *free_plan = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, free_plan != NULL);
+    const size_t free_bytes = epl_program_memory_of(free_plan).total, limit = free_bytes * 3 / 4;
+    epl_program *tight = epl_program_new(kept->graph, kept->weights, (epl_program_opts){ .memory_limit = limit });
+    CHECK_OK(t, ctx, tight != NULL);
+    CHECK(t, epl_program_memory_of(tight).total <= limit && epl_program_memory_of(tight).recomputed > 0);
+    epl_tensor_fill_normal(epl_program_input(free_plan, 0), t->rng, 0, 1);
+    memcpy(epl_program_input(tight, 0)->data, epl_program_input(free_plan, 0)->data, epl_tensor_bytes(epl_program_input(tight, 0)));
+    CHECK_OK(t, ctx, epl_program_run(free_plan) && epl_program_run(tight));
+    for (int i = 0; i < epl_weights_count(m->weights); i++)
+        CHECK(t, epl_tensor_equal(epl_weights_at(m->weights, i), epl_weights_at(kept->weights, i)));
+    epl_program_free(tight);
+    tight = epl_program_new(kept->graph, kept->weights, (epl_program_opts){ .memory_limit = 1000 });
+    CHECK(t, tight == NULL && epl_error_code(ctx) == EPL_ERR_LIMIT);
+    const char *figure = strrchr(epl_error_message(ctx), '(');
+    CHECK(t, figure != NULL);
+    const size_t least = strtoul(figure + 1, NULL, 10);
+    epl_error_clear(ctx);
+    tight = epl_program_new(kept->graph, kept->weights, (epl_program_opts){ .memory_limit = least });
+    CHECK_OK(t, ctx, tight != NULL && epl_program_memory_of(tight).total <= least);
+    epl_program_free(tight);
+    epl_program_free(free_plan);
+    epl_model_free(m);
+    epl_model_free(kept);
+}
+
+TEST(a_cache_makes_each_program_once)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = epl_model_new_take(training_step(t, ctx));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    epl_program_cache *c = epl_program_cache_new(ctx, 2);
+    epl_program *a = epl_program_cached(c, m->graph, m->weights, "N", 2, (epl_program_opts){ 0 });
+    epl_program *b = epl_program_cached(c, m->graph, m->weights, "N", 5, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, a && b);
+    CHECK(t, a != b && epl_program_input(b, 0)->shape.dim[0] == 5);
+    CHECK(t, epl_program_cached(c, m->graph, m->weights, "N", 2, (epl_program_opts){ 0 }) == a);
+    CHECK_OK(t, ctx, epl_program_cached(c, m->graph, m->weights, "N", 3, (epl_program_opts){ 0 }) != NULL); // drops b
+    CHECK(t, epl_program_cached(c, m->graph, m->weights, "N", 2, (epl_program_opts){ 0 }) == a);
+    CHECK_FAILS(t, ctx, epl_program_cached(c, m->graph, m->weights, "length", 2, (epl_program_opts){ 0 }), EPL_ERR_ARGUMENT, "length");
+    epl_program_cache_free(c);
+    epl_model_free(m);
+}

@@ -6,6 +6,8 @@
 
 #include <espalier/passes.h>
 
+#include "program/recompute.h"
+
 /* ---- buffers ---- */
 
 static int buffer_add(epl_block *b, epl_buffer fresh)
@@ -367,13 +369,56 @@ static bool expose(epl_program *p)
     return true;
 }
 
+/* A step inside a fused node belongs to the fused node. */
+static const epl_node *outer_node(const epl_node *n)
+{
+    while (n->graph->owner)
+        n = n->graph->owner;
+    return n;
+}
+
+static bool lower_graph(epl_program *p)
+{
+    block_free(p->root);
+    p->root = block_new(p, NULL, p->graph);
+    return p->root && epl_plan(p);
+}
+
+/* Recomputes one node after the other until the limit is met, or nothing more can be given up. */
+static bool meet_limit(epl_program *p)
+{
+    const size_t limit = p->opts.memory_limit;
+    size_t least = p->memory_use.total;
+    int    recomputed = 0;
+    if (!limit || least <= limit)
+        return true;
+    if (!epl_sink_views(p->graph))
+        return false;
+    const int most = 4 * p->graph->n_nodes;
+    while (p->memory_use.total > limit && recomputed < most) {
+        const int peak = epl_plan_peak_step(p->root);
+        if (peak >= (int)p->root->n_steps || !epl_recompute_at(p->graph, outer_node(p->root->steps[peak].node)))
+            break;
+        recomputed++;
+        if (!lower_graph(p))
+            return false;
+        if (p->memory_use.total < least)
+            least = p->memory_use.total;
+    }
+    p->memory_use.recomputed = recomputed;
+    if (p->memory_use.total <= limit)
+        return true;
+    char want[32], have[32];
+    epl_format_bytes(want, (double)limit);
+    epl_format_bytes(have, (double)least);
+    return epl_fail(p->ctx, EPL_ERR_LIMIT, "%s do not suffice for graph '%s': the least that would do is %s (%zu bytes)", want,
+                    p->graph->name, have, least);
+}
+
 static bool lower(epl_program *p)
 {
     epl_pass_opts passes = { .fuse = !p->opts.no_fusion && !p->opts.reference, .frozen = p->opts.frozen };
-    if (!epl_prepare(p->graph, passes))
-        return false;
-    p->root = block_new(p, NULL, p->graph);
-    return p->root && epl_plan(p);
+    return epl_prepare(p->graph, passes) && lower_graph(p) && meet_limit(p);
 }
 
 epl_program *epl_program_new(const epl_graph *g, epl_weights *weights, epl_program_opts o)
