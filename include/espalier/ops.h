@@ -319,6 +319,33 @@ EPL_API epl_value *epl_global_max_pool(epl_graph *g, epl_value *x);
 /* Output element i averages the inputs from floor(i S / S') to ceil((i + 1) S / S'). size: S' along each spatial axis. */
 EPL_API epl_value *epl_adaptive_average_pool(epl_graph *g, epl_value *x, const int *size);
 
+/* x [N, S..., C] at another resolution: exactly one of scale (S' = floor(S scale)), size and like (whose spatial sizes are
+ * taken) is given. The names are those of ONNX's Resize. */
+typedef enum epl_resize_mode { EPL_NEAREST = 0, EPL_LINEAR, EPL_CUBIC } epl_resize_mode;
+typedef enum epl_coordinates {
+    EPL_HALF_PIXEL = 0, EPL_PYTORCH_HALF_PIXEL, EPL_ASYMMETRIC, EPL_ALIGN_CORNERS, EPL_HALF_PIXEL_SYMMETRIC
+} epl_coordinates;
+typedef enum epl_nearest_mode { EPL_ROUND_PREFER_FLOOR = 0, EPL_ROUND_PREFER_CEIL, EPL_FLOOR, EPL_CEIL } epl_nearest_mode;
+
+typedef struct epl_resize_opts {
+    double           scale[3]; /* { 2 } is 2 along every axis */
+    int64_t          size[3];
+    epl_value       *like;
+    epl_resize_mode  mode;
+    epl_coordinates  coordinates;
+    epl_nearest_mode nearest;
+    double           cubic_a;         /* default -0.75 */
+    bool             exclude_outside; /* weights outside x count as 0; default: the edge goes on */
+    bool             antialias;       /* when shrinking, widen the filter accordingly */
+} epl_resize_opts;
+
+EPL_API epl_value *epl_resample(epl_graph *g, epl_value *x, epl_resize_opts o);
+
+/* [N, H, W, block^2 C] -> [N, H block, W block, C]; the channels are counted [block, block, C], or with channels_first
+ * [C, block, block] (ONNX's CRD, PyTorch's pixel shuffle). And back. */
+EPL_API epl_value *epl_depth_to_space(epl_graph *g, epl_value *x, int block, bool channels_first);
+EPL_API epl_value *epl_space_to_depth(epl_graph *g, epl_value *x, int block);
+
 /* ---- normalisation, softmax, losses --------------------------------------------------------------------------------- */
 
 EPL_API epl_value *epl_softmax(epl_graph *g, epl_value *x, int axis);
@@ -401,7 +428,26 @@ EPL_API epl_value *epl_dice_loss(epl_graph *g, epl_value *p, epl_value *target, 
 EPL_API epl_value *epl_kl_div_loss(epl_graph *g, epl_value *student, epl_value *teacher, double temperature,
                                    epl_reduction reduction);
 
-/* ---- random numbers, dropout ----------------------------------------------------------------------------------------- */
+/* ---- random numbers, dropout -----------------------------------------------------------------------------------------
+ * Draws are a function of the key { seed, step } (epl_rng_key), a stream number that the builder takes from the graph, and the
+ * element's index: the same for any number of threads, and again after a crash. No gradient flows through them. */
+
+typedef struct epl_random_opts {
+    epl_shape  shape; /* default like's; with like, EPL_KEEP stands for its dimension there */
+    epl_value *like;  /* gives shape and element type, nothing else */
+    epl_dtype  dtype; /* default like's, or f32 */
+} epl_random_opts;
+
+EPL_API epl_value *epl_random_uniform(epl_graph *g, epl_value *key, double low, double high, epl_random_opts o); /* [low, high) */
+EPL_API epl_value *epl_random_normal(epl_graph *g, epl_value *key, double mean, double std, epl_random_opts o);
+EPL_API epl_value *epl_random_bernoulli(epl_graph *g, epl_value *key, double p, epl_random_opts o); /* 1 with probability p, else 0 */
+
+/* Neutral: x itself, until a program is made for training. Dropout drops elements, or [N, ..., C]'s whole channels; DropPath
+ * whole samples: Huang et al. 2016 (arXiv:1603.09382). What stays is divided by 1 - rate. */
+EPL_API epl_value *epl_dropout(epl_graph *g, epl_value *x, double rate, bool whole_channels);
+EPL_API epl_value *epl_drop_path(epl_graph *g, epl_value *x, double rate);
+EPL_API epl_value *epl_dropout_train(epl_graph *g, epl_value *x, double rate, bool whole_channels, epl_value *key);
+EPL_API epl_value *epl_drop_path_train(epl_graph *g, epl_value *x, double rate, epl_value *key);
 
 /* ---- recurrence ------------------------------------------------------------------------------------------------------ */
 
