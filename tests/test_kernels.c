@@ -285,6 +285,33 @@ PROPERTY(weight_gradient_is_its_definition, 150)
             check_weight_gradient(t, epl_kernels_for(isas[i]), "conv_dw", &c, epl_conv_dw_splits(&c.p));
 }
 
+static void check_depthwise(test *t, const epl_kernel_set *set, const conv_case *c)
+{
+    buffers b = { .n = 0 };
+    const epl_conv_params *p = &c->p;
+    float *x = random_floats(&b, t->rng, c->x), *w = random_floats(&b, t->rng, c->w), *y = random_floats(&b, t->rng, c->y);
+    float *bias = pick(t->rng, 0, 1) ? random_floats(&b, t->rng, p->c) : NULL;
+    epl_call forward = { .in = { x, w, bias }, .out = { floats(&b, c->y) }, .params = p };
+    epl_call backward = { .in = { y, w, bias }, .out = { floats(&b, c->x) }, .params = p };
+    run_kernel(t, set, "dwconv", &forward, c->y);
+    run_kernel(t, set, "dwconv_dx", &backward, c->x);
+    double *want_y = naive(c, x, w, NULL, bias, 0), *want_x = naive(c, NULL, w, y, bias, 1);
+    check_close(t, "dwconv", set->isa, forward.out[0], want_y, c->y, p->kd * p->kh * p->kw);
+    check_close(t, "dwconv_dx", set->isa, backward.out[0], want_x, c->x, p->kd * p->kh * p->kw);
+    free(want_y);
+    free(want_x);
+    release(&b);
+    check_weight_gradient(t, set, "dwconv_dw", c, epl_dwconv_dw_splits(p));
+}
+
+PROPERTY(depthwise_convolutions_are_their_definitions, 120)
+{
+    const conv_case c = random_conv(t->rng, DEPTHWISE);
+    for (int i = 0; i < N_ISAS; i++)
+        if (epl_kernels_for(isas[i]))
+            check_depthwise(t, epl_kernels_for(isas[i]), &c);
+}
+
 static void check_gemm(test *t, const epl_kernel_set *set, epl_gemm_params p, int a_transposed, int b_transposed)
 {
     buffers b = { .n = 0 };

@@ -44,14 +44,6 @@ typedef struct plan {
     int64_t origin[3];            /* the source coordinate, relative to j * step, of the first element that is there */
 } plan;
 
-/* Taps [*first, *last) of destination j lie inside the source. */
-static void valid_taps(const epl_conv_problem *p, int axis, const epl_conv_axis *a, int64_t j, int64_t *first, int64_t *last)
-{
-    const int64_t at = j * p->step[axis] + a->off, end = p->src[axis] - 1 - at;
-    *first = at < 0 ? epl_min(epl_ceil_div(-at, a->tap_step), a->taps) : 0;
-    *last = epl_max(*first, end < 0 ? 0 : epl_min(a->taps, end / a->tap_step + 1));
-}
-
 /* Taps of one axis that fall into the source, over all destinations, as a share of all taps. */
 static double taps_inside(const epl_conv_problem *p, int axis)
 {
@@ -60,7 +52,7 @@ static double taps_inside(const epl_conv_problem *p, int axis)
         const epl_conv_axis a = epl_conv_axis_of(p, axis, f);
         for (int64_t j = 0; j < a.count; j++) {
             int64_t first, last;
-            valid_taps(p, axis, &a, j, &first, &last);
+            epl_conv_valid_taps(p, axis, &a, j, &first, &last);
             inside += last - first;
         }
         all += a.count * a.taps;
@@ -299,10 +291,10 @@ static void run_across(pass *q)
     q->tile.c_row = p->dst[0] * p->dst[1] * p->dst[2] * p->cout * p->groups;
     for (int64_t row = q->at->row0; row < epl_min(q->at->row1, q->f->axis[1].count); row++) {
         int64_t h0, h1;
-        valid_taps(p, 1, &q->f->axis[1], row, &h0, &h1);
+        epl_conv_valid_taps(p, 1, &q->f->axis[1], row, &h0, &h1);
         for (int64_t x = 0; x < q->f->axis[2].count; x++) {
             int64_t w0, w1;
-            valid_taps(p, 2, &q->f->axis[2], x, &w0, &w1);
+            epl_conv_valid_taps(p, 2, &q->f->axis[2], x, &w0, &w1);
             point_tile(q, q->at->image0, row, x);
             run_tile(q, h0, h1, w0, w1);
         }
@@ -328,7 +320,7 @@ static void run_image(pass *q, int64_t image)
         }
         for (int64_t row = row0; !upright && row < row1; row++) {
             int64_t h0, h1;
-            valid_taps(p, 1, axis, row, &h0, &h1);
+            epl_conv_valid_taps(p, 1, axis, row, &h0, &h1);
             point_tile(q, image, row, s->x0);
             run_tile(q, h0, h1, s->first, s->last);
         }
@@ -341,7 +333,7 @@ static int64_t list_spans(const plan *l, const piece *at, const epl_conv_axis *a
     int64_t n = 0;
     for (int64_t x = 0; x < a->count; x++) {
         int64_t first, last;
-        valid_taps(&l->p, 2, a, x, &first, &last);
+        epl_conv_valid_taps(&l->p, 2, a, x, &first, &last);
         if (n && spans[n - 1].first == first && spans[n - 1].last == last) {
             spans[n - 1].x1++;
             continue;
@@ -364,7 +356,7 @@ static void run_phase(const plan *l, const piece *at, const phase *f, const floa
     q.merged = f->axis[2].tap_step == 1 && l->stride[3] == p->cin && f->axis[2].taps * p->cin <= CHUNK_DEPTH;
     const int64_t in_run = q.merged ? epl_max(f->axis[2].taps, 1) : 1, runs = taps / in_run;
     q.run = p->cin * in_run;
-    valid_taps(p, 0, &f->axis[0], at->plane, &q.d0, &q.d1);
+    epl_conv_valid_taps(p, 0, &f->axis[0], at->plane, &q.d0, &q.d1);
     const int64_t runs_at_once = epl_max(1, epl_min(CHUNK_DEPTH / q.run, MAX_RUNS));
     const int64_t part = epl_ceil_div(q.run, epl_ceil_div(q.run, CHUNK_DEPTH)); // a run longer than a chunk is cut
     for (q.run0 = 0; q.run0 < runs || q.run0 == 0; q.run0 += runs_at_once)

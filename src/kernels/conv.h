@@ -73,4 +73,13 @@ static inline epl_conv_axis epl_conv_axis_of(const epl_conv_problem *p, int axis
     return a;
 }
 
+/* Taps [*first, *last) of destination j lie inside the source. */
+static inline void epl_conv_valid_taps(const epl_conv_problem *p, int axis, const epl_conv_axis *a, int64_t j, int64_t *first,
+                                       int64_t *last)
+{
+    const int64_t at = j * p->step[axis] + a->off, end = p->src[axis] - 1 - at;
+    *first = at < 0 ? epl_min(epl_ceil_div(-at, a->tap_step), a->taps) : 0;
+    *last = epl_max(*first, end < 0 ? 0 : epl_min(a->taps, end / a->tap_step + 1));
+}
+
 #endif

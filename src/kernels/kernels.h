@@ -121,6 +121,12 @@ static inline int64_t epl_conv_dw_splits(const epl_conv_params *p)
     return epl_dw_splits(p->groups * ((p->m / p->groups + 31) / 32), epl_conv_is_pointwise(p) ? pixels / 256 : lines, pixels);
 }
 
+static inline int64_t epl_dwconv_dw_splits(const epl_conv_params *p)
+{
+    const int64_t rows = p->n * p->od * p->oh, most = rows * p->ow * p->c / 4096; // small ones are not worth a second part
+    return most < 1 ? 1 : most > 16 ? (rows < 16 ? rows : 16) : most < rows ? most : rows;
+}
+
 /* ---- the table ---- */
 
 typedef struct epl_kernel {

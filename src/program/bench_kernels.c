@@ -165,9 +165,19 @@ static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
                 if (stems[i].image * n <= 32 * 64 && (!o->quick || i == 3))
                     add_line(l, o, "stem", square(n, stems[i].image, stems[i].c, stems[i].m, stems[i].k, stems[i].s, 1),
                              (epl_bench_pass)pass, threads);
+    for (int64_t c = 32, image = 56; c <= 256; c *= 2, image /= 2)
+        for (int64_t n = 1; n <= 64; n += 63)
+            for (int pass = 0; pass < N_PASSES; pass++)
+                if (!o->quick || c == 128)
+                    add_line(l, o, "depthwise", square(n, image, c, c, 3, 1, c), (epl_bench_pass)pass, threads);
 }
 
 /* ---- one line ---- */
+
+static bool is_depthwise(const line *at)
+{
+    return at->p.groups > 1 && at->p.groups == at->p.c && at->p.c == at->p.m;
+}
 
 typedef struct bench {
     epl_context *ctx;
@@ -234,16 +244,19 @@ static int make_jobs(const bench *b, const line *at, float *x, float *w, float *
                      job jobs[2])
 {
     const epl_conv_params *p = &at->p;
+    const bool each = is_depthwise(at);
+    const float *weights = each ? w : extra;
     if (at->pass == EPL_BENCH_FORWARD) {
-        jobs[0] = (job){ find(b, "conv"), { .in = { x, extra }, .out = { y }, .params = p } };
+        jobs[0] = (job){ find(b, each ? "dwconv" : "conv"), { .in = { x, weights }, .out = { y }, .params = p } };
         return 1;
     }
     if (at->pass == EPL_BENCH_INPUT_GRADIENT) {
-        jobs[0] = (job){ find(b, "conv_dx"), { .in = { y, extra }, .out = { x }, .params = p } };
+        jobs[0] = (job){ find(b, each ? "dwconv_dx" : "conv_dx"), { .in = { y, weights }, .out = { x }, .params = p } };
         return 1;
     }
-    *sum = (epl_sum_parts_params){ epl_conv_dw_splits(p), p->kh * p->kw * (p->c / p->groups) * p->m };
-    jobs[0] = (job){ find(b, "conv_dw"), { .in = { x, y }, .out = { sum->parts > 1 ? extra : w }, .params = p } };
+    *sum = (epl_sum_parts_params){ each ? epl_dwconv_dw_splits(p) : epl_conv_dw_splits(p),
+                                   p->kh * p->kw * (p->c / p->groups) * p->m };
+    jobs[0] = (job){ find(b, each ? "dwconv_dw" : "conv_dw"), { .in = { x, y }, .out = { sum->parts > 1 ? extra : w }, .params = p } };
     jobs[1] = (job){ find(b, "sum_parts"), { .in = { extra }, .out = { w }, .params = sum } };
     return sum->parts > 1 ? 2 : 1;
 }
@@ -255,7 +268,7 @@ static int64_t extra_floats(const bench *b, const line *at)
         return epl_conv_packed_floats(p, b->machine.set->vector);
     if (at->pass == EPL_BENCH_INPUT_GRADIENT)
         return epl_conv_dx_packed_floats(p, b->machine.set->vector);
-    return epl_conv_dw_splits(p) * p->kh * p->kw * (p->c / p->groups) * p->m;
+    return (is_depthwise(at) ? epl_dwconv_dw_splits(p) : epl_conv_dw_splits(p)) * p->kh * p->kw * (p->c / p->groups) * p->m;
 }
 
 static bool run_line(bench *b, line *at)
