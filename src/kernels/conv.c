@@ -24,7 +24,7 @@ enum {
     CHUNK_DEPTH = 1024,        /* of the reduction in one pass: 128 KB of a 32-column panel */
     MIN_PIXELS = 112,          /* of a piece, if the problem has them: each reads all its weights from the third cache */
     WANT_PIECES = 16,          /* if the work is large enough for so many */
-    MAX_RUNS = 1024,           /* runs of taps in one chunk */
+    MAX_RUNS = 256,            /* runs of taps in one chunk */
     MAX_SPANS = 64,            /* of columns with the same taps */
     MIN_ACROSS = 4             /* images, for a tile across them */
 };
@@ -239,7 +239,7 @@ typedef struct pass {
     const float *source;
     float       *dst;
     epl_tile     tile;
-    int64_t      a_tap[MAX_RUNS], b_tap[MAX_RUNS];
+    int64_t     *a_tap, *b_tap; /* of MAX_RUNS */
 } pass;
 
 /* Lists the runs of the chunk within the kernel rows [h0, h1) and columns [w0, w1), and runs the tile on them. */
@@ -351,7 +351,9 @@ static void run_phase(const plan *l, const piece *at, const phase *f, const floa
 {
     const epl_conv_problem *p = &l->p;
     span spans[MAX_SPANS];
-    pass q = { .l = l, .at = at, .f = f, .spans = spans, .source = source, .n_spans = list_spans(l, at, &f->axis[2], spans) };
+    int64_t a_tap[MAX_RUNS], b_tap[MAX_RUNS];
+    pass q = { .l = l, .at = at, .f = f, .spans = spans, .a_tap = a_tap, .b_tap = b_tap };
+    q.n_spans = list_spans(l, at, &f->axis[2], spans);
     const int64_t taps = f->axis[0].taps * f->axis[1].taps * f->axis[2].taps;
     q.merged = f->axis[2].tap_step == 1 && l->stride[3] == p->cin && f->axis[2].taps * p->cin <= CHUNK_DEPTH;
     const int64_t in_run = q.merged ? epl_max(f->axis[2].taps, 1) : 1, runs = taps / in_run;

@@ -12,7 +12,7 @@ EPL_KERNEL(dwconv_dw);
 
 enum {
     PIXELS = 4,          /* of a tile; with two vectors of channels 8 sums, which hides the latency of an addition */
-    MAX_TAPS = 1024,     /* listed at once */
+    MAX_TAPS = 256,      /* listed at once */
     PIECE_FLOATS = 16384 /* of output, of a piece */
 };
 
@@ -20,33 +20,52 @@ typedef struct taps { /* of a run of pixels: offsets in the source, from a pixel
     int64_t n, source[MAX_TAPS], weight[MAX_TAPS];
 } taps;
 
-/* `pixels` x `vectors`, of which the last may hold only n channels. */
+/* A tile of `pixels` x `vectors`. */
 VEC_INLINE void block(const taps *t, const float *x, int64_t x_pixel, const float *w, const float *bias, float *y,
-                      int64_t y_pixel, int accumulate, int64_t n, const int pixels, const int vectors)
+                      int64_t y_pixel, int accumulate, const int pixels, const int vectors)
 {
     vf sum[PIXELS][2];
-    for (int i = 0; i < pixels; i++)
-        for (int j = 0; j < vectors; j++) {
-            const int64_t m = j == vectors - 1 ? n : VL;
-            const float *from = accumulate ? y + i * y_pixel + j * VL : bias ? bias + j * VL : NULL;
-            sum[i][j] = !from ? vset(0.0f) : m == VL ? vload(from) : vload_part(from, m);
+    VEC_UNROLL for (int i = 0; i < pixels; i++) {
+        VEC_UNROLL for (int j = 0; j < vectors; j++) {
+            sum[i][j] = accumulate ? vload(y + i * y_pixel + j * VL) : bias ? vload(bias + j * VL) : vset(0.0f);
         }
+    }
+    for (int64_t tap = 0; tap < t->n; tap++) {
+        const float *wt = w + t->weight[tap], *xt = x + t->source[tap];
+        VEC_UNROLL for (int j = 0; j < vectors; j++) {
+            const vf wv = vload(wt + j * VL);
+            VEC_UNROLL for (int i = 0; i < pixels; i++) {
+                sum[i][j] += wv * vload(xt + i * x_pixel + j * VL);
+            }
+        }
+    }
+    VEC_UNROLL for (int i = 0; i < pixels; i++) {
+        VEC_UNROLL for (int j = 0; j < vectors; j++) {
+            vstore(y + i * y_pixel + j * VL, sum[i][j]);
+        }
+    }
+}
+
+/* The last channels of a pixel, less than a vector. */
+static void block_part(const taps *t, const float *x, const float *w, const float *bias, float *y, int accumulate, int64_t n)
+{
+    vf sum = accumulate ? vload_part(y, n) : bias ? vload_part(bias, n) : vset(0.0f);
     for (int64_t tap = 0; tap < t->n; tap++)
-        for (int j = 0; j < vectors; j++) {
-            const int64_t m = j == vectors - 1 ? n : VL;
-            const float *wt = w + t->weight[tap] + j * VL, *xt = x + t->source[tap] + j * VL;
-            const vf wv = m == VL ? vload(wt) : vload_part(wt, m);
-            for (int i = 0; i < pixels; i++)
-                sum[i][j] += wv * (m == VL ? vload(xt + i * x_pixel) : vload_part(xt + i * x_pixel, m));
-        }
-    for (int i = 0; i < pixels; i++)
-        for (int j = 0; j < vectors; j++) {
-            float *to = y + i * y_pixel + j * VL;
-            if (j < vectors - 1 || n == VL)
-                vstore(to, sum[i][j]);
-            else
-                vstore_part(to, sum[i][j], n);
-        }
+        sum += vload_part(w + t->weight[tap], n) * vload_part(x + t->source[tap], n);
+    vstore_part(y, sum, n);
+}
+
+/* All channels of `pixels` neighbours. */
+VEC_INLINE void run_neighbours(const taps *t, const float *x, int64_t x_pixel, const float *w, const float *bias, float *y,
+                               int64_t y_pixel, int64_t channels, int accumulate, const int pixels)
+{
+    int64_t c = 0;
+    for (; c + 2 * VL <= channels; c += 2 * VL)
+        block(t, x + c, x_pixel, w + c, bias ? bias + c : NULL, y + c, y_pixel, accumulate, pixels, 2);
+    for (; c + VL <= channels; c += VL)
+        block(t, x + c, x_pixel, w + c, bias ? bias + c : NULL, y + c, y_pixel, accumulate, pixels, 1);
+    for (int i = 0; c < channels && i < pixels; i++)
+        block_part(t, x + i * x_pixel + c, w + c, bias ? bias + c : NULL, y + i * y_pixel + c, accumulate, channels - c);
 }
 
 /* `count` pixels with the same taps. */
@@ -54,21 +73,10 @@ static void run_pixels(const epl_conv_problem *p, const taps *t, const float *x,
                        int64_t count, int accumulate)
 {
     const int64_t channels = p->groups, x_pixel = p->step[2] * channels, y_pixel = p->phases[2] * channels;
-    for (; count > 0; x += PIXELS * x_pixel, y += PIXELS * y_pixel, count -= PIXELS) {
-        int64_t c = 0;
-        for (; c + 2 * VL <= channels && count >= PIXELS; c += 2 * VL)
-            block(t, x + c, x_pixel, w + c, bias ? bias + c : NULL, y + c, y_pixel, accumulate, VL, PIXELS, 2);
-        for (; c + VL <= channels && count >= PIXELS; c += VL)
-            block(t, x + c, x_pixel, w + c, bias ? bias + c : NULL, y + c, y_pixel, accumulate, VL, PIXELS, 1);
-        const int64_t rest = c;
-        for (int64_t i = 0; i < epl_min(count, PIXELS); i++) {
-            for (c = rest; c + VL <= channels; c += VL)
-                block(t, x + i * x_pixel + c, 0, w + c, bias ? bias + c : NULL, y + i * y_pixel + c, 0, accumulate, VL, 1, 1);
-            if (c < channels)
-                block(t, x + i * x_pixel + c, 0, w + c, bias ? bias + c : NULL, y + i * y_pixel + c, 0, accumulate,
-                      channels - c, 1, 1);
-        }
-    }
+    for (; count >= PIXELS; x += PIXELS * x_pixel, y += PIXELS * y_pixel, count -= PIXELS)
+        run_neighbours(t, x, x_pixel, w, bias, y, y_pixel, channels, accumulate, PIXELS);
+    for (; count > 0; x += x_pixel, y += y_pixel, count--)
+        run_neighbours(t, x, x_pixel, w, bias, y, y_pixel, channels, accumulate, 1);
 }
 
 typedef struct row { /* one destination row in one phase of its columns */
@@ -88,7 +96,8 @@ static void run_span(const row *r, int64_t x0, int64_t x1)
     const epl_conv_axis *a = r->axis;
     const int64_t channels = p->groups;
     int accumulate = 0;
-    taps t = { .n = 0 };
+    taps t;
+    t.n = 0;
     for (int64_t d = r->first[0]; d < r->last[0]; d++)
         for (int64_t h = r->first[1]; h < r->last[1]; h++)
             for (int64_t w = r->first[2]; w < r->last[2]; w++) {

@@ -2,12 +2,6 @@
  * registers. */
 #include "kernels/micro.h"
 
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 /* Vector j of a row of C, of which only the last may be partial. */
 VEC_INLINE vf row_load(const float *p, int64_t n)
 {
@@ -27,8 +21,8 @@ VEC_INLINE void tile(const epl_tile *t, const float *a0, float *c, const int row
 {
     const int64_t last = t->cols - (vectors - 1) * VL, a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
     vf sum[EPL_MR][2];
-    UNROLL for (int i = 0; i < rows; i++) {
-        UNROLL for (int j = 0; j < vectors; j++) {
+    VEC_UNROLL for (int i = 0; i < rows; i++) {
+        VEC_UNROLL for (int j = 0; j < vectors; j++) {
             const int64_t n = j == vectors - 1 ? last : VL;
             if (t->accumulate)
                 sum[i][j] = row_load(c + i * t->c_row + j * VL, n);
@@ -45,19 +39,19 @@ VEC_INLINE void tile(const epl_tile *t, const float *a0, float *c, const int row
             b = t->b + t->b_tap[tap];
         for (int64_t k = t->k; k > 0; k--, a += a_col, b += b_row) {
             vf bv[2];
-            UNROLL for (int j = 0; j < vectors; j++) {
+            VEC_UNROLL for (int j = 0; j < vectors; j++) {
                 bv[j] = vload(b + j * VL);
             }
-            UNROLL for (int i = 0; i < rows; i++) {
+            VEC_UNROLL for (int i = 0; i < rows; i++) {
                 const vf av = vset(a[i * a_row]);
-                UNROLL for (int j = 0; j < vectors; j++) {
+                VEC_UNROLL for (int j = 0; j < vectors; j++) {
                     sum[i][j] += av * bv[j];
                 }
             }
         }
     }
-    UNROLL for (int i = 0; i < rows; i++) {
-        UNROLL for (int j = 0; j < vectors; j++) {
+    VEC_UNROLL for (int i = 0; i < rows; i++) {
+        VEC_UNROLL for (int j = 0; j < vectors; j++) {
             row_store(c + i * t->c_row + j * VL, sum[i][j], j == vectors - 1 ? last : VL);
         }
     }

@@ -28,6 +28,13 @@
 typedef float   vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
 
+/* Before a loop of constant trip count that must vanish, so that an array it indexes stays in registers. */
+#if defined(__clang__)
+#define VEC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VEC_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define VEC_INLINE static inline __attribute__((always_inline, unused))
 
 /* ---- moving ---- */
