@@ -260,7 +260,7 @@ EPL_API epl_value *epl_eye(epl_graph *g, epl_dtype dtype, int64_t rows, int64_t 
 EPL_API epl_value *epl_non_zero(epl_graph *g, epl_value *x);
 
 /* Sums of products by letters, "bij,bjk->bik": NumPy's einsum with "..." and implicit results; it becomes transposes,
- * products and sums. Up to EPL_MAX_RANK axes for each operand; a letter may not repeat within one operand. */
+ * products and sums, from left to right. A letter that repeats within an operand takes its diagonal. */
 EPL_API epl_value *epl_einsum(epl_graph *g, const char *equation, int n, epl_value *const *x);
 
 /* ---- matrix products ----------------------------------------------------------------------------------------------- */
