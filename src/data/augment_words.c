@@ -110,6 +110,13 @@ static const float *pixel_at(const epl_word *w, const float *x, int64_t py, int6
     return x + (py * width_of(w) + px) * channels_of(w);
 }
 
+/* floor: the C library's is a call where the instruction set has none. */
+static int64_t floor_of(float x)
+{
+    const int64_t i = (int64_t)x;
+    return i - ((float)i > x);
+}
+
 static void resample(const epl_word *w, const affine *m, epl_sample *s)
 {
     const int64_t channels = channels_of(w);
@@ -117,8 +124,8 @@ static void resample(const epl_word *w, const affine *m, epl_sample *s)
     for (int64_t y = 0; y < height_of(w); y++)
         for (int64_t x = 0; x < width_of(w); x++, to += channels) {
             const float   sx = m->xx * (float)x + m->xy * (float)y + m->x0, sy = m->yx * (float)x + m->yy * (float)y + m->y0;
-            const float   fx = floorf(sx), fy = floorf(sy), ax = sx - fx, ay = sy - fy;
-            const int64_t px = (int64_t)fx, py = (int64_t)fy;
+            const int64_t px = floor_of(sx), py = floor_of(sy);
+            const float   ax = sx - (float)px, ay = sy - (float)py;
             const float  *p00 = pixel_at(w, s->x, py, px, m->clamp), *p01 = pixel_at(w, s->x, py, px + 1, m->clamp);
             const float  *p10 = pixel_at(w, s->x, py + 1, px, m->clamp), *p11 = pixel_at(w, s->x, py + 1, px + 1, m->clamp);
             for (int64_t c = 0; c < channels; c++)
@@ -126,8 +133,8 @@ static void resample(const epl_word *w, const affine *m, epl_sample *s)
         }
     for (int64_t i = 0; s->classes && i < height_of(w) * width_of(w); i++) {
         const float   x = (float)(i % width_of(w)), y = (float)(i / width_of(w));
-        const int64_t px = (int64_t)floorf(m->xx * x + m->xy * y + m->x0 + 0.5f);
-        const int64_t py = (int64_t)floorf(m->yx * x + m->yy * y + m->y0 + 0.5f);
+        const int64_t px = floor_of(m->xx * x + m->xy * y + m->x0 + 0.5f);
+        const int64_t py = floor_of(m->yx * x + m->yy * y + m->y0 + 0.5f);
         const bool    inside = px >= 0 && py >= 0 && px < width_of(w) && py < height_of(w);
         s->spare_classes[i]  = inside ? s->classes[py * width_of(w) + px] : 0;
     }
