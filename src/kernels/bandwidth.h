@@ -6,8 +6,7 @@
  *
  * ---- reductions: x [outer, size, inner] -> [outer, inner] ----
  *
- *   reduce          in x                 out y = scale * (what `kind` says of x along size); call->chain runs on y as
- *                                        [outer, inner] if parts == 1
+ *   reduce          in x                 out y = scale * (what `kind` says of x along size)
  *
  *   Axes that do not lie together are reduced one after the other. Where there are few results of many elements, set
  *   parts = epl_reduce_parts(&p) before: if it is not 1 the result is [parts, outer, inner], without scale, and a second
@@ -52,6 +51,8 @@
  *   copy            in x                 out y[out_offset + sum i out_stride] = x[in_offset + sum i in_stride] for all
  *                                        indices i below dim: transposes, slices, parts of a concatenation, repetitions.
  *                                        Offsets and strides in elements of `bytes` each; axes in y's order
+ *   pad             in x                 out y: x within a border of `value`; negative borders cut
+ *   concat          in up to 16 tensors  out y [outer, sum of width]: row after row, tensor after tensor
  *   fill            in the value (one element, or NULL for zero)   out y: `count` elements of `bytes`
  *   gather          in x [outer, size, inner], indices [count]     out y [outer, count, inner]; negative indices count from
  *                                        the end; what lies outside gives zeros
@@ -136,7 +137,8 @@ typedef struct epl_cross_entropy_params {
 typedef enum epl_pool_kind {
     EPL_POOL_MAX,
     EPL_POOL_MEAN,       /* over the elements under the window */
-    EPL_POOL_MEAN_PADDED /* padding counts as zeros; what hangs over it (ceil mode) does not count */
+    EPL_POOL_MEAN_PADDED, /* padding counts as zeros; what hangs over it (ceil mode) does not count */
+    EPL_POOL_SUM
 } epl_pool_kind;
 
 typedef struct epl_pool_params {
@@ -158,6 +160,17 @@ typedef struct epl_copy_params {
     int64_t in_offset, out_offset;
     int64_t dim[EPL_COPY_RANK], in_stride[EPL_COPY_RANK], out_stride[EPL_COPY_RANK];
 } epl_copy_params;
+
+typedef struct epl_pad_params {
+    int64_t rank, bytes; /* of an element: 1, 2, 4, 8 */
+    int64_t value;       /* its bits */
+    int64_t in_dim[EPL_COPY_RANK], out_dim[EPL_COPY_RANK], before[EPL_COPY_RANK];
+} epl_pad_params;
+
+typedef struct epl_concat_params {
+    int64_t outer, n;
+    int64_t width[EPL_CALL_INPUTS]; /* bytes of a row of each */
+} epl_concat_params;
 
 typedef struct epl_fill_params {
     int64_t count, bytes;

@@ -42,7 +42,7 @@ static window window_of(const epl_pool_params *p, int64_t od, int64_t oh, int64_
     const int64_t count = p->kind == EPL_POOL_MEAN_PADDED
                             ? v.d.all * v.h.all * v.w.all
                             : (v.d.end - v.d.begin) * (v.h.end - v.h.begin) * (v.w.end - v.w.begin);
-    v.scale = count > 0 ? 1 / (float)count : 0;
+    v.scale = p->kind == EPL_POOL_SUM ? 1 : count > 0 ? 1 / (float)count : 0;
     return v;
 }
 

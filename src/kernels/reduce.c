@@ -4,7 +4,6 @@
  * many elements are kept short: blocks of a few hundred are added up on their own, so that rounding grows with the square
  * root of the length at most. */
 #include "kernels/bandwidth.h"
-#include "kernels/chain.h"
 #include "kernels/vmath.h"
 
 EPL_KERNEL(reduce);
@@ -172,8 +171,6 @@ static void reduce_piece(const epl_call *call, const epl_reduce_params *p, int64
         else
             block_of(p->kind, from, size, p->inner, columns, scale, y + r * p->inner + column);
     }
-    if (p->parts == 1)
-        epl_chain_epilogue(call, row, end, column, column + columns);
 }
 
 void EPL_K(reduce)(const epl_call *call, int64_t begin, int64_t end, void *scratch)

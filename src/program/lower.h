@@ -8,4 +8,15 @@ epl_lower_fn epl_lower_conv, epl_lower_conv_input_grad, epl_lower_conv_transpose
 epl_lower_fn epl_lower_linear, epl_lower_matmul;                                                           /* lower_gemm.c */
 epl_lower_fn epl_lower_elementwise, epl_lower_fused;                                                       /* lower_chain.c */
 
+epl_lower_fn epl_lower_reduce, epl_lower_sum_to, epl_lower_softmax, epl_lower_cross_entropy;              /* lower_reduce.c */
+epl_lower_fn epl_lower_batch_norm, epl_lower_batch_norm_train, epl_lower_batch_norm_grad, epl_lower_group_norm,
+    epl_lower_group_norm_grad, epl_lower_row_norm, epl_lower_row_norm_grad;                                /* lower_norm.c */
+epl_lower_fn epl_lower_pool, epl_lower_max_pool_grad, epl_lower_average_pool_grad, epl_lower_adaptive_average_pool,
+    epl_lower_adaptive_average_pool_grad;                                                                  /* lower_pool.c */
+epl_lower_fn epl_lower_transpose, epl_lower_expand, epl_lower_slice, epl_lower_unslice, epl_lower_pad, epl_lower_concat,
+    epl_lower_split, epl_lower_gather, epl_lower_scatter_add, epl_lower_cast;                              /* lower_move.c */
+
+/* Every input and result is f32 and has elements; else *why says so. */
+bool epl_lowers_f32(const epl_node *n, const char **why);
+
 #endif
