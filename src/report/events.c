@@ -3,6 +3,8 @@
  * A record is: length (u64 little-endian), masked CRC-32C of those 8 bytes, the Event message, masked CRC-32C of the
  * message (TFRecord). The few protobuf messages are written field by field; field numbers are those of event.proto,
  * summary.proto and tensor.proto of TensorFlow. Histograms and hyper-parameters are left out. */
+#include "report/events.h"
+
 #include "base/escape.h"
 #include "report/appender.h"
 #include "report/png.h"
@@ -170,8 +172,7 @@ static bool get_varint(const unsigned char **p, const unsigned char *end, uint64
     return false;
 }
 
-/* The step of an Event message (0 if it names none); false if it is no message. */
-static bool event_step(const unsigned char *p, size_t n, int64_t *step)
+bool epl_event_step(const unsigned char *p, size_t n, int64_t *step)
 {
     const unsigned char *const end = p + n;
     *step = 0;
@@ -194,8 +195,7 @@ static bool event_step(const unsigned char *p, size_t n, int64_t *step)
     return true;
 }
 
-/* How many leading bytes are whole records of steps up to `last`. */
-static size_t scan(const unsigned char *data, size_t size, int64_t last)
+size_t epl_events_scan(const unsigned char *data, size_t size, int64_t last)
 {
     size_t at = 0;
     while (size - at >= RECORD_HEAD + RECORD_TAIL) {
@@ -204,7 +204,7 @@ static size_t scan(const unsigned char *data, size_t size, int64_t last)
         int64_t step;
         if (n > size - at - RECORD_HEAD - RECORD_TAIL || masked_crc32c(p, 8) != epl_get_u32le(p + 8) ||
             masked_crc32c(p + RECORD_HEAD, (size_t)n) != epl_get_u32le(p + RECORD_HEAD + n) ||
-            !event_step(p + RECORD_HEAD, (size_t)n, &step) || step > last)
+            !epl_event_step(p + RECORD_HEAD, (size_t)n, &step) || step > last)
             break;
         at += RECORD_HEAD + (size_t)n + RECORD_TAIL;
     }
@@ -219,7 +219,7 @@ static bool find_kept(epl_context *ctx, const char *path, int64_t last, size_t *
         return true;
     if (!epl_map_open(ctx, path, &file))
         return false;
-    *keep = scan(file.data, file.size, last < 0 ? 0 : last); // the first record, without a step, always stays
+    *keep = epl_events_scan(file.data, file.size, last < 0 ? 0 : last); // the first record, without a step, always stays
     const bool ok = *keep || !file.size;
     if (!ok)
         epl_fail(ctx, EPL_ERR_FORMAT, "%s: %zu bytes that do not start as a TensorBoard event file; nothing was changed", path,
