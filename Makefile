@@ -45,7 +45,7 @@ format: ## clang-format over the sources
 sanitize: ## the quick tests under the address and undefined-behaviour sanitizers
 	@[ -f build-sanitize/build.ninja ] || $(CONFIGURE) -B build-sanitize -DEPL_SANITIZE=ON
 	@cmake --build build-sanitize -j$(JOBS)
-	cd build-sanitize && $(CTEST) -LE slow
+	cd build-sanitize && ASAN_OPTIONS=allocator_may_return_null=1 $(CTEST) -LE slow
 
 coverage: ## lines of src/ that the tests execute
 	@[ -f build-coverage/build.ninja ] || $(CONFIGURE) -B build-coverage -DEPL_COVERAGE=ON

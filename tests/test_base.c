@@ -85,8 +85,8 @@ TEST(impossible_sizes_are_refused)
     CHECK_FAILS(t, ctx, epl_resize(ctx, NULL, SIZE_MAX / 2, 3), EPL_ERR_MEMORY, "out of memory");
     CHECK_FAILS(t, ctx, epl_alloc_aligned(ctx, SIZE_MAX - 8), EPL_ERR_MEMORY, "out of memory");
     CHECK_FAILS(t, ctx, epl_alloc(ctx, SIZE_MAX / 2), EPL_ERR_MEMORY, "out of memory");
-    size_t   product;
-    int64_t  signed_product;
+    size_t  product;
+    int64_t signed_product;
     CHECK(t, epl_mul_size(1u << 20, 1u << 20, &product) && product == (size_t)1 << 40);
     CHECK(t, !epl_mul_size(SIZE_MAX, 2, &product));
     CHECK(t, epl_mul_i64(INT64_MAX, -1, &signed_product) && signed_product == -INT64_MAX);

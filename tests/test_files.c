@@ -162,11 +162,13 @@ TEST(json_is_read)
 
 TEST(bad_json_is_refused)
 {
-    static const char *const rows[] = { "", "{", "{\"a\": 1, \"a\": 2}", "[1] 2", "[99999999999999999999]", "\"\\u0000\"", "[nan]",
-                                        "\"\xff\"" };
+    static const char *const rows[] = {
+        "", "{", "{\"a\": 1, \"a\": 2}", "[1] 2", "[99999999999999999999]", "\"\\u0000\"", "[nan]", "\"\xff\""
+    };
     epl_context *ctx = test_context(t);
     for (size_t i = 0; i < EPL_COUNT(rows); i++)
-        CHECK_FAILS(t, ctx, epl_json_parse(ctx, rows[i], strlen(rows[i]), "bad"), EPL_ERR_FORMAT, "bad: JSON, line 1, column");
+        CHECK_FAILS(t, ctx, epl_json_parse(ctx, rows[i], strlen(rows[i]), "bad"), EPL_ERR_FORMAT,
+                    "bad: JSON, line 1, column");
     char deep[10000];
     memset(deep, '[', sizeof deep);
     CHECK_FAILS(t, ctx, epl_json_parse(ctx, deep, sizeof deep, "deep"), EPL_ERR_FORMAT, "deep: JSON");
@@ -196,10 +198,12 @@ TEST(json_is_written)
     epl_json_writer compact = epl_json_writer_at(&line, 0), pretty = epl_json_writer_at(&lines, 2);
     write_sample(&compact);
     write_sample(&pretty);
-    CHECK_STR(t, epl_text_str(&line), "{\"name\": \"a \\\"b\\\"\\n\xef\xbf\xbd\", \"list\": [0.1, null, -9223372036854775808, false, "
-                                      "null], \"empty\": {}}");
-    CHECK_STR(t, epl_text_str(&lines), "{\n  \"name\": \"a \\\"b\\\"\\n\xef\xbf\xbd\",\n  \"list\": [\n    0.1,\n    null,\n"
-                                       "    -9223372036854775808,\n    false,\n    null\n  ],\n  \"empty\": {}\n}");
+    CHECK_STR(t, epl_text_str(&line),
+              "{\"name\": \"a \\\"b\\\"\\n\xef\xbf\xbd\", \"list\": [0.1, null, -9223372036854775808, false, "
+              "null], \"empty\": {}}");
+    CHECK_STR(t, epl_text_str(&lines),
+              "{\n  \"name\": \"a \\\"b\\\"\\n\xef\xbf\xbd\",\n  \"list\": [\n    0.1,\n    null,\n"
+              "    -9223372036854775808,\n    false,\n    null\n  ],\n  \"empty\": {}\n}");
     epl_json *j = epl_json_parse(ctx, lines.data, lines.length, "own");
     CHECK_OK(t, ctx, j != NULL);
     epl_json_free(j);
@@ -210,9 +214,11 @@ TEST(json_is_written)
 /* ---- sets of weights ---- */
 static epl_weights *sample_weights(epl_context *ctx, epl_rng *rng)
 {
-    static const epl_dtype types[] = { EPL_BOOL, EPL_F32, EPL_I8, EPL_F16, EPL_F64, EPL_I64, EPL_U16, EPL_BF16, EPL_U32 };
-    epl_weights           *w = epl_weights_new(ctx);
-    bool                   ok = w != NULL;
+    static const epl_dtype types[] = {
+        EPL_BOOL, EPL_F32, EPL_I8, EPL_F16, EPL_F64, EPL_I64, EPL_U16, EPL_BF16, EPL_U32
+    };
+    epl_weights *w = epl_weights_new(ctx);
+    bool         ok = w != NULL;
     for (size_t i = 0; ok && i < EPL_COUNT(types); i++) {
         char name[32];
         snprintf(name, sizeof name, "layer%zu.\"weight\"", i);
@@ -222,7 +228,8 @@ static epl_weights *sample_weights(epl_context *ctx, epl_rng *rng)
         ok = epl_weights_put_take(w, name, x);
     }
     ok = ok && epl_weights_put_take(w, "scalar", epl_tensor_new(ctx, EPL_F64, EPL_SCALAR)) &&
-         epl_weights_set_metadata(w, "graph", "line 1\nline \"2\"") && epl_weights_set_metadata(w, "format", "espalier");
+         epl_weights_set_metadata(w, "graph", "line 1\nline \"2\"") &&
+         epl_weights_set_metadata(w, "format", "espalier");
     if (ok)
         return w;
     epl_weights_free(w);
@@ -248,9 +255,11 @@ TEST(weights_are_a_set)
     epl_weights *w = sample_weights(ctx, t->rng);
     const int    n = epl_weights_count(w);
     CHECK(t, epl_weights_find(w, "scalar") == epl_weights_at(w, n - 1) && !epl_weights_find(w, "other"));
-    CHECK(t, epl_weights_put_take(w, "scalar", epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2))) && epl_weights_count(w) == n);
+    CHECK(t,
+          epl_weights_put_take(w, "scalar", epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2))) && epl_weights_count(w) == n);
     CHECK_INT(t, epl_weights_find(w, "scalar")->shape.rank, 1);
-    CHECK(t, epl_weights_rename(w, "scalar", "pair") && epl_weights_rename(w, "pair", "pair") && !epl_weights_find(w, "scalar"));
+    CHECK(t, epl_weights_rename(w, "scalar", "pair") && epl_weights_rename(w, "pair", "pair") &&
+                 !epl_weights_find(w, "scalar"));
     CHECK_STR(t, epl_weights_name(w, n - 1), "pair");
     CHECK_FAILS(t, ctx, epl_weights_rename(w, "none", "x"), EPL_ERR_ARGUMENT, "'none'");
     CHECK_FAILS(t, ctx, epl_weights_rename(w, "pair", epl_weights_name(w, 0)), EPL_ERR_ARGUMENT, "exists");
@@ -341,26 +350,28 @@ static void check_members(test *t, const epl_weights *w)
         epl_dtype   dtype;
         int64_t     at, value;
     } rows[] = {
-        { "i8", EPL_I8, 0, -128 },         { "u8", EPL_U8, 255, 255 },         { "i16", EPL_I16, 1, 32767 },
-        { "u16", EPL_U16, 0, 65535 },      { "i32", EPL_I32, 0, INT32_MIN },   { "u32", EPL_U32, 0, UINT32_MAX },
-        { "i64", EPL_I64, 1, INT64_MAX },  { "u64", EPL_U64, 0, INT64_MAX },   { "bool", EPL_BOOL, 2, 1 },
-        { "f16", EPL_F16, 2, 65504 },      { "scalar", EPL_F64, 0, 3 },
+        { "i8", EPL_I8, 0, -128 },        { "u8", EPL_U8, 255, 255 },       { "i16", EPL_I16, 1, 32767 },
+        { "u16", EPL_U16, 0, 65535 },     { "i32", EPL_I32, 0, INT32_MIN }, { "u32", EPL_U32, 0, UINT32_MAX },
+        { "i64", EPL_I64, 1, INT64_MAX }, { "u64", EPL_U64, 0, INT64_MAX }, { "bool", EPL_BOOL, 2, 1 },
+        { "f16", EPL_F16, 2, 65504 },     { "scalar", EPL_F64, 0, 3 },
     };
     for (size_t i = 0; i < EPL_COUNT(rows); i++) {
         const epl_tensor *x = epl_weights_find(w, rows[i].name);
         CHECK(t, x && x->dtype == rows[i].dtype);
         CHECK_INT(t, epl_tensor_get_i64(x, rows[i].at), rows[i].value);
     }
-    CHECK(t, epl_tensor_get(epl_weights_find(w, "f64"), 0) == 0.1 && isinf(epl_tensor_get(epl_weights_find(w, "f64"), 3)));
+    CHECK(t,
+          epl_tensor_get(epl_weights_find(w, "f64"), 0) == 0.1 && isinf(epl_tensor_get(epl_weights_find(w, "f64"), 3)));
     CHECK(t, epl_shape_equal(epl_weights_find(w, "empty")->shape, EPL_SHAPE(3, 0)));
 }
 
 TEST(files_of_other_tools_are_read)
 {
     epl_context *ctx = test_context(t);
-    epl_weights *safe = epl_weights_open(ctx, GOLDEN("tiny.safetensors")), *stored = epl_npz_open(ctx, GOLDEN("stored.npz"));
+    epl_weights *safe = epl_weights_open(ctx, GOLDEN("tiny.safetensors")),
+                *stored = epl_npz_open(ctx, GOLDEN("stored.npz"));
     epl_weights *deflated = epl_npz_open(ctx, GOLDEN("deflated.npz"));
-    epl_tensor  *c = epl_npy_load(ctx, GOLDEN("c_order.npy")), *fortran = epl_npy_load(ctx, GOLDEN("fortran_order.npy"));
+    epl_tensor *c = epl_npy_load(ctx, GOLDEN("c_order.npy")), *fortran = epl_npy_load(ctx, GOLDEN("fortran_order.npy"));
     CHECK_OK(t, ctx, safe && stored && deflated && c && fortran);
     check_members(t, safe);
     check_members(t, stored);
@@ -463,28 +474,37 @@ TEST(lying_safetensors_are_refused)
         { "[]", 0, EPL_ERR_FORMAT, "not a JSON object" },
         { "{\"a\": 1}", 0, EPL_ERR_FORMAT, "not an object" },
         { "{\"a\": {\"shape\": [1], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT, "no dtype" },
-        { "{\"a\": {\"dtype\": \"F8_E4M3\", \"shape\": [1], \"data_offsets\": [0, 1]}}", 1, EPL_ERR_UNSUPPORTED, "F8_E4M3" },
+        { "{\"a\": {\"dtype\": \"F8_E4M3\", \"shape\": [1], \"data_offsets\": [0, 1]}}", 1, EPL_ERR_UNSUPPORTED,
+          "F8_E4M3" },
         { "{\"a\": {\"dtype\": \"F32\", \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT, "no shape" },
         { "{\"a\": {\"dtype\": \"F32\", \"shape\": [-1], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT, "not a size" },
-        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1.5], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT, "not a size" },
-        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1,1,1,1,1,1,1,1,1], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_UNSUPPORTED,
-          "9 dimensions" },
+        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1.5], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT,
+          "not a size" },
+        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1,1,1,1,1,1,1,1,1], \"data_offsets\": [0, 4]}}", 4,
+          EPL_ERR_UNSUPPORTED, "9 dimensions" },
         { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1]}}", 4, EPL_ERR_FORMAT, "data_offsets" },
-        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 0]}}", 4, EPL_ERR_FORMAT, "claims bytes 4 to 0" },
+        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 0]}}", 4, EPL_ERR_FORMAT,
+          "claims bytes 4 to 0" },
         { "{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 8]}}", 4, EPL_ERR_FORMAT, "of 4" },
-        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT, "does not take" },
-        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [4611686018427387904, 4], \"data_offsets\": [0, 0]}}", 0, EPL_ERR_FORMAT,
+        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT,
           "does not take" },
-        { "{\"a\": {\"dtype\": \"F64\", \"shape\": [2305843009213693952], \"data_offsets\": [0, 0]}}", 0, EPL_ERR_FORMAT,
-          "does not take" },
+        { "{\"a\": {\"dtype\": \"F32\", \"shape\": [4611686018427387904, 4], \"data_offsets\": [0, 0]}}", 0,
+          EPL_ERR_FORMAT, "does not take" },
+        { "{\"a\": {\"dtype\": \"F64\", \"shape\": [2305843009213693952], \"data_offsets\": [0, 0]}}", 0,
+          EPL_ERR_FORMAT, "does not take" },
         { "{\"a\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [0, 4]},"
-          " \"b\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [2, 6]}}", 6, EPL_ERR_FORMAT, "'b' starts at byte 2" },
+          " \"b\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [2, 6]}}",
+          6, EPL_ERR_FORMAT, "'b' starts at byte 2" },
         { "{\"a\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [0, 4]},"
-          " \"b\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [0, 4]}}", 4, EPL_ERR_FORMAT, "starts at byte 0" },
-        { "{\"a\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [1, 5]}}", 5, EPL_ERR_FORMAT, "where 0 is next" },
-        { "{\"a\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [0, 4]}}", 5, EPL_ERR_FORMAT, "the file holds 5" },
+          " \"b\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [0, 4]}}",
+          4, EPL_ERR_FORMAT, "starts at byte 0" },
+        { "{\"a\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [1, 5]}}", 5, EPL_ERR_FORMAT,
+          "where 0 is next" },
+        { "{\"a\": {\"dtype\": \"U8\", \"shape\": [4], \"data_offsets\": [0, 4]}}", 5, EPL_ERR_FORMAT,
+          "the file holds 5" },
         { "{\"a\": {\"dtype\": \"U8\", \"shape\": [0], \"data_offsets\": [0, 0]},"
-          " \"a\": {\"dtype\": \"U8\", \"shape\": [0], \"data_offsets\": [0, 0]}}", 0, EPL_ERR_FORMAT, "duplicate" },
+          " \"a\": {\"dtype\": \"U8\", \"shape\": [0], \"data_offsets\": [0, 0]}}",
+          0, EPL_ERR_FORMAT, "duplicate" },
         { "{\"__metadata__\": {\"a\": 1}}", 0, EPL_ERR_FORMAT, "not a string" },
         { "{\"__metadata__\": []}", 0, EPL_ERR_FORMAT, "__metadata__" },
         { "{", 0, EPL_ERR_FORMAT, "JSON" },
@@ -508,7 +528,8 @@ TEST(unaligned_safetensors_are_read)
     unsigned char file[200];
     for (int pad = 0; pad < 8; pad++) {
         char json[120];
-        snprintf(json, sizeof json, "{\"a\": {\"dtype\": \"I64\", \"shape\": [2], \"data_offsets\": [0, 16]}}%*s", pad, "");
+        snprintf(json, sizeof json, "{\"a\": {\"dtype\": \"I64\", \"shape\": [2], \"data_offsets\": [0, 16]}}%*s", pad,
+                 "");
         const size_t n = with_header(file, json, 16);
         epl_weights *w = epl_weights_parse(ctx, file, n, "unaligned");
         CHECK_OK(t, ctx, w != NULL);
@@ -542,12 +563,16 @@ TEST(lying_npy_files_are_refused)
         { "{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }", 4, EPL_ERR_UNSUPPORTED, "'>f4'" },
         { "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", 4, EPL_ERR_UNSUPPORTED, "'|O'" },
         { "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", 4, EPL_ERR_UNSUPPORTED, "structured" },
-        { "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", 4, EPL_ERR_FORMAT, "4 bytes of data, but f32 [2]" },
+        { "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", 4, EPL_ERR_FORMAT,
+          "4 bytes of data, but f32 [2]" },
         { "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", 5, EPL_ERR_FORMAT, "5 bytes" },
-        { "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", 0, EPL_ERR_FORMAT, "0 bytes" },
-        { "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 0, EPL_ERR_FORMAT, "not a size" },
+        { "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", 0, EPL_ERR_FORMAT,
+          "0 bytes" },
+        { "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 0, EPL_ERR_FORMAT,
+          "not a size" },
         { "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", 0, EPL_ERR_FORMAT, "not a size" },
-        { "{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1), }", 4, EPL_ERR_UNSUPPORTED, "dimensions" },
+        { "{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1), }", 4, EPL_ERR_UNSUPPORTED,
+          "dimensions" },
         { "{'descr': '<f4', 'fortran_order': False, 'shape': (1), }", 4, EPL_ERR_FORMAT, "tuple" },
         { "{'descr': '<f4', 'fortran_order': False, 'shape': 1, }", 4, EPL_ERR_FORMAT, "tuple" },
         { "{'descr': '<f4', 'fortran_order': 0, 'shape': (1,), }", 4, EPL_ERR_FORMAT, "fortran_order" },
@@ -617,7 +642,8 @@ TEST(zip_members_are_read_back)
         unsigned char *data = epl_zip_read(&z, &z.members[i]);
         CHECK_OK(t, ctx, data != NULL);
         CHECK_STR(t, z.members[i].name, members[i].name);
-        CHECK(t, z.members[i].bytes == strlen(members[i].data) && memcmp(data, members[i].data, z.members[i].bytes) == 0);
+        CHECK(t,
+              z.members[i].bytes == strlen(members[i].data) && memcmp(data, members[i].data, z.members[i].bytes) == 0);
         epl_release(ctx, data);
     }
     epl_zip_close(&z);
@@ -643,10 +669,10 @@ TEST(lying_zip_archives_are_refused)
         epl_error   code;
         const char *words;
     } rows[] = {
-        { second + 42, 0, 4, EPL_ERR_FORMAT, "overlap" },                       // both at the first member
+        { second + 42, 0, 4, EPL_ERR_FORMAT, "overlap" }, // both at the first member
         { second + 42, 5, 4, EPL_ERR_FORMAT, "not where the directory says" },
         { second + 42, 0xfffffffe, 4, EPL_ERR_FORMAT, "not where the directory says" },
-        { second + 42, 0xffffffff, 4, EPL_ERR_FORMAT, "size is missing" },      // asks for a zip64 field
+        { second + 42, 0xffffffff, 4, EPL_ERR_FORMAT, "size is missing" }, // asks for a zip64 field
         { central + 20, 0x7fffffff, 4, EPL_ERR_FORMAT, "beyond the file" },
         { central + 24, 0x7fffffff, 4, EPL_ERR_FORMAT, "cannot have" },
         { central + 8, 1, 2, EPL_ERR_UNSUPPORTED, "encrypted" },
@@ -685,15 +711,31 @@ TEST(zip64_is_read)
     const size_t local = 30 + 1 + 5;
     memcpy(big, file, local + 47);
     unsigned char *central = big + local;
-    memset(central + 20, 0xff, 8);   // both sizes
-    memset(central + 42, 0xff, 4);   // and the offset
-    central[30] = 28 + 5;            // are in the second extra field
+    memset(central + 20, 0xff, 8); // both sizes
+    memset(central + 42, 0xff, 4); // and the offset
+    central[30] = 28 + 5;          // are in the second extra field
     unsigned char extra[33] = { 0x55, 0x54, 1, 0, 9, 1, 0, 24, 0, 5, [17] = 5 };
     memcpy(central + 47, extra, sizeof extra);
     const size_t  directory_bytes = 47 + sizeof extra, end64 = local + directory_bytes;
-    unsigned char tail[56 + 20 + 22] = { 'P', 'K', 6, 6, 44, [24] = 1, [32] = 1, [40] = (unsigned char)directory_bytes,
-                                         [48] = (unsigned char)local, [56] = 'P', 'K', 6, 7, [64] = (unsigned char)end64,
-                                         [72] = 1, [76] = 'P', 'K', 5, 6 };
+    unsigned char tail[56 + 20 + 22] = { 'P',
+                                         'K',
+                                         6,
+                                         6,
+                                         44,
+                                         [24] = 1,
+                                         [32] = 1,
+                                         [40] = (unsigned char)directory_bytes,
+                                         [48] = (unsigned char)local,
+                                         [56] = 'P',
+                                         'K',
+                                         6,
+                                         7,
+                                         [64] = (unsigned char)end64,
+                                         [72] = 1,
+                                         [76] = 'P',
+                                         'K',
+                                         5,
+                                         6 };
     memset(tail + 76 + 8, 0xff, 12); // counts, size, offset: see the zip64 record
     memcpy(big + end64, tail, sizeof tail);
     epl_context *ctx = test_context(t);

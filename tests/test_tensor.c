@@ -96,7 +96,8 @@ TEST(shapes_count_print_and_compare)
     CHECK_STR(t, epl_shape_text(text, EPL_SCALAR), "[]");
     const int64_t big = INT64_MIN;
     CHECK(t, strlen(epl_shape_text(text, EPL_SHAPE(big, big, big, big, big, big, big, big))) > 150);
-    CHECK(t, epl_shape_equal(EPL_SHAPE(2, 3), EPL_SHAPE(2, 3)) && !epl_shape_equal(EPL_SHAPE(2, 3), EPL_SHAPE(2, 3, 1)));
+    CHECK(t,
+          epl_shape_equal(EPL_SHAPE(2, 3), EPL_SHAPE(2, 3)) && !epl_shape_equal(EPL_SHAPE(2, 3), EPL_SHAPE(2, 3, 1)));
     CHECK(t, !epl_shape_equal(EPL_SHAPE(2, 3), EPL_SHAPE(2, 4)));
 }
 
@@ -153,12 +154,29 @@ TEST(writing_rounds_and_saturates)
         epl_dtype dtype;
         double    in, out;
     } rows[] = {
-        { EPL_I8, 2.5, 2 },        { EPL_I8, 3.5, 4 },          { EPL_I8, 1e9, 127 },      { EPL_I8, -1e9, -128 },
-        { EPL_U8, -3, 0 },         { EPL_U8, 255.4, 255 },      { EPL_U8, INFINITY, 255 }, { EPL_U8, NAN, 0 },
-        { EPL_I16, -40000, -32768 }, { EPL_U16, 70000, 65535 }, { EPL_I32, 3e9, 2147483647 }, { EPL_U32, 5e9, 4294967295.0 },
-        { EPL_I64, 1e30, 0x1p63 }, { EPL_I64, -1e30, -0x1p63 }, { EPL_U64, 1e30, 0x1p64 }, { EPL_U64, -1, 0 },
-        { EPL_U64, 0x1p63, 0x1p63 }, { EPL_BOOL, 0.25, 1 },     { EPL_BOOL, 0, 0 },        { EPL_F32, 0.1, (double)0.1f },
-        { EPL_F64, 0.1, 0.1 },     { EPL_BF16, 1.00390625, 1 }, { EPL_F16, 70000, INFINITY },
+        { EPL_I8, 2.5, 2 },
+        { EPL_I8, 3.5, 4 },
+        { EPL_I8, 1e9, 127 },
+        { EPL_I8, -1e9, -128 },
+        { EPL_U8, -3, 0 },
+        { EPL_U8, 255.4, 255 },
+        { EPL_U8, INFINITY, 255 },
+        { EPL_U8, NAN, 0 },
+        { EPL_I16, -40000, -32768 },
+        { EPL_U16, 70000, 65535 },
+        { EPL_I32, 3e9, 2147483647 },
+        { EPL_U32, 5e9, 4294967295.0 },
+        { EPL_I64, 1e30, 0x1p63 },
+        { EPL_I64, -1e30, -0x1p63 },
+        { EPL_U64, 1e30, 0x1p64 },
+        { EPL_U64, -1, 0 },
+        { EPL_U64, 0x1p63, 0x1p63 },
+        { EPL_BOOL, 0.25, 1 },
+        { EPL_BOOL, 0, 0 },
+        { EPL_F32, 0.1, (double)0.1f },
+        { EPL_F64, 0.1, 0.1 },
+        { EPL_BF16, 1.00390625, 1 },
+        { EPL_F16, 70000, INFINITY },
     };
     epl_context *ctx = test_context(t);
     for (size_t i = 0; i < EPL_COUNT(rows); i++) {
@@ -172,8 +190,8 @@ TEST(writing_rounds_and_saturates)
 
 TEST(integers_are_exact)
 {
-    epl_context *ctx = test_context(t);
-    epl_tensor  *x = epl_tensor_new(ctx, EPL_I64, EPL_SHAPE(3));
+    epl_context  *ctx = test_context(t);
+    epl_tensor   *x = epl_tensor_new(ctx, EPL_I64, EPL_SHAPE(3));
     const int64_t values[] = { INT64_MAX - 1, INT64_MIN, 9007199254740993 };
     for (int i = 0; i < 3; i++) {
         epl_tensor_set_i64(x, i, values[i]);
@@ -200,8 +218,8 @@ TEST(integers_are_exact)
 /* Whatever a type can hold comes back from any type that holds at least as much. */
 PROPERTY(casts_keep_values, 200)
 {
-    static const epl_dtype narrow[] = { EPL_I8, EPL_U8, EPL_BOOL }, wide[] = { EPL_F32, EPL_F64, EPL_F16, EPL_BF16, EPL_I16,
-                                                                               EPL_I32, EPL_I64 };
+    static const epl_dtype narrow[] = { EPL_I8, EPL_U8, EPL_BOOL },
+                           wide[] = { EPL_F32, EPL_F64, EPL_F16, EPL_BF16, EPL_I16, EPL_I32, EPL_I64 };
     const epl_dtype from = narrow[epl_rng_below(t->rng, 3)], to = wide[epl_rng_below(t->rng, 7)];
     epl_context    *ctx = test_context(t);
     epl_tensor     *x = epl_tensor_new(ctx, from, EPL_SHAPE(5, 4));

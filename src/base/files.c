@@ -61,7 +61,7 @@ struct epl_writer {
     epl_context  *ctx;
     char         *path, *beside; /* beside is NULL where the target is a device or a pipe, written directly */
     int           fd;
-    int           failed;        /* errno of the first failure */
+    int           failed; /* errno of the first failure */
     size_t        used;
     unsigned char buffer[WRITER_BUFFER];
 };

@@ -26,7 +26,7 @@ void *epl_alloc(epl_context *ctx, size_t bytes)
 {
     const epl_allocator *a = &ctx->allocator;
     const size_t         n = bytes ? bytes : 1;
-    void                *p = a->resize ? a->resize(a->user, NULL, n) : calloc(1, n); // calloc leaves fresh pages untouched
+    void *p = a->resize ? a->resize(a->user, NULL, n) : calloc(1, n); // calloc leaves fresh pages untouched
     if (!p)
         return no_memory(ctx, n);
     if (a->resize)

@@ -6,8 +6,8 @@
 
 void epl_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
-    const uint64_t m0 = 0xD2511F53u, m1 = 0xCD9E8D57u;   // multipliers, table 2 of the paper
-    const uint32_t w0 = 0x9E3779B9u, w1 = 0xBB67AE85u;   // Weyl steps: golden ratio, sqrt(3) - 1
+    const uint64_t m0 = 0xD2511F53u, m1 = 0xCD9E8D57u; // multipliers, table 2 of the paper
+    const uint32_t w0 = 0x9E3779B9u, w1 = 0xBB67AE85u; // Weyl steps: golden ratio, sqrt(3) - 1
     uint32_t       c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++, k0 += w0, k1 += w1) {
         const uint64_t p0 = m0 * c0, p1 = m1 * c2;
@@ -30,7 +30,8 @@ epl_rng epl_rng_at(uint64_t seed, uint64_t stream)
 uint32_t epl_rng_u32(epl_rng *r)
 {
     const uint64_t block = r->position / 4;
-    const uint32_t counter[4] = { (uint32_t)block, (uint32_t)(block >> 32), (uint32_t)r->stream, (uint32_t)(r->stream >> 32) };
+    const uint32_t counter[4] = { (uint32_t)block, (uint32_t)(block >> 32), (uint32_t)r->stream,
+                                  (uint32_t)(r->stream >> 32) };
     const uint32_t key[2] = { (uint32_t)r->seed, (uint32_t)(r->seed >> 32) };
     uint32_t       out[4];
     epl_philox4x32(counter, key, out);

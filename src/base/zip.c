@@ -10,10 +10,20 @@
 #include <zlib.h>
 
 enum {
-    END_BYTES = 22, END64_BYTES = 56, LOCATOR64_BYTES = 20, CENTRAL_BYTES = 46, LOCAL_BYTES = 30,
-    END_MAGIC = 0x06054b50, END64_MAGIC = 0x06064b50, LOCATOR64_MAGIC = 0x07064b50, CENTRAL_MAGIC = 0x02014b50,
+    END_BYTES = 22,
+    END64_BYTES = 56,
+    LOCATOR64_BYTES = 20,
+    CENTRAL_BYTES = 46,
+    LOCAL_BYTES = 30,
+    END_MAGIC = 0x06054b50,
+    END64_MAGIC = 0x06064b50,
+    LOCATOR64_MAGIC = 0x07064b50,
+    CENTRAL_MAGIC = 0x02014b50,
     LOCAL_MAGIC = 0x04034b50,
-    ZIP64_EXTRA = 1, STORED = 0, DEFLATED = 8, ENCRYPTED = 1
+    ZIP64_EXTRA = 1,
+    STORED = 0,
+    DEFLATED = 8,
+    ENCRYPTED = 1
 };
 
 static uint16_t get_u16(const unsigned char *p)
@@ -226,7 +236,8 @@ static bool inflate_member(const epl_zip_member *m, unsigned char *out)
     s.next_in = (unsigned char *)(uintptr_t)m->data; // zlib only reads it
     s.next_out = out;
     while (result == Z_OK) {
-        const uInt n_in = in_left < UINT_MAX ? (uInt)in_left : UINT_MAX, n_out = out_left < UINT_MAX ? (uInt)out_left : UINT_MAX;
+        const uInt n_in = in_left < UINT_MAX ? (uInt)in_left : UINT_MAX,
+                   n_out = out_left < UINT_MAX ? (uInt)out_left : UINT_MAX;
         s.avail_in = n_in;
         s.avail_out = n_out;
         result = inflate(&s, Z_NO_FLUSH);
@@ -249,7 +260,8 @@ unsigned char *epl_zip_read(const epl_zip *z, const epl_zip_member *m)
         memcpy(out, m->data, (size_t)m->bytes);
     if (ok && epl_crc32(0, out, (size_t)m->bytes) == m->crc)
         return out;
-    epl_fail(z->ctx, EPL_ERR_FORMAT, "%s: damaged zip archive: '%s' does not unpack to what its checksum says", z->file, m->name);
+    epl_fail(z->ctx, EPL_ERR_FORMAT, "%s: damaged zip archive: '%s' does not unpack to what its checksum says", z->file,
+             m->name);
     epl_release(z->ctx, out);
     return NULL;
 }
@@ -292,8 +304,8 @@ bool epl_zip_begin(epl_zip_writer *z, epl_context *ctx, const char *name, uint64
 {
     const size_t name_bytes = strlen(name);
     if (bytes >= UINT32_MAX || z->offset + bytes >= UINT32_MAX - 65536 || z->count == 65535 || name_bytes > 32767)
-        return epl_fail(ctx, EPL_ERR_UNSUPPORTED, "'%s' does not fit: zip archives of 4 GiB or 65535 members are not written",
-                        name);
+        return epl_fail(ctx, EPL_ERR_UNSUPPORTED,
+                        "'%s' does not fit: zip archives of 4 GiB or 65535 members are not written", name);
     unsigned char local[LOCAL_BYTES] = { 0 }, central[CENTRAL_BYTES] = { 0 };
     put_u32(local, LOCAL_MAGIC);
     put_member(local + 4, name_bytes, bytes, crc);

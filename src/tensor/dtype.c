@@ -8,14 +8,13 @@ static const struct {
     size_t      bytes;
     bool        is_float, is_signed;
 } types[EPL_N_DTYPES] = {
-    [EPL_NO_DTYPE] = { "none", 0, false, false },
-    [EPL_F32] = { "f32", 4, true, true },    [EPL_F64] = { "f64", 8, true, true },
-    [EPL_BF16] = { "bf16", 2, true, true },  [EPL_F16] = { "f16", 2, true, true },
-    [EPL_I8] = { "i8", 1, false, true },     [EPL_U8] = { "u8", 1, false, false },
-    [EPL_I16] = { "i16", 2, false, true },   [EPL_U16] = { "u16", 2, false, false },
-    [EPL_I32] = { "i32", 4, false, true },   [EPL_U32] = { "u32", 4, false, false },
-    [EPL_I64] = { "i64", 8, false, true },   [EPL_U64] = { "u64", 8, false, false },
-    [EPL_BOOL] = { "bool", 1, false, false },
+    [EPL_NO_DTYPE] = { "none", 0, false, false }, [EPL_F32] = { "f32", 4, true, true },
+    [EPL_F64] = { "f64", 8, true, true },         [EPL_BF16] = { "bf16", 2, true, true },
+    [EPL_F16] = { "f16", 2, true, true },         [EPL_I8] = { "i8", 1, false, true },
+    [EPL_U8] = { "u8", 1, false, false },         [EPL_I16] = { "i16", 2, false, true },
+    [EPL_U16] = { "u16", 2, false, false },       [EPL_I32] = { "i32", 4, false, true },
+    [EPL_U32] = { "u32", 4, false, false },       [EPL_I64] = { "i64", 8, false, true },
+    [EPL_U64] = { "u64", 8, false, false },       [EPL_BOOL] = { "bool", 1, false, false },
 };
 
 static epl_dtype known(epl_dtype t)

@@ -7,10 +7,11 @@
 static const struct {
     const char *descr;
     epl_dtype   dtype;
-} descriptions[] = { // the first of a type is the one that is written
-    { "<f4", EPL_F32 }, { "<f8", EPL_F64 }, { "<f2", EPL_F16 }, { "|i1", EPL_I8 },  { "|u1", EPL_U8 },
-    { "<i2", EPL_I16 }, { "<u2", EPL_U16 }, { "<i4", EPL_I32 }, { "<u4", EPL_U32 }, { "<i8", EPL_I64 },
-    { "<u8", EPL_U64 }, { "|b1", EPL_BOOL }, { "<i1", EPL_I8 }, { "<u1", EPL_U8 },  { "<b1", EPL_BOOL },
+} descriptions[] = {
+    // the first of a type is the one that is written
+    { "<f4", EPL_F32 }, { "<f8", EPL_F64 },  { "<f2", EPL_F16 }, { "|i1", EPL_I8 },  { "|u1", EPL_U8 },
+    { "<i2", EPL_I16 }, { "<u2", EPL_U16 },  { "<i4", EPL_I32 }, { "<u4", EPL_U32 }, { "<i8", EPL_I64 },
+    { "<u8", EPL_U64 }, { "|b1", EPL_BOOL }, { "<i1", EPL_I8 },  { "<u1", EPL_U8 },  { "<b1", EPL_BOOL },
 };
 
 typedef struct parser {
@@ -113,10 +114,12 @@ static bool read_shape(parser *p)
         if (!read_size(p, &size))
             return bad_header(p, "shape holds something that is not a size");
         if (p->shape.rank == EPL_MAX_RANK)
-            return epl_fail(p->ctx, EPL_ERR_UNSUPPORTED, "%s: more than %d dimensions are not supported", p->name, EPL_MAX_RANK);
+            return epl_fail(p->ctx, EPL_ERR_UNSUPPORTED, "%s: more than %d dimensions are not supported", p->name,
+                            EPL_MAX_RANK);
         p->shape.dim[p->shape.rank++] = size;
         if (!accept(p, ',')) {
-            if (p->shape.rank == 1 || !accept(p, ')')) // Python writes (3,): without the comma it is a number in brackets
+            if (p->shape.rank == 1 ||
+                !accept(p, ')')) // Python writes (3,): without the comma it is a number in brackets
                 return bad_header(p, "shape is not a tuple");
             break;
         }

@@ -54,7 +54,8 @@ static bool read_shape(const reader *r, const char *name, const epl_json *j, epl
     *out = (epl_shape){ .rank = (int)rank };
     for (size_t i = 0; i < rank; i++)
         if (!epl_json_i64(epl_json_at(j, i), &out->dim[i]) || out->dim[i] < 0)
-            return epl_fail(r->w->ctx, EPL_ERR_FORMAT, "%s: dimension %zu of tensor '%s' is not a size", r->file, i, name);
+            return epl_fail(r->w->ctx, EPL_ERR_FORMAT, "%s: dimension %zu of tensor '%s' is not a size", r->file, i,
+                            name);
     return true;
 }
 
@@ -91,13 +92,15 @@ static bool read_tensor(reader *r, const char *name, const epl_json *j)
     char      text[192];
     if (epl_json_kind_of(j) != EPL_JSON_OBJECT)
         return epl_fail(r->w->ctx, EPL_ERR_FORMAT, "%s: the entry of tensor '%s' is not an object", r->file, name);
-    if (!read_dtype(r, name, epl_json_get(j, "dtype"), &dtype) || !read_shape(r, name, epl_json_get(j, "shape"), &shape) ||
+    if (!read_dtype(r, name, epl_json_get(j, "dtype"), &dtype) ||
+        !read_shape(r, name, epl_json_get(j, "shape"), &shape) ||
         !read_range(r, name, epl_json_get(j, "data_offsets"), &claim))
         return false;
     const int64_t count = epl_shape_count(shape);
     if (count < 0 || !epl_mul_size((size_t)count, epl_dtype_bytes(dtype), &bytes) || bytes != claim.end - claim.begin)
-        return epl_fail(r->w->ctx, EPL_ERR_FORMAT, "%s: tensor '%s', %s %s, does not take the %llu bytes that it claims",
-                        r->file, name, epl_dtype_name(dtype), epl_shape_text(text, shape),
+        return epl_fail(r->w->ctx, EPL_ERR_FORMAT,
+                        "%s: tensor '%s', %s %s, does not take the %llu bytes that it claims", r->file, name,
+                        epl_dtype_name(dtype), epl_shape_text(text, shape),
                         (unsigned long long)(claim.end - claim.begin));
     r->ranges[r->n_ranges++] = claim;
     return epl_weights_put_take(r->w, name, place_tensor(r, dtype, shape, claim.begin));
@@ -132,8 +135,9 @@ static bool check_cover(reader *r)
         qsort(r->ranges, r->n_ranges, sizeof *r->ranges, by_begin);
     for (size_t i = 0; i < r->n_ranges; i++) {
         if (r->ranges[i].begin != reached)
-            return epl_fail(r->w->ctx, EPL_ERR_FORMAT, "%s: tensor '%s' starts at byte %llu of the data, where %llu is next",
-                            r->file, r->ranges[i].name, (unsigned long long)r->ranges[i].begin, (unsigned long long)reached);
+            return epl_fail(r->w->ctx, EPL_ERR_FORMAT,
+                            "%s: tensor '%s' starts at byte %llu of the data, where %llu is next", r->file,
+                            r->ranges[i].name, (unsigned long long)r->ranges[i].begin, (unsigned long long)reached);
         reached = r->ranges[i].end;
     }
     if (reached != r->size)
@@ -163,8 +167,8 @@ static bool index_file(epl_weights *w, unsigned char *data, size_t bytes, const 
         return epl_fail(ctx, EPL_ERR_FORMAT, "%s: not a safetensors file: a header of %llu bytes in %zu", name,
                         (unsigned long long)n, bytes);
     if (n > LARGEST_HEADER)
-        return epl_fail(ctx, EPL_ERR_FORMAT, "%s: a header of %llu bytes, at most %d are read", name, (unsigned long long)n,
-                        LARGEST_HEADER);
+        return epl_fail(ctx, EPL_ERR_FORMAT, "%s: a header of %llu bytes, at most %d are read", name,
+                        (unsigned long long)n, LARGEST_HEADER);
     epl_json *header = epl_json_parse(ctx, data + 8, (size_t)n, name);
     reader    r = { .w = w, .file = name, .data = data + 8 + n, .size = bytes - 8 - (size_t)n };
     r.ranges = header ? epl_alloc_array(ctx, epl_json_length(header), sizeof *r.ranges) : NULL;

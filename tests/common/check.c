@@ -60,7 +60,8 @@ epl_context *test_context_with(test *t, test_context_opts o)
     if (!c)
         FAIL(t, "no memory for a context");
     const epl_allocator allocator = { counted_resize, counted_release, c };
-    epl_context *ctx = epl_context_new((epl_context_opts){ .allocator = allocator, .n_threads = o.n_threads ? o.n_threads : 1 });
+    epl_context        *ctx =
+        epl_context_new((epl_context_opts){ .allocator = allocator, .n_threads = o.n_threads ? o.n_threads : 1 });
     if (!ctx)
         FAIL(t, "no memory for a context");
     c->ctx = ctx;
@@ -121,7 +122,8 @@ void test_fail(test *t, const char *file, int line, const char *format, ...)
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\n    again: EPL_SEED=%llu EPL_INDEX=%d PROGRAM '%s'\n", (unsigned long long)t->seed, t->index, t->name);
+    fprintf(stderr, "\n    again: EPL_SEED=%llu EPL_INDEX=%d PROGRAM '%s'\n", (unsigned long long)t->seed, t->index,
+            t->name);
     state.contexts = NULL; // after a failure nothing more is asked of them
     _fail(file, line);
     abort();
@@ -148,8 +150,8 @@ void test_check_str(test *t, const char *file, int line, const char *what, const
                   expected ? expected : "(null)");
 }
 
-void test_check_fails(test *t, const char *file, int line, const char *what, bool succeeded, epl_context *ctx, epl_error code,
-                      const char *words)
+void test_check_fails(test *t, const char *file, int line, const char *what, bool succeeded, epl_context *ctx,
+                      epl_error code, const char *words)
 {
     if (succeeded)
         test_fail(t, file, line, "%s succeeded, expected the error '%s'", what, epl_error_name(code));
@@ -186,8 +188,8 @@ static void report(test *t, const char *file, int line, const char *what, const 
 {
     if (c->n_bad)
         test_fail(t, file, line,
-                  "%s: %lld of %lld elements differ; worst at %s: %.9g, expected %.9g (off by %.3g, rtol %g, atol %g)", what,
-                  (long long)c->n_bad, (long long)c->n, where, c->worst_actual, c->worst_expected,
+                  "%s: %lld of %lld elements differ; worst at %s: %.9g, expected %.9g (off by %.3g, rtol %g, atol %g)",
+                  what, (long long)c->n_bad, (long long)c->n, where, c->worst_actual, c->worst_expected,
                   fabs(c->worst_actual - c->worst_expected), tol.rtol, tol.atol);
 }
 
@@ -198,8 +200,8 @@ static void report_at(test *t, const char *file, int line, const char *what, con
     report(t, file, line, what, c, where, tol);
 }
 
-void test_check_close_f32(test *t, const char *file, int line, const char *what, const float *actual, const float *expected,
-                          int64_t n, test_tolerance tol)
+void test_check_close_f32(test *t, const char *file, int line, const char *what, const float *actual,
+                          const float *expected, int64_t n, test_tolerance tol)
 {
     comparison c = { 0 };
     for (int64_t i = 0; i < n; i++)
@@ -207,8 +209,8 @@ void test_check_close_f32(test *t, const char *file, int line, const char *what,
     report_at(t, file, line, what, &c, tol);
 }
 
-void test_check_close_f64(test *t, const char *file, int line, const char *what, const double *actual, const double *expected,
-                          int64_t n, test_tolerance tol)
+void test_check_close_f64(test *t, const char *file, int line, const char *what, const double *actual,
+                          const double *expected, int64_t n, test_tolerance tol)
 {
     comparison c = { 0 };
     for (int64_t i = 0; i < n; i++)
@@ -323,8 +325,8 @@ void test_check_golden(test *t, const char *file, int line, const char *source_d
         row += text[i] == '\n';
     while (at > 0 && text[at - 1] != '\n')
         at--;
-    test_fail(t, file, line, "%s:%d differs (EPL_UPDATE_GOLDEN=1 rewrites it)\n    now:    %.*s\n    golden: %.*s", path, row,
-              (int)strcspn(text + at, "\n"), text + at, (int)strcspn(golden + at, "\n"), golden + at);
+    test_fail(t, file, line, "%s:%d differs (EPL_UPDATE_GOLDEN=1 rewrites it)\n    now:    %.*s\n    golden: %.*s",
+              path, row, (int)strcspn(text + at, "\n"), text + at, (int)strcspn(golden + at, "\n"), golden + at);
 }
 
 /* ---- running ---- */
