@@ -449,7 +449,28 @@ EPL_API epl_value *epl_drop_path(epl_graph *g, epl_value *x, double rate);
 EPL_API epl_value *epl_dropout_train(epl_graph *g, epl_value *x, double rate, bool whole_channels, epl_value *key);
 EPL_API epl_value *epl_drop_path_train(epl_graph *g, epl_value *x, double rate, epl_value *key);
 
-/* ---- recurrence ------------------------------------------------------------------------------------------------------ */
+/* ---- recurrence ------------------------------------------------------------------------------------------------------
+ * Whole sequences x [N, L, C] -> y [N, L, D H], with ONNX's equations: w [D, C, G H], r [D, H, G H], b [D, 2 G H] or NULL (the
+ * half of w first), G gates in the order i o f c (LSTM), z r h (GRU). D is 2 for both directions, forward first. The last
+ * states go to *h and *c [N, D, H] (each may be NULL). Weights are values; layers with parameters are in nn.h. */
+typedef enum epl_direction { EPL_FORWARD = 0, EPL_REVERSE, EPL_BIDIRECTIONAL } epl_direction;
+
+typedef struct epl_recurrent_opts {
+    epl_direction direction;
+    epl_value    *lengths;             /* i32 or i64 [N]: y is 0 behind a sequence's end, its state stays */
+    epl_value    *h0, *c0;             /* [N, D, H]; default 0. c0: LSTM alone */
+    epl_value    *peepholes;           /* LSTM: [D, 3 H] in the order i o f */
+    double        clip;                /* of the gates' inputs, to [-clip, clip]; 0: none */
+    bool          input_forget;        /* LSTM: f = 1 - i */
+    bool          linear_before_reset; /* GRU: r * (h R + b) instead of (r * h) R + b; PyTorch's and cuDNN's form */
+} epl_recurrent_opts;
+
+EPL_API epl_value *epl_recur_lstm(epl_graph *g, epl_value *x, epl_value *w, epl_value *r, epl_value *b, epl_recurrent_opts o,
+                                  epl_value **h, epl_value **c);
+EPL_API epl_value *epl_recur_gru(epl_graph *g, epl_value *x, epl_value *w, epl_value *r, epl_value *b, epl_recurrent_opts o,
+                                 epl_value **h);
+EPL_API epl_value *epl_recur_rnn(epl_graph *g, epl_value *x, epl_value *w, epl_value *r, epl_value *b, epl_recurrent_opts o,
+                                 epl_value **h);
 
 /* ---- control flow and custom gradients ------------------------------------------------------------------------------- */
 
