@@ -17,3 +17,16 @@ target_include_directories(espalier-onnx-proto PUBLIC ${EPL_ONNX_GENERATED})
 target_compile_options(espalier-onnx-proto PRIVATE -w)
 epl_use_libraries(espalier-onnx-proto)
 add_dependencies(espalier-core espalier-onnx-messages)
+
+# The runner of the ONNX project's backend tests (Debian: libonnx-testdata); `ctest` runs it where the data are installed.
+function(epl_add_conformance)
+    add_executable(conformance ${CMAKE_SOURCE_DIR}/tests/conformance.c)
+    target_include_directories(conformance PRIVATE ${CMAKE_SOURCE_DIR}/src ${EPL_ONNX_GENERATED})
+    target_link_libraries(conformance PRIVATE espalier)
+    find_path(EPL_ONNX_DATA node PATHS /usr/share/libonnx-testdata/data NO_DEFAULT_PATH)
+    if(EPL_ONNX_DATA)
+        add_test(NAME conformance COMMAND conformance --list tests/golden/onnx_unsupported.txt ${EPL_ONNX_DATA}
+                 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+        set_tests_properties(conformance PROPERTIES TIMEOUT 600 LABELS slow)
+    endif()
+endfunction()

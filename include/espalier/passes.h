@@ -8,10 +8,6 @@
 extern "C" {
 #endif
 
-/* Gives a neutral model its training form: batch normalisation takes the batch's statistics and updates the running ones,
- * Dropout and DropPath draw masks with the graph's random key. A graph that keeps its neutral nodes computes inference. */
-EPL_API bool epl_set_training(epl_graph *g);
-
 typedef struct epl_pass_opts {
     bool fuse;   /* element-wise chains and epilogues become Fused nodes */
     bool frozen; /* parameters are constants */

@@ -118,12 +118,14 @@ static void add_remaining(epl_text *t, const epl_meter *m)
 
 static void add_amount(epl_text *t, const epl_meter *m)
 {
-    if (m->total > 0)
+    char number[32];
+    if (m->total > 0) {
         epl_text_addf(t, "%3.0f %%", floor(100 * share(m)));
-    else
-        epl_text_addf(t, "%.0f ", m->done);
-    if (!(m->total > 0))
-        epl_escape_terminal_n(t, m->unit, 16);
+        return;
+    }
+    epl_format_count(number, m->done);
+    epl_text_addf(t, "%s ", number);
+    epl_escape_terminal_n(t, m->unit, 16);
 }
 
 static void add_facts(epl_text *t, const epl_meter *m)
@@ -240,6 +242,8 @@ static bool report(void *user, const char *label, double done, double total)
 {
     epl_meter *m = user;
     const double t = now(m);
+    done  = isfinite(done) ? done : 0;
+    total = isfinite(total) && total > 0 ? total : 0;
     const bool other = !m->active || done < m->done || total != m->total;
     if (other) {
         if (m->active && !m->finished && m->done > m->first)

@@ -143,7 +143,7 @@ static void draw_standing(canvas *c)
     epl_canvas_heading(c, true);
     epl_canvas_y_axis(c);
     if (p->o.y_label)
-        epl_svg_text(c->t, 12, c->top - 9, SVG_START, "m", p->o.y_label);
+        epl_svg_text(c->t, 12, c->top - 12, SVG_START, "m", p->o.y_label);
     if (p->o.x_label)
         epl_svg_text(c->t, (c->left + c->right) / 2, c->bottom + 35, SVG_MIDDLE, "m", p->o.x_label);
     for (size_t i = 0; i < p->n_categories; i++) {
@@ -201,7 +201,7 @@ static double widest_tick(const scale *s)
 static void lay_standing(canvas *c)
 {
     const epl_plot_opts *o = &c->p->o;
-    c->top    = epl_canvas_heading(c, false) + (o->y_label ? 20 : 8);
+    c->top    = epl_canvas_heading(c, false) + (o->y_label ? 24 : 8);
     c->bottom = c->height - (o->x_label ? 42 : 26);
     c->right  = c->width - 14;
     make_value_scale(&c->y, c->p, (int)((c->bottom - c->top) / 48));

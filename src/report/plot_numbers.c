@@ -70,15 +70,19 @@ static void make_axes(canvas *c)
     epl_scale_fix(&window, o->x_min, o->x_max);
     see_values(c, &window);
     see_marks(c);
+    if (has_points(c->p)) {
+        epl_scale_pad(&c->x, 0.04);
+        epl_scale_pad(&c->y, 0.04);
+    }
     epl_scale_fix(&c->y, o->y_min, o->y_max);
     epl_scale_fix(&c->x, o->x_min, o->x_max);
 
-    c->top    = epl_canvas_heading(c, false) + (o->y_label ? 20 : 6);
+    c->top    = epl_canvas_heading(c, false) + (o->y_label ? 24 : 6);
     c->bottom = c->height - (o->x_label ? 42 : 26);
     c->right  = c->width - 18;
     epl_scale_finish(&c->y, (int)((c->bottom - c->top) / 48), !y_fixed);
     c->left = 20 + widest_label(&c->y);
-    epl_scale_finish(&c->x, (int)((c->right - c->left) / 78), window.empty && (has_points(c->p) || c->x.log));
+    epl_scale_finish(&c->x, (int)((c->right - c->left) / 78), window.empty && !c->x.log && has_points(c->p));
     c->y.start = c->bottom;
     c->y.end   = c->top;
     c->x.start = c->left;
@@ -102,7 +106,7 @@ static void draw_axes(canvas *c)
     }
     epl_svg_line(c->t, "ax", c->left, c->bottom, c->right, c->bottom);
     if (c->p->o.y_label)
-        epl_svg_text(c->t, 12, c->top - 9, SVG_START, "m", c->p->o.y_label);
+        epl_svg_text(c->t, 12, c->top - 12, SVG_START, "m", c->p->o.y_label);
     if (c->p->o.x_label)
         epl_svg_text(c->t, (c->left + c->right) / 2, c->bottom + 35, SVG_MIDDLE, "m", c->p->o.x_label);
 }
@@ -223,7 +227,8 @@ static void draw_points(const canvas *c, const plot_series *s)
             epl_svg_circle(c->t, classes, epl_scale_pixel(&c->x, x_of(s, i)), epl_scale_pixel(&c->y, s->y[i]), s->radius);
 }
 
-/* ---- labels: each takes the first of eight places around its point where it covers nothing ---- */
+/* ---- labels: each takes the first place around its point where it covers nothing: eight beside it, then farther out,
+ * where a thin line leads back to the point ---- */
 
 typedef struct box {
     double x, y, w, h;
@@ -269,23 +274,31 @@ static double cost_of(const label_field *f, box b)
     return cost;
 }
 
+static box box_at(double x, double y, double w, double reach, const double direction[2])
+{
+    const double h = 12, dx = direction[0], dy = direction[1];
+    const double d = dx != 0 && dy != 0 ? 0.6 * reach : reach;
+    return (box){ x + (dx > 0 ? d : dx < 0 ? -d - w : -w / 2), y + (dy > 0 ? d : dy < 0 ? -d - h : -h / 2), w, h };
+}
+
 static void place_label(label_field *f, double x, double y, double radius, const char *s)
 {
     static const double around[8][2] = { { 1, 0 }, { 1, -1 }, { 0, -1 }, { 1, 1 }, { 0, 1 }, { -1, 0 }, { -1, -1 }, { -1, 1 } };
-    const double w = epl_svg_text_width(s, 11), h = 12, d = radius + 3;
+    enum { RINGS = 4 };
     box    best      = { 0 };
-    double best_cost = INFINITY;
-    for (size_t i = 0; i < EPL_COUNT(around) && best_cost > 0; i++) {
-        const double dx = around[i][0], dy = around[i][1];
-        const double reach = dx != 0 && dy != 0 ? 0.6 * d : d;
-        const box    b = { x + (dx > 0 ? reach : dx < 0 ? -reach - w : -w / 2),
-                           y + (dy > 0 ? reach : dy < 0 ? -reach - h : -h / 2), w, h };
-        const double cost = cost_of(f, b);
+    double best_cost = INFINITY, best_reach = 0;
+    for (size_t i = 0; i < RINGS * EPL_COUNT(around) && best_cost > 0; i++) {
+        const double reach = radius + 3 + 14 * (double)(i / EPL_COUNT(around));
+        const box    b     = box_at(x, y, epl_svg_text_width(s, 11), reach, around[i % EPL_COUNT(around)]);
+        const double cost  = cost_of(f, b);
         if (cost < best_cost) {
-            best      = b;
-            best_cost = cost;
+            best       = b;
+            best_cost  = cost;
+            best_reach = reach;
         }
     }
+    if (best_reach > radius + 3)
+        epl_svg_line(f->c->t, "ax", x, y, fmax(best.x, fmin(best.x + best.w, x)), fmax(best.y + 2, fmin(best.y + best.h, y)));
     epl_svg_text(f->c->t, best.x, best.y + 10, SVG_START, "x h", s);
     if (f->n < MAX_LABELS)
         f->taken[f->n++] = best;

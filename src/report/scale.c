@@ -38,6 +38,21 @@ void epl_scale_fix(scale *s, double low, double high)
     s->empty = false;
 }
 
+void epl_scale_pad(scale *s, double share)
+{
+    if (s->empty)
+        return;
+    if (s->log) {
+        const double factor = pow(s->high / s->low, share);
+        s->low /= factor;
+        s->high *= factor;
+        return;
+    }
+    const double pad = share * (s->high - s->low), low = s->low, high = s->high;
+    s->low  = low >= 0 && low < pad ? 0 : low - pad;
+    s->high = high <= 0 && -high < pad ? 0 : s->percent && high <= 1 && high + pad > 1 ? 1 : high + pad;
+}
+
 static void open_range(scale *s)
 {
     if (s->empty) {

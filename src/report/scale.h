@@ -22,6 +22,9 @@ scale epl_scale_new(bool log);                       /* empty, whole */
 void  epl_scale_see(scale *s, double x);             /* widens the range; values that cannot be drawn are ignored */
 bool  epl_scale_drawable(const scale *s, double x);  /* finite, and positive on a logarithmic scale */
 
+/* Widens the range by a share of its width at both ends, but not past zero, nor past 100 % where the data stops there. */
+void  epl_scale_pad(scale *s, double share);
+
 /* Chooses about n ticks. `nice` widens the range to ticks at both ends. A range of no width is opened. */
 void  epl_scale_finish(scale *s, int n, bool nice);
 void  epl_scale_fix(scale *s, double low, double high); /* a range given by the caller; ignored if low == high */

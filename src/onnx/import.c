@@ -1,0 +1,791 @@
+/* import: an ONNX model into a graph and its weights - names, initialisers, values known in advance, and what adapters see of
+ * it (import.h). The adapters are in adapt_*.c, regions in control.c, files in file.c. */
+#include "onnx/importer.h"
+
+#include "tensor/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONSTANT_LIMIT = 4096 }; /* integers of more elements become states */
+
+#define FIXED_KEY "espalier.onnx.fixed"
+
+/* ---- errors ------------------------------------------------------------------------------------------------------------ */
+epl_context *onnx_context(const onnx_node *n) { return n->imp->ctx; }
+
+/* Puts file, operator, node and opset before a sentence; one that a deeper node has recorded stays as it is. */
+static bool fail_with(onnx_node *n, epl_error code, const char *sentence)
+{
+    const char *name = n->proto->name && *n->proto->name ? n->proto->name : n->proto->n_output ? n->proto->output[0] : "";
+    n->imp->placed = true;
+    return epl_fail(n->imp->ctx, code, "%s: %s '%.200s' (opset %lld): %s", n->imp->file.name, n->op, name, (long long)n->opset,
+                    sentence);
+}
+
+static bool failv(onnx_node *n, epl_error code, const char *format, va_list args)
+{
+    char sentence[768];
+    vsnprintf(sentence, sizeof sentence, format, args);
+    if (epl_error_code(n->imp->ctx) != EPL_OK)
+        return false;
+    return fail_with(n, code, sentence);
+}
+
+bool onnx_fail(onnx_node *n, epl_error code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    failv(n, code, format, args);
+    va_end(args);
+    return false;
+}
+
+bool onnx_unsupported(onnx_node *n, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    failv(n, EPL_ERR_UNSUPPORTED, format, args);
+    va_end(args);
+    return false;
+}
+
+/* An error that a builder has recorded gets its place. */
+static bool fail_placed(onnx_node *n)
+{
+    char            sentence[768];
+    const epl_error code = epl_error_code(n->imp->ctx);
+    if (n->imp->placed || code == EPL_ERR_MEMORY)
+        return false;
+    if (code == EPL_OK)
+        return fail_with(n, EPL_ERR_UNSUPPORTED, "this form of the operator is not known");
+    snprintf(sentence, sizeof sentence, "%s", epl_error_message(n->imp->ctx));
+    epl_error_clear(n->imp->ctx);
+    return fail_with(n, code, sentence);
+}
+
+/* ---- names --------------------------------------------------------------------------------------------------------------- */
+onnx_entry *onnx_scope_find(const onnx_scope *s, const char *name)
+{
+    const epl_symbol *found = epl_symbols_find(&s->names, name, strlen(name));
+    return found ? found->value : NULL;
+}
+
+onnx_entry *onnx_scope_add(onnx_import *imp, onnx_scope *s, const char *name, epl_value *v, const Onnx__TensorProto *init)
+{
+    if (onnx_scope_find(s, name)) {
+        epl_fail(imp->ctx, EPL_ERR_FORMAT, "%s: the name '%.200s' is defined twice", imp->file.name, name);
+        imp->placed = true;
+        return NULL;
+    }
+    onnx_entry *e = epl_arena_alloc(imp->arena, sizeof *e);
+    if (!e || !epl_symbols_put(imp->ctx, &s->names, name, strlen(name), e))
+        return NULL;
+    *e = (onnx_entry){ .name = name, .value = v, .init = init };
+    return e;
+}
+
+/* ---- initialisers ---------------------------------------------------------------------------------------------------------- */
+
+/* A copy of t with its axes in the order of perm. */
+static epl_tensor *permuted(epl_context *ctx, const epl_tensor *t, epl_shape perm)
+{
+    epl_shape shape = { .rank = t->shape.rank };
+    int64_t   stride[EPL_MAX_RANK], index[EPL_MAX_RANK] = { 0 };
+    for (int i = 0; i < shape.rank; i++) {
+        shape.dim[i] = t->shape.dim[perm.dim[i]];
+        stride[i] = epl_shape_count_from(t->shape, (int)perm.dim[i] + 1, t->shape.rank);
+    }
+    epl_tensor  *out = epl_tensor_new(ctx, t->dtype, shape);
+    const size_t bytes = epl_dtype_bytes(t->dtype);
+    const int64_t n = out ? epl_tensor_count(out) : 0;
+    for (int64_t i = 0; i < n; i++) {
+        memcpy((char *)out->data + (size_t)i * bytes, (char *)t->data + (size_t)epl_ref_offset(index, stride, shape.rank) * bytes, bytes);
+        epl_ref_next(index, shape.dim, shape.rank);
+    }
+    return out;
+}
+
+static bool is_identity(epl_shape perm)
+{
+    for (int i = 0; i < perm.rank; i++)
+        if (perm.dim[i] != i)
+            return false;
+    return true;
+}
+
+/* A parameter or state under a name that is still free. */
+static epl_value *stored(onnx_import *imp, const char *name, epl_tensor *t, bool trained)
+{
+    char full[600];
+    snprintf(full, sizeof full, "/%.500s", name);
+    for (int i = 1; epl_weights_find(imp->weights, full + 1); i++)
+        snprintf(full, sizeof full, "/%.500s.%d", name, i);
+    epl_value *v = trained ? epl_parameter(imp->graph, full, t->dtype, t->shape, EPL_INIT_ZEROS, 0)
+                           : epl_state(imp->graph, full, t->dtype, t->shape, EPL_INIT_ZEROS, 0);
+    if (!epl_weights_put_take(imp->weights, full + 1, t))
+        return NULL;
+    return v;
+}
+
+/* What an initialiser becomes, consumed: see onnx.h. Regions hold constants alone. */
+static epl_value *settle_take(onnx_import *imp, epl_graph *g, const char *name, epl_tensor *t)
+{
+    if (!t)
+        return NULL;
+    const int64_t n = epl_tensor_count(t);
+    const bool    constant = g != imp->graph || (epl_dtype_is_float(t->dtype) ? n <= 1 : n <= CONSTANT_LIMIT);
+    if (!constant)
+        return stored(imp, name, t, epl_dtype_is_float(t->dtype));
+    epl_value *v = epl_constant(g, t);
+    epl_tensor_free(t);
+    return v;
+}
+
+static epl_value *settle(onnx_import *imp, onnx_scope *s, onnx_entry *e)
+{
+    if (!e->value && e->init)
+        e->value = settle_take(imp, s->g, e->name, onnx_tensor(&imp->file, e->init, false));
+    return e->value;
+}
+
+epl_value *onnx_constant(onnx_node *n, const Onnx__TensorProto *p)
+{
+    const char *name = p->name && *p->name ? p->name : n->proto->n_output ? n->proto->output[0] : "";
+    return settle_take(n->imp, n->g, name, onnx_tensor(&n->imp->file, p, false));
+}
+
+/* ---- inputs of a node -------------------------------------------------------------------------------------------------------- */
+bool onnx_has(onnx_node *n, int i)
+{
+    if (i < 64)
+        n->seen_in |= 1ull << i;
+    if (i >= n->n_in || !*n->proto->input[i])
+        return false;
+    const onnx_entry *e = onnx_scope_find(n->scope, n->proto->input[i]);
+    return !(e && e->absent);
+}
+
+/* The entry of an input, or NULL after a failure. A region takes constants from the graphs around it. */
+static onnx_entry *entry_of(onnx_node *n, int i)
+{
+    const char *name = n->proto->input[i];
+    onnx_entry *e = onnx_scope_find(n->scope, name);
+    if (e)
+        return e;
+    for (onnx_scope *s = n->scope->parent; s; s = s->parent) {
+        onnx_entry *outer = onnx_scope_find(s, name);
+        if (!outer)
+            continue;
+        if (!outer->value && outer->init)
+            return onnx_scope_add(n->imp, n->scope, name, NULL, outer->init);
+        const epl_tensor *t = onnx_evaluate(n->imp, outer->value, false);
+        epl_value        *v = t ? epl_constant(n->g, t) : NULL;
+        return v ? onnx_scope_add(n->imp, n->scope, name, v, NULL) : NULL;
+    }
+    onnx_fail(n, EPL_ERR_FORMAT, "input %d, '%.200s', is not defined before this node", i, name);
+    return NULL;
+}
+
+epl_value *onnx_in(onnx_node *n, int i)
+{
+    if (!onnx_has(n, i))
+        return NULL;
+    onnx_entry *e = entry_of(n, i);
+    return e ? settle(n->imp, n->scope, e) : NULL;
+}
+
+bool onnx_is_weight(onnx_node *n, int i)
+{
+    if (i >= n->n_in)
+        return false;
+    const onnx_entry *e = onnx_scope_find(n->scope, n->proto->input[i]);
+    return e && e->init;
+}
+
+epl_value *onnx_weight(onnx_node *n, int i, epl_shape perm)
+{
+    if (!onnx_has(n, i))
+        return NULL;
+    onnx_entry *e = entry_of(n, i);
+    if (!e)
+        return NULL;
+    if (e->init && (int)e->init->n_dims != perm.rank) {
+        onnx_fail(n, EPL_ERR_SHAPE, "input %d has %d axes, %d are expected", i, (int)e->init->n_dims, perm.rank);
+        return NULL;
+    }
+    if (!e->init || is_identity(perm))
+        return epl_permute(n->g, settle(n->imp, n->scope, e), perm);
+    if (e->permuted && epl_shape_equal(e->perm, perm))
+        return e->permuted;
+    epl_tensor *t = onnx_tensor(&n->imp->file, e->init, false), *p = t ? permuted(n->imp->ctx, t, perm) : NULL;
+    epl_tensor_free(t);
+    e->perm = perm;
+    e->permuted = settle_take(n->imp, n->g, e->name, p);
+    return e->permuted;
+}
+
+bool onnx_initial_shape(onnx_node *n, int i, epl_shape *out)
+{
+    if (!onnx_is_weight(n, i))
+        return false;
+    const Onnx__TensorProto *p = onnx_scope_find(n->scope, n->proto->input[i])->init;
+    *out = (epl_shape){ .rank = p->n_dims > EPL_MAX_RANK ? EPL_MAX_RANK : (int)p->n_dims };
+    for (int k = 0; k < out->rank; k++)
+        out->dim[k] = p->dims[k];
+    return true;
+}
+
+epl_value *onnx_state(onnx_node *n, int i)
+{
+    if (!onnx_has(n, i))
+        return NULL;
+    onnx_entry *e = entry_of(n, i);
+    if (e && e->init && !e->value && n->g == n->imp->graph) {
+        epl_tensor *t = onnx_tensor(&n->imp->file, e->init, false);
+        e->value = t ? stored(n->imp, e->name, t, false) : NULL;
+    }
+    return e ? settle(n->imp, n->scope, e) : NULL;
+}
+
+/* ---- values that are known now ------------------------------------------------------------------------------------------------- */
+const epl_tensor *onnx_known_if(onnx_node *n, int i, bool inputs_too)
+{
+    epl_value *v = onnx_in(n, i);
+    return v ? onnx_evaluate(n->imp, v, inputs_too) : NULL;
+}
+
+const epl_tensor *onnx_known(onnx_node *n, int i, const char *what)
+{
+    if (!onnx_has(n, i)) {
+        onnx_fail(n, EPL_ERR_FORMAT, "input %d, %s, is missing", i, what);
+        return NULL;
+    }
+    const epl_tensor *t = onnx_known_if(n, i, true);
+    if (!t)
+        onnx_unsupported(n, "%s ('%.100s') is computed by the network; it must be known when the network is imported", what,
+                         n->proto->input[i]);
+    return t;
+}
+
+int onnx_known_ints(onnx_node *n, int i, const char *what, int64_t *out, int max)
+{
+    const epl_tensor *t = onnx_known(n, i, what);
+    if (!t)
+        return -1;
+    const int64_t count = epl_tensor_count(t);
+    if (t->shape.rank > 1 || count > max || epl_dtype_is_float(t->dtype)) {
+        onnx_fail(n, EPL_ERR_SHAPE, "%s should be at most %d integers", what, max);
+        return -1;
+    }
+    for (int64_t k = 0; k < count; k++)
+        out[k] = epl_tensor_get_i64(t, k);
+    return (int)count;
+}
+
+bool onnx_known_real(onnx_node *n, int i, const char *what, double *out)
+{
+    const epl_tensor *t = onnx_known(n, i, what);
+    if (!t)
+        return false;
+    if (epl_tensor_count(t) != 1)
+        return onnx_fail(n, EPL_ERR_SHAPE, "%s should be one number", what);
+    *out = epl_tensor_get(t, 0);
+    return true;
+}
+
+/* ---- attributes ------------------------------------------------------------------------------------------------------------------ */
+static const Onnx__AttributeProto *find_attr(const Onnx__NodeProto *p, const char *name, uint64_t *seen)
+{
+    for (size_t i = 0; i < p->n_attribute; i++)
+        if (p->attribute[i]->name && strcmp(p->attribute[i]->name, name) == 0) {
+            if (i < 64)
+                *seen |= 1ull << i;
+            return p->attribute[i];
+        }
+    return NULL;
+}
+
+/* An attribute of the node; one that refers to an attribute of the function around it is looked up there. */
+static const Onnx__AttributeProto *attr_of(onnx_node *n, const char *name)
+{
+    const Onnx__AttributeProto *a = find_attr(n->proto, name, &n->seen_attrs);
+    for (const onnx_scope *s = n->scope; a && a->ref_attr_name && *a->ref_attr_name && s; s = s->parent)
+        if (s->call) {
+            uint64_t ignored = 0;
+            return find_attr(s->call, a->ref_attr_name, &ignored);
+        }
+    return a;
+}
+
+/* Of that type; older files leave the type out. */
+static const Onnx__AttributeProto *typed(onnx_node *n, const char *name, int type)
+{
+    const Onnx__AttributeProto *a = attr_of(n, name);
+    if (a && a->has_type && (int)a->type != type && (int)a->type != 0) {
+        onnx_fail(n, EPL_ERR_FORMAT, "attribute '%s' is of type %d, %d is expected", name, (int)a->type, type);
+        return NULL;
+    }
+    return a;
+}
+
+bool onnx_has_attr(onnx_node *n, const char *name) { return attr_of(n, name) != NULL; }
+
+int64_t onnx_int(onnx_node *n, const char *name, int64_t otherwise)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
+    return a ? a->i : otherwise;
+}
+
+double onnx_real(onnx_node *n, const char *name, double otherwise)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+    return a ? (double)a->f : otherwise;
+}
+
+const char *onnx_text(onnx_node *n, const char *name, const char *otherwise)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+    if (!a)
+        return otherwise;
+    char *copy = epl_arena_alloc(n->imp->arena, a->s.len + 1); // bytes in the file have no terminator
+    if (copy && a->s.len)
+        memcpy(copy, a->s.data, a->s.len);
+    return copy ? copy : otherwise;
+}
+
+int onnx_ints(onnx_node *n, const char *name, int64_t *out, int max)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    if (!a)
+        return -1;
+    if (a->n_ints > (size_t)max) {
+        onnx_fail(n, EPL_ERR_UNSUPPORTED, "attribute '%s' has %zu numbers, at most %d are possible", name, a->n_ints, max);
+        return -1;
+    }
+    for (size_t i = 0; i < a->n_ints; i++)
+        out[i] = a->ints[i];
+    return (int)a->n_ints;
+}
+
+int onnx_reals(onnx_node *n, const char *name, double *out, int max)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS);
+    if (!a)
+        return -1;
+    if (a->n_floats > (size_t)max) {
+        onnx_fail(n, EPL_ERR_UNSUPPORTED, "attribute '%s' has %zu numbers, at most %d are possible", name, a->n_floats, max);
+        return -1;
+    }
+    for (size_t i = 0; i < a->n_floats; i++)
+        out[i] = (double)a->floats[i];
+    return (int)a->n_floats;
+}
+
+const char *onnx_strings(onnx_node *n, const char *name, int i)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS);
+    if (!a || (size_t)i >= a->n_strings)
+        return NULL;
+    char *copy = epl_arena_alloc(n->imp->arena, a->strings[i].len + 1);
+    if (copy && a->strings[i].len)
+        memcpy(copy, a->strings[i].data, a->strings[i].len);
+    return copy;
+}
+
+const Onnx__TensorProto *onnx_tensor_attr(onnx_node *n, const char *name)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR);
+    return a ? a->t : NULL;
+}
+
+const Onnx__GraphProto *onnx_graph_attr(onnx_node *n, const char *name)
+{
+    const Onnx__AttributeProto *a = typed(n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH);
+    if (!a || !a->g) {
+        onnx_fail(n, EPL_ERR_FORMAT, "the sub-graph '%s' is missing", name);
+        return NULL;
+    }
+    return a->g;
+}
+
+bool onnx_axis(onnx_node *n, int64_t axis, int rank, int *out)
+{
+    if (axis < -rank || axis >= rank)
+        return onnx_fail(n, EPL_ERR_SHAPE, "axis %lld is outside a tensor of %d axes", (long long)axis, rank);
+    *out = (int)(axis < 0 ? axis + rank : axis);
+    return true;
+}
+
+/* ---- small helpers ---------------------------------------------------------------------------------------------------------------- */
+bool onnx_set(onnx_node *n, epl_value *v)
+{
+    n->out[0] = v;
+    return v != NULL;
+}
+
+epl_value *onnx_scalar_like(onnx_node *n, epl_value *like, double x) { return like ? epl_scalar(n->g, like->dtype, x) : NULL; }
+
+epl_value *onnx_to_channels_last(onnx_node *n, epl_value *x)
+{
+    const int rank = epl_rank(x);
+    if (!x || rank < 3)
+        return x;
+    epl_shape perm = { .rank = rank, .dim = { 0 } };
+    for (int i = 1; i < rank - 1; i++)
+        perm.dim[i] = i + 1;
+    perm.dim[rank - 1] = 1;
+    return epl_permute(n->g, x, perm);
+}
+
+epl_value *onnx_to_channels_first(onnx_node *n, epl_value *x)
+{
+    const int rank = epl_rank(x);
+    if (!x || rank < 3)
+        return x;
+    epl_shape perm = { .rank = rank, .dim = { 0, rank - 1 } };
+    for (int i = 2; i < rank; i++)
+        perm.dim[i] = i - 1;
+    return epl_permute(n->g, x, perm);
+}
+
+/* ---- nodes ---------------------------------------------------------------------------------------------------------------------------- */
+static int64_t opset_of(const onnx_import *imp, const onnx_scope *s, const char *domain)
+{
+    const Onnx__OperatorSetIdProto *const *list =
+        s->function ? (const Onnx__OperatorSetIdProto *const *)s->function->opset_import
+                    : (const Onnx__OperatorSetIdProto *const *)imp->file.model->opset_import;
+    const size_t n = s->function ? s->function->n_opset_import : imp->file.model->n_opset_import;
+    for (size_t i = 0; i < n; i++) {
+        const char *d = list[i]->domain ? list[i]->domain : "";
+        if (strcmp(strcmp(d, "ai.onnx") == 0 ? "" : d, domain) == 0)
+            return list[i]->version;
+    }
+    return s->parent ? opset_of(imp, s->parent, domain) : 1;
+}
+
+static const Onnx__FunctionProto *function_of(const onnx_import *imp, const char *domain, const char *name)
+{
+    const Onnx__ModelProto *m = imp->file.model;
+    for (size_t i = 0; i < m->n_functions; i++) {
+        const char *d = m->functions[i]->domain ? m->functions[i]->domain : "";
+        if (m->functions[i]->name && strcmp(m->functions[i]->name, name) == 0 && strcmp(strcmp(d, "ai.onnx") == 0 ? "" : d, domain) == 0)
+            return m->functions[i];
+    }
+    return NULL;
+}
+
+/* A function's nodes, in place of the node that calls it. */
+static bool call_function(onnx_node *n, const Onnx__FunctionProto *f)
+{
+    onnx_scope inner = { .g = n->g, .function = f, .call = n->proto, .outer_call = n->scope, .depth = n->scope->depth + 1 };
+    bool       ok = true;
+    if (inner.depth > ONNX_CALL_DEPTH)
+        return onnx_unsupported(n, "functions call each other deeper than %d", ONNX_CALL_DEPTH);
+    for (size_t i = 0; ok && i < f->n_input; i++) {
+        epl_value  *v = onnx_in(n, (int)i);
+        onnx_entry *e = epl_error_code(n->imp->ctx) == EPL_OK ? onnx_scope_add(n->imp, &inner, f->input[i], v, NULL) : NULL;
+        ok = e != NULL;
+        if (e)
+            e->absent = !v;
+    }
+    for (size_t i = 0; ok && i < f->n_node; i++)
+        ok = onnx_import_node(n->imp, &inner, f->node[i]);
+    for (int i = 0; ok && i < n->n_out; i++) {
+        onnx_entry *e = (size_t)i < f->n_output ? onnx_scope_find(&inner, f->output[i]) : NULL;
+        n->out[i] = e ? settle(n->imp, &inner, e) : NULL;
+        ok = n->out[i] || onnx_fail(n, EPL_ERR_FORMAT, "the function does not compute its result %d", i);
+    }
+    n->seen_in = n->seen_attrs = UINT64_MAX;
+    epl_symbols_release(n->imp->ctx, &inner.names);
+    return ok;
+}
+
+/* Whatever an adapter did not look at would be left out in silence. */
+static bool nothing_is_left(onnx_node *n)
+{
+    for (int i = 0; i < n->n_in && i < 64; i++)
+        if (*n->proto->input[i] && !(n->seen_in >> i & 1))
+            return onnx_unsupported(n, "its input %d is not known", i);
+    for (size_t i = 0; i < n->proto->n_attribute && i < 64; i++)
+        if (!(n->seen_attrs >> i & 1) && n->proto->attribute[i]->name)
+            return onnx_unsupported(n, "its attribute '%.100s' is not known", n->proto->attribute[i]->name);
+    if (n->proto->n_attribute > 64)
+        return onnx_unsupported(n, "%zu attributes", n->proto->n_attribute);
+    for (int i = 0; i < n->n_out; i++)
+        if (*n->proto->output[i] && !n->out[i])
+            return onnx_unsupported(n, "its result %d is not known", i);
+    return true;
+}
+
+static bool run_adapter(onnx_node *n)
+{
+    const onnx_op *op = onnx_op_find(n->domain, n->op);
+    const Onnx__FunctionProto *f = function_of(n->imp, n->domain, n->op);
+    if (f)
+        return call_function(n, f);
+    if (!op)
+        return onnx_unsupported(n, "this operator is not known%s%s", *n->domain ? ", domain " : "", n->domain);
+    return op->import(n) && epl_error_code(n->imp->ctx) == EPL_OK && nothing_is_left(n);
+}
+
+bool onnx_import_node(onnx_import *imp, onnx_scope *s, const Onnx__NodeProto *p)
+{
+    onnx_node n = { .imp = imp, .scope = s, .g = s->g, .proto = p, .op = p->op_type ? p->op_type : "",
+                    .domain = p->domain && strcmp(p->domain, "ai.onnx") != 0 ? p->domain : "",
+                    .n_in = (int)p->n_input, .n_out = (int)p->n_output };
+    n.opset = opset_of(imp, s, n.domain);
+    if (n.n_out > ONNX_MAX_OUT)
+        return onnx_unsupported(&n, "%d results, the limit is %d", n.n_out, ONNX_MAX_OUT);
+    const char *scope = imp->graph->scope;
+    if (p->name && *p->name)
+        imp->graph->scope = epl_arena_strdup(imp->graph->arena, p->name);
+    if (!imp->graph->scope || !run_adapter(&n))
+        return fail_placed(&n);
+    imp->graph->scope = scope;
+    for (int i = 0; i < n.n_out; i++)
+        if (*p->output[i] && !onnx_scope_add(imp, s, p->output[i], n.out[i], NULL))
+            return false;
+    return true;
+}
+
+/* ---- the model's inputs and outputs ------------------------------------------------------------------------------------------------------ */
+
+/* The size of a named dimension in "batch=8,length=128"; 1 if it is not listed. */
+static int64_t listed_size(const char *dims, const char *name)
+{
+    const size_t n = strlen(name);
+    for (const char *s = dims ? dims : ""; *s; s += strcspn(s, ","), s += *s == ',')
+        if (strncmp(s, name, n) == 0 && s[n] == '=' && n)
+            return strtoll(s + n + 1, NULL, 10);
+    return 1;
+}
+
+/* Fills shape from the declared one; the names are joined as epl_input wants them. */
+static bool declared_shape(onnx_import *imp, const char *name, const Onnx__TensorShapeProto *p, const epl_tensor *given,
+                           epl_shape *shape, epl_text *names)
+{
+    if (p->n_dim > EPL_MAX_RANK)
+        return epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: input '%.200s' has %zu axes, the limit is %d", imp->file.name, name,
+                        p->n_dim, EPL_MAX_RANK);
+    if (given && given->shape.rank != (int)p->n_dim)
+        return epl_fail(imp->ctx, EPL_ERR_SHAPE, "%s: input '%.200s' has %zu axes, the tensor given for it has %d", imp->file.name,
+                        name, p->n_dim, given->shape.rank);
+    shape->rank = (int)p->n_dim;
+    for (int i = 0; i < shape->rank; i++) {
+        const Onnx__TensorShapeProto__Dimension *d = p->dim[i];
+        const bool  fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        const char *dim = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && d->dim_param ? d->dim_param : "";
+        shape->dim[i] = fixed ? d->dim_value : given ? given->shape.dim[i] : listed_size(imp->opts.dims, dim);
+        epl_text_add(names, i ? "," : "");
+        for (const char *c = dim; !fixed && *c; c++) // the list's own comma cannot be part of a name
+            epl_text_add_bytes(names, *c == ',' || (unsigned char)*c < 33 ? "_" : c, 1);
+    }
+    return true;
+}
+
+/* False, and an error, if the type is not that of a tensor of elements that we have. */
+static bool refuse_type(onnx_import *imp, const char *name, const Onnx__TypeProto *type)
+{
+    if (!type || type->value_case == ONNX__TYPE_PROTO__VALUE__NOT_SET)
+        return true;
+    if (type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type)
+        return epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: input '%.200s' is not a tensor but a sequence, map or optional",
+                        imp->file.name, name);
+    return onnx_dtype(type->tensor_type->elem_type) != EPL_NO_DTYPE ||
+           epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: input '%.200s' has elements of type %s", imp->file.name, name,
+                    onnx_dtype_name(type->tensor_type->elem_type));
+}
+
+static bool add_input(onnx_import *imp, onnx_scope *s, const Onnx__ValueInfoProto *p)
+{
+    const char *name = p->name ? p->name : "";
+    const Onnx__TypeProto__Tensor *type =
+        p->type && p->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? p->type->tensor_type : NULL;
+    const epl_tensor *given = imp->opts.inputs ? epl_weights_find(imp->opts.inputs, name) : NULL;
+    if (!refuse_type(imp, name, p->type))
+        return false;
+    const epl_dtype dtype = type ? onnx_dtype(type->elem_type) : given ? given->dtype : EPL_NO_DTYPE;
+    epl_shape shape = given ? given->shape : EPL_SCALAR;
+    epl_text  names = EPL_TEXT(imp->ctx);
+    bool      ok = true;
+    if (type && type->shape)
+        ok = declared_shape(imp, name, type->shape, given, &shape, &names);
+    else if (!given)
+        ok = epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: input '%.200s' has no shape; give a tensor for it", imp->file.name, name);
+    epl_value *v = ok ? epl_input(s->g, name, dtype, shape, epl_text_str(&names)) : NULL;
+    epl_text_release(&names);
+    return v && onnx_scope_add(imp, s, name, v, NULL);
+}
+
+bool onnx_add_initialisers(onnx_import *imp, onnx_scope *s, const Onnx__GraphProto *p)
+{
+    if (p->n_sparse_initializer)
+        return epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: sparse initialisers", imp->file.name);
+    for (size_t i = 0; i < p->n_initializer; i++)
+        if (!onnx_scope_add(imp, s, p->initializer[i]->name ? p->initializer[i]->name : "", NULL, p->initializer[i]))
+            return false;
+    return true;
+}
+
+epl_value *onnx_result(onnx_import *imp, onnx_scope *s, const char *name)
+{
+    onnx_entry *e = onnx_scope_find(s, name);
+    if (!e || e->absent) {
+        epl_fail(imp->ctx, EPL_ERR_FORMAT, "%s: the graph's result '%.200s' is not computed", imp->file.name, name);
+        return NULL;
+    }
+    return settle(imp, s, e);
+}
+
+static bool import_graph(onnx_import *imp, const Onnx__GraphProto *p)
+{
+    onnx_scope s = { .g = imp->graph };
+    bool       ok = onnx_add_initialisers(imp, &s, p);
+    for (size_t i = 0; ok && i < p->n_input; i++)
+        if (!p->input[i]->name || !onnx_scope_find(&s, p->input[i]->name)) // older files list initialisers among the inputs
+            ok = add_input(imp, &s, p->input[i]);
+    for (size_t i = 0; ok && i < p->n_node; i++)
+        ok = onnx_import_node(imp, &s, p->node[i]);
+    for (size_t i = 0; ok && i < p->n_output; i++) {
+        const char *name = p->output[i]->name ? p->output[i]->name : "";
+        epl_value  *v = onnx_result(imp, &s, name);
+        ok = v && epl_output(imp->graph, name, v);
+    }
+    epl_symbols_release(imp->ctx, &s.names);
+    return ok;
+}
+
+/* ---- the model ------------------------------------------------------------------------------------------------------------------------------ */
+static bool check_opset(const onnx_import *imp)
+{
+    const Onnx__ModelProto *m = imp->file.model;
+    if (!m->graph)
+        return epl_fail(imp->ctx, EPL_ERR_FORMAT, "%s: a model without a graph", imp->file.name);
+    for (size_t i = 0; i < m->n_opset_import; i++) {
+        const char *domain = m->opset_import[i]->domain ? m->opset_import[i]->domain : "";
+        if ((!*domain || strcmp(domain, "ai.onnx") == 0) && m->opset_import[i]->version > ONNX_NEWEST_OPSET)
+            return epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: opset %lld; this library knows opsets up to %d", imp->file.name,
+                            (long long)m->opset_import[i]->version, ONNX_NEWEST_OPSET);
+    }
+    return true;
+}
+
+/* Weights that no node reads any more. */
+static void drop_unused(onnx_import *imp)
+{
+    for (int i = epl_weights_count(imp->weights) - 1; i >= 0; i--)
+        if (!epl_graph_find(imp->graph, epl_weights_name(imp->weights, i)))
+            epl_weights_remove(imp->weights, epl_weights_name(imp->weights, i));
+}
+
+static void import_release(onnx_import *imp)
+{
+    onnx_evaluate_release(imp);
+    epl_text_release(&imp->fixed);
+    epl_arena_free(imp->arena);
+    onnx_file_close(&imp->file);
+}
+
+/* Consumes imp->file. */
+static epl_model *import_take(onnx_import *imp)
+{
+    epl_model *m = NULL;
+    imp->arena = epl_arena_new(imp->ctx);
+    imp->fixed = EPL_TEXT(imp->ctx);
+    const char *name = imp->file.model->graph && imp->file.model->graph->name ? imp->file.model->graph->name : "";
+    imp->graph = imp->arena && check_opset(imp) ? epl_graph_new(imp->ctx, name) : NULL;
+    imp->weights = imp->graph ? epl_weights_new(imp->ctx) : NULL;
+    if (imp->weights && import_graph(imp, imp->file.model->graph)) {
+        epl_remove_dead(imp->graph);
+        drop_unused(imp);
+        m = epl_model_new_take(imp->graph);
+        imp->graph = NULL;
+    }
+    if (!m) {
+        epl_graph_free(imp->graph);
+        epl_weights_free(imp->weights);
+    } else {
+        if (imp->file.mapped) { // tensors may be views
+            imp->weights->file = imp->file.map;
+            imp->file.mapped = false;
+        }
+        epl_weights_free(m->weights);
+        m->weights = imp->weights;
+        if (imp->fixed.length)
+            epl_weights_set_metadata(m->weights, FIXED_KEY, epl_text_str(&imp->fixed));
+    }
+    import_release(imp);
+    return m;
+}
+
+epl_model *epl_onnx_load(epl_context *ctx, const char *path, epl_onnx_opts o)
+{
+    onnx_import imp = { .ctx = ctx, .opts = o };
+    if (onnx_file_open(&imp.file, ctx, path))
+        return import_take(&imp);
+    onnx_file_close(&imp.file);
+    return NULL;
+}
+
+epl_model *epl_onnx_parse(epl_context *ctx, const void *data, size_t bytes, const char *name, epl_onnx_opts o)
+{
+    onnx_import imp = { .ctx = ctx, .opts = o };
+    if (onnx_file_parse(&imp.file, ctx, data, bytes, name))
+        return import_take(&imp);
+    onnx_file_close(&imp.file);
+    return NULL;
+}
+
+const char *epl_onnx_fixed_inputs(const epl_model *m)
+{
+    const char *fixed = epl_weights_metadata(m->weights, FIXED_KEY);
+    return fixed ? fixed : "";
+}
+
+static bool is_initialiser(const Onnx__GraphProto *p, const char *name)
+{
+    for (size_t i = 0; i < p->n_initializer; i++)
+        if (p->initializer[i]->name && strcmp(p->initializer[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+char *epl_onnx_input_names(epl_context *ctx, const char *path)
+{
+    onnx_import imp = { .ctx = ctx };
+    char       *names = NULL;
+    if (onnx_file_open(&imp.file, ctx, path) && check_opset(&imp)) {
+        epl_text                t = EPL_TEXT(ctx);
+        const Onnx__GraphProto *p = imp.file.model->graph;
+        for (size_t i = 0; i < p->n_input; i++) {
+            const char *name = p->input[i]->name ? p->input[i]->name : "";
+            if (!is_initialiser(p, name) && refuse_type(&imp, name, p->input[i]->type))
+                epl_text_addf(&t, "%s\n", name);
+        }
+        if (epl_error_code(ctx) == EPL_OK)
+            names = epl_text_detach(&t);
+        epl_text_release(&t);
+    }
+    onnx_file_close(&imp.file);
+    return names;
+}
+
+epl_tensor *epl_onnx_tensor_load(epl_context *ctx, const char *path, char **name)
+{
+    onnx_file   f = { .ctx = ctx, .name = path, .mapped = true };
+    epl_tensor *t = NULL;
+    f.allocator = (ProtobufCAllocator){ 0 };
+    if (epl_map_open(ctx, path, &f.map) && onnx_wire_read(&f.wire, ctx, f.map.data, f.map.size, ONNX_ROOT_TENSOR, path)) {
+        Onnx__TensorProto *p = onnx__tensor_proto__unpack(NULL, f.wire.copy.length, (const uint8_t *)epl_text_str(&f.wire.copy));
+        if (!p)
+            epl_fail(ctx, EPL_ERR_FORMAT, "%s: not an ONNX tensor", path);
+        t = p ? onnx_tensor(&f, p, true) : NULL;
+        if (t && name)
+            *name = epl_strdup(ctx, p->name ? p->name : "");
+        onnx__tensor_proto__free_unpacked(p, NULL);
+    }
+    onnx_file_close(&f);
+    return t;
+}

@@ -1,0 +1,60 @@
+/* importer: the state of an import, for import.c, evaluate.c and control.c. Adapters see import.h alone. */
+#ifndef EPL_ONNX_IMPORTER_H
+#define EPL_ONNX_IMPORTER_H
+
+#include "base/symbols.h"
+#include "onnx/import.h"
+
+enum { ONNX_NEWEST_OPSET = 21, ONNX_CALL_DEPTH = 32 };
+
+/* What a name stands for. */
+typedef struct onnx_entry {
+    const char *name;
+    epl_value  *value;             /* NULL: an initialiser that nobody has read, or `absent` */
+    const Onnx__TensorProto *init;
+    epl_value  *permuted;          /* the initialiser with its axes in the order of perm */
+    epl_shape   perm;
+    bool        absent;            /* an optional input of a function that the caller left out */
+} onnx_entry;
+
+/* The names of one graph, sub-graph or function. */
+struct onnx_scope {
+    onnx_scope *parent;            /* of a sub-graph: the graph around it; of a function: none */
+    epl_graph  *g;
+    epl_symbols names;
+    const Onnx__FunctionProto *function;
+    const Onnx__NodeProto     *call;       /* whose attributes the function's nodes may refer to */
+    const onnx_scope          *outer_call; /* where that node stands */
+    int         depth;             /* of calls */
+};
+
+typedef struct onnx_memo {
+    epl_tensor **out;
+    bool         fixed; /* an input's given value went into it... */
+    bool         noted; /* ...and that input's name is in `fixed` */
+} onnx_memo;
+
+struct onnx_import {
+    epl_context  *ctx;
+    epl_arena    *arena;
+    onnx_file     file;
+    epl_onnx_opts opts;
+    epl_graph    *graph;
+    epl_weights  *weights;
+    bool          placed; /* the error that is recorded names its node */
+    onnx_memo    *memo;   /* by node id */
+    size_t        n_memo;
+    epl_text      fixed;  /* the names of inputs whose value was taken for good */
+};
+
+onnx_entry *onnx_scope_find(const onnx_scope *s, const char *name);
+onnx_entry *onnx_scope_add(onnx_import *imp, onnx_scope *s, const char *name, epl_value *v, const Onnx__TensorProto *init);
+bool        onnx_add_initialisers(onnx_import *imp, onnx_scope *s, const Onnx__GraphProto *p);
+bool        onnx_import_node(onnx_import *imp, onnx_scope *s, const Onnx__NodeProto *p);
+epl_value  *onnx_result(onnx_import *imp, onnx_scope *s, const char *name);
+
+/* evaluate.c: the value of v if it follows from constants and weights (and given inputs); else NULL without an error. */
+const epl_tensor *onnx_evaluate(onnx_import *imp, epl_value *v, bool inputs_too);
+void              onnx_evaluate_release(onnx_import *imp);
+
+#endif
