@@ -13,13 +13,13 @@ typedef struct queue {
 
 static size_t bytes_of(const epl_value *v) { return (size_t)epl_shape_count(v->shape) * epl_dtype_bytes(v->dtype); }
 
-/* What only updates a parameter is computed in its place. */
-static bool is_next_value(const epl_value *v)
+/* The parameter or state whose next value v is: v is computed in its place, if nobody else reads the old value later. */
+static const epl_value *next_value_of(const epl_value *v)
 {
     for (size_t i = 0; i < v->n_uses; i++)
         if (EPL_IS(v->uses[i].node, update))
-            return true;
-    return false;
+            return v->uses[i].node->inputs[0];
+    return NULL;
 }
 
 static int readers_left(const queue *q, const epl_value *v)
@@ -30,22 +30,40 @@ static int readers_left(const queue *q, const epl_value *v)
     return left;
 }
 
+static int reads(const epl_node *n, const epl_value *v)
+{
+    int count = 0;
+    for (int i = 0; i < n->n_inputs; i++)
+        count += n->inputs[i] == v;
+    return count;
+}
+
+/* Would n overwrite a parameter that others, besides n and the Update, have yet to read? */
+static bool premature(const queue *q, const epl_node *n)
+{
+    for (int i = 0; i < n->n_outputs; i++) {
+        const epl_value *old = next_value_of(n->outputs[i]);
+        if (old && readers_left(q, old) > reads(n, old) + 1)
+            return true;
+    }
+    return false;
+}
+
 /* Bytes that executing n now would free, less those that its results take. */
 static bool shrinks(const queue *q, const epl_node *n)
 {
     int64_t freed = 0, taken = 0;
+    if (premature(q, n))
+        return false;
     for (int i = 0; i < n->n_outputs; i++)
-        if (!is_next_value(n->outputs[i]))
+        if (!next_value_of(n->outputs[i]))
             taken += (int64_t)bytes_of(n->outputs[i]);
     for (int i = 0; i < n->n_inputs; i++) {
         const epl_value *v = n->inputs[i];
         bool first = v != NULL && !(v->producer->op->flags & (EPL_OP_SOURCE | EPL_OP_VIEW));
-        int  mine  = 0;
-        for (int k = 0; first && k < n->n_inputs; k++) {
-            mine += n->inputs[k] == v;
-            first = k >= i || n->inputs[k] != v;
-        }
-        if (first && readers_left(q, v) == mine)
+        for (int k = 0; first && k < i; k++)
+            first = n->inputs[k] != v;
+        if (first && readers_left(q, v) == reads(n, v))
             freed += (int64_t)bytes_of(v);
     }
     return freed > 0 && freed >= taken;
@@ -60,16 +78,28 @@ static void finish(queue *q, epl_node *n)
             q->waits[n->outputs[i]->uses[u].node->tag]--;
 }
 
-/* After n: every reader of its results, and of its inputs, may have become a node that shrinks; those run at once. */
+static void finish_with_followers(queue *q, epl_node *n);
+
+static void try_now(queue *q, epl_node *n)
+{
+    if (!q->done[n->tag] && q->waits[n->tag] == 0 && !(n->op->flags & EPL_OP_SINK) && shrinks(q, n))
+        finish_with_followers(q, n);
+}
+
+/* After n, readers of its results may have become nodes that shrink, and so may the one that updates a parameter which n was
+ * the last to read: they run at once. */
 static void finish_with_followers(queue *q, epl_node *n)
 {
     finish(q, n);
+    for (int i = 0; i < n->n_inputs; i++) {
+        const epl_value *v = n->inputs[i];
+        for (size_t u = 0; v && (v->producer->op->flags & EPL_OP_SOURCE) && u < v->n_uses; u++)
+            if (EPL_IS(v->uses[u].node, update) && v->uses[u].input == 0 && !q->done[v->uses[u].node->inputs[1]->producer->tag])
+                try_now(q, v->uses[u].node->inputs[1]->producer);
+    }
     for (int i = 0; i < n->n_outputs; i++)
-        for (size_t u = 0; u < n->outputs[i]->n_uses; u++) {
-            epl_node *next = n->outputs[i]->uses[u].node;
-            if (!q->done[next->tag] && q->waits[next->tag] == 0 && !(next->op->flags & EPL_OP_SINK) && shrinks(q, next))
-                finish_with_followers(q, next);
-        }
+        for (size_t u = 0; u < n->outputs[i]->n_uses; u++)
+            try_now(q, n->outputs[i]->uses[u].node);
 }
 
 bool epl_schedule(epl_graph *g)
@@ -89,9 +119,10 @@ bool epl_schedule(epl_graph *g)
     for (int i = 0; ok && i < q.n; i++)
         if (q.nodes[i]->op->flags & EPL_OP_SOURCE)
             finish(&q, q.nodes[i]);
-    for (int i = 0; ok && i < q.n; i++)
-        if (!q.done[i])
-            finish_with_followers(&q, q.nodes[i]);
+    for (int patient = 1; patient >= 0; patient--) // first without overwriting anything too early, then what is left
+        for (int i = 0; ok && i < q.n; i++)
+            if (!q.done[i] && q.waits[i] == 0 && !(patient && premature(&q, q.nodes[i])))
+                finish_with_followers(&q, q.nodes[i]);
     epl_release(g->ctx, q.nodes);
     epl_release(g->ctx, q.waits);
     epl_release(g->ctx, q.done);
