@@ -34,6 +34,13 @@
  *   dwconv_dx      in dy, w, bias              out dx          chain runs on dx
  *   dwconv_dw      in x, dy                    out dw          or epl_dwconv_dw_splits(p) parts for sum_parts, as above
  *
+ * ---- sparse weights, known when the program is made: epl_sparse_conv_params, at most 2 spatial axes, groups 1 ----
+ *
+ *   sparse_conv    in x, value f32 [nnz], index i32 [nnz], start i32 [m + 1], bias [m] or NULL          out y, chain runs on y
+ *                  The non-zeros of output channel j are start[j] .. start[j + 1] - 1, each with the index
+ *                  (kh * KW + kw) * C + c of its tap and channel. A linear layer is n = rows, h = w = 1, kernel 1.
+ *                  Faster than conv from about 70 % zeros.
+ *
  * ---- matrix product: epl_gemm_params ----
  *
  *   for each of `batch`:  C[rows, cols] = A[rows, depth] B[depth, cols] (+ bias [cols])
@@ -71,6 +78,12 @@ typedef struct epl_gemm_params {
     int64_t c_row, c_batch;
     int64_t b_packed;
 } epl_gemm_params;
+
+typedef struct epl_sparse_conv_params {
+    int64_t n, h, w, c;
+    int64_t oh, ow, m;
+    int64_t kh, kw, sh, sw, dh, dw, ph, pw; /* kernel, stride, dilation, padding before */
+} epl_sparse_conv_params;
 
 typedef struct epl_sum_parts_params {
     int64_t parts, count; /* out[i] = in[i] + in[count + i] + in[2 count + i] + ... */
