@@ -4,7 +4,9 @@
  * list of convolutions the speed of forward, input gradient and weight gradient, as GFLOP/s (a multiply-add is two), as a share
  * of that peak, and against oneDNN where it is installed (interleaved with ours; the quotient is oneDNN's time / ours, so more
  * than 1 means that we are faster). The time of a measurement is the least of many. Weights are packed, and oneDNN's reordered,
- * outside of the time; input gradients likewise. */
+ * outside of the time; input gradients likewise.
+ * The lines of sparse convolutions have 90 % zeros and are compared with the dense kernel of the same shape; their GFLOP/s count
+ * the dense one's work. */
 #ifndef ESPALIER_BENCH_H
 #define ESPALIER_BENCH_H
 

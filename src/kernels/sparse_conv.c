@@ -14,16 +14,17 @@
 EPL_KERNEL(sparse_conv);
 
 enum {
-    TILE = 4,                  /* vectors of pixels: with four sums an addition's latency is hidden */
-    SOURCE_FLOATS = 12 * 1024, /* of the transposed source, if one tile allows: 48 KB */
+    TILE = 8,                  /* vectors of pixels: a non-zero's look-up is paid once for all of them */
+    SOURCE_FLOATS = 16 * 1024, /* of the transposed source, if one row allows: 64 KB */
     BLOCK = VL                 /* output channels transposed back together */
 };
 
 typedef struct plan {
     epl_sparse_conv_params p;
+    int64_t pointwise;
     int64_t rows, blocks;        /* output rows of a piece, pieces of an image */
-    int64_t src_h, src_w;        /* the padded source of a piece */
-    int64_t pitch, plane;        /* of one remainder and channel: pixels of a row, floats with the overrun of a tile */
+    int64_t src_h;               /* the padded source rows of a piece */
+    int64_t pitch, plane;        /* of one remainder and channel: floats of a row, of all its rows */
     int64_t taps;                /* kh * kw * c */
 } plan;
 
@@ -32,29 +33,39 @@ static plan with_rows(const epl_sparse_conv_params *p, int64_t rows)
     plan l = { .p = *p, .rows = rows, .taps = p->kh * p->kw * p->c };
     l.blocks = epl_ceil_div(p->oh, rows);
     l.src_h = (rows - 1) * p->sh + (p->kh - 1) * p->dh + 1;
-    l.src_w = (p->ow - 1) * p->sw + (p->kw - 1) * p->dw + 1;
-    l.pitch = epl_ceil_div(l.src_w, p->sw);
-    l.plane = epl_ceil_div(l.src_h, p->sh) * l.pitch + TILE * VL;
+    l.pitch = epl_ceil_div((p->ow - 1) * p->sw + (p->kw - 1) * p->dw + 1, p->sw);
+    l.plane = epl_ceil_div(l.src_h, p->sh) * l.pitch;
     return l;
 }
 
+/* As many rows as fit. Those of a pointwise convolution are pixels, and a piece is one tile or half of one. */
 static plan make_plan(const epl_sparse_conv_params *params)
 {
     epl_sparse_conv_params p = *params;
-    if (p.kh * p.kw * p.sh * p.sw == 1 && p.ph + p.pw == 0 && p.oh == p.h && p.ow == p.w) { // all pixels alike
-        p.h = p.oh = p.n * p.h;
-        p.n = 1;
+    if (p.kh * p.kw * p.sh * p.sw == 1 && p.ph + p.pw == 0 && p.oh == p.h && p.ow == p.w) {
+        p.h = p.oh = p.n * p.h * p.w;
+        p.n = p.w = p.ow = 1;
+        int64_t pixels = TILE * VL;
+        while (pixels > 2 * VL && p.c * pixels > SOURCE_FLOATS)
+            pixels /= 2;
+        pixels = epl_ceil_div(p.h, epl_ceil_div(p.h, pixels));
+        plan l = with_rows(&p, epl_min(p.h, epl_ceil_div(pixels, VL) * VL));
+        l.pointwise = 1;
+        return l;
     }
     plan l = with_rows(&p, 1);
-    const int64_t planes = p.sh * p.sw * p.c;
     for (int64_t rows = 2; rows <= p.oh; rows++) {
         const plan next = with_rows(&p, rows);
-        const int64_t pixels = rows * next.pitch, whole = TILE * VL;
-        if (pixels > whole && (next.plane * planes > SOURCE_FLOATS || pixels % whole))
+        if (next.plane * p.sh * p.sw * p.c > SOURCE_FLOATS && l.rows * l.pitch >= 3 * VL)
             break;
         l = next;
     }
     return l;
+}
+
+static int64_t source_floats(const plan *l)
+{
+    return l->p.sh * l->p.sw * l->p.c * l->plane + TILE * VL; // a tile may read beyond the last plane
 }
 
 /* ---- transposition of VL x VL ---- */
@@ -85,23 +96,43 @@ VEC_INLINE void transpose(vf v[VL])
     }
 }
 
-/* from[row * from_row + col], rows x cols, into to[col * to_row + row]; each row of `to` is written in whole vectors, with
- * zeros after the last. */
+/* A whole block of from[row * from_row + col] into to[col * to_row + row]. */
+static void transpose_whole(const float *from, int64_t from_row, float *to, int64_t to_row)
+{
+    vf v[VL];
+    VEC_UNROLL for (int i = 0; i < VL; i++) {
+        v[i] = vload(from + i * from_row);
+    }
+    transpose(v);
+    VEC_UNROLL for (int i = 0; i < VL; i++) {
+        vstore(to + i * to_row, v[i]);
+    }
+}
+
+/* The same of rows x cols <= VL x VL. */
+static void transpose_part(const float *from, int64_t from_row, int64_t rows, int64_t cols, float *to, int64_t to_row)
+{
+    vf v[VL];
+    VEC_UNROLL for (int i = 0; i < VL; i++) {
+        v[i] = i < rows ? vload_part(from + i * from_row, cols) : vset(0.0f);
+    }
+    transpose(v);
+    VEC_UNROLL for (int i = 0; i < VL; i++) {
+        if (i < cols)
+            vstore_part(to + i * to_row, v[i], rows);
+    }
+}
+
 static void transpose_out(const float *from, int64_t from_row, int64_t rows, int64_t cols, float *to, int64_t to_row)
 {
     for (int64_t r = 0; r < rows; r += VL)
         for (int64_t c = 0; c < cols; c += VL) {
-            const int64_t nr = epl_min(rows - r, VL), nc = epl_min(cols - c, VL);
-            vf v[VL];
-            VEC_UNROLL for (int i = 0; i < VL; i++) {
-                const float *row = from + (r + i) * from_row + c;
-                v[i] = i >= nr ? vset(0.0f) : nc == VL ? vload(row) : vload_part(row, nc);
-            }
-            transpose(v);
-            VEC_UNROLL for (int i = 0; i < VL; i++) {
-                if (i < nc)
-                    vstore(to + (c + i) * to_row + r, v[i]);
-            }
+            const float *block = from + r * from_row + c;
+            float *out = to + c * to_row + r;
+            if (rows - r >= VL && cols - c >= VL)
+                transpose_whole(block, from_row, out, to_row);
+            else
+                transpose_part(block, from_row, epl_min(rows - r, VL), epl_min(cols - c, VL), out, to_row);
         }
 }
 
@@ -111,6 +142,10 @@ static void transpose_out(const float *from, int64_t from_row, int64_t rows, int
 static void gather_source(const plan *l, const float *image, int64_t row0, int64_t rows, float *out)
 {
     const epl_sparse_conv_params *p = &l->p;
+    if (l->pointwise) {
+        transpose_out(image + row0 * p->c, p->c, rows, p->c, out, l->plane);
+        return;
+    }
     memset(out, 0, (size_t)(p->sh * p->sw * p->c * l->plane) * sizeof *out);
     for (int64_t i = 0; i < (rows - 1) * p->sh + (p->kh - 1) * p->dh + 1; i++) {
         const int64_t h = row0 * p->sh - p->ph + i;
@@ -170,51 +205,39 @@ VEC_INLINE void run_tile(const weights *w, const float *source, int64_t m0, int6
 /* Writes the pixels of a tile that exist: pixel q of the band is column q % pitch of row q / pitch. */
 static void store_tile(const plan *l, const float *tile, int64_t q0, int64_t q1, int64_t m0, int64_t count, float *y)
 {
-    const int64_t ow = l->p.ow, m = l->p.m;
+    const int64_t m = l->p.m, ow = l->pointwise ? q1 : l->p.ow, pitch = l->pointwise ? q1 : l->pitch;
     for (int64_t q = q0; q < q1;) {
-        const int64_t row = q / l->pitch, column = q % l->pitch, until = epl_min(q1, (row + 1) * l->pitch);
-        const int64_t pixels = epl_min(until - q, ow - column);
-        float *to = y + (row * ow + column) * m + m0;
-        for (int64_t i = 0; i < pixels; i += VL) {
-            vf v[VL];
-            VEC_UNROLL for (int c = 0; c < VL; c++) {
-                v[c] = vload(tile + c * TILE * VL + (q - q0) + i);
-            }
-            transpose(v);
-            VEC_UNROLL for (int j = 0; j < VL; j++) {
-                if (i + j < pixels && count == VL)
-                    vstore(to + (i + j) * m, v[j]);
-                else if (i + j < pixels)
-                    vstore_part(to + (i + j) * m, v[j], count);
-            }
-        }
-        q = until;
+        const int64_t row = q / pitch, column = q % pitch, pixels = epl_min(q1 - q, ow - column);
+        if (pixels > 0)
+            transpose_out(tile + (q - q0), TILE * VL, count, pixels, y + (row * ow + column) * m + m0, m);
+        q = epl_min(q1, (row + 1) * pitch);
     }
 }
 
-static void run_piece(const plan *l, const epl_call *call, int64_t index, float *scratch)
+#define DEFINE(vectors)                                                                                          \
+    static void run_tile_##vectors(const weights *w, const float *source, int64_t m0, int64_t count, float *out) \
+    {                                                                                                            \
+        run_tile(w, source, m0, count, out, vectors);                                                            \
+    }
+DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4) DEFINE(5) DEFINE(6) DEFINE(7) DEFINE(8)
+
+static void run_piece(const plan *l, const epl_call *call, const weights *w, int64_t index, float *source, float *tile)
 {
+    static void (*const variants[TILE])(const weights *, const float *, int64_t, int64_t, float *) = {
+        run_tile_1, run_tile_2, run_tile_3, run_tile_4, run_tile_5, run_tile_6, run_tile_7, run_tile_8,
+    };
     const epl_sparse_conv_params *p = &l->p;
     const int64_t image = index / l->blocks, row0 = index % l->blocks * l->rows, rows = epl_min(l->rows, p->oh - row0);
-    float *source = scratch, *tile = source + p->sh * p->sw * p->c * l->plane;
-    int32_t *offset = (int32_t *)(void *)(tile + (BLOCK + 1) * TILE * VL);
-    const weights w = { call->in[1], call->in[4], call->in[2], call->in[3], offset };
-    float *y = (float *)call->out[0] + (image * p->oh + row0) * p->ow * p->m;
-    list_offsets(l, offset);
+    const int64_t first = (image * p->oh + row0) * p->ow, pixels = (rows - 1) * l->pitch + p->ow;
+    float *y = (float *)call->out[0] + first * p->m;
     gather_source(l, (const float *)call->in[0] + image * p->h * p->w * p->c, row0, rows, source);
-    const int64_t pixels = (rows - 1) * l->pitch + p->ow;
-    for (int64_t q = 0; q < pixels; q += TILE * VL)
+    const int64_t tiles = epl_ceil_div(pixels, TILE * VL), each = epl_ceil_div(epl_ceil_div(pixels, tiles), VL) * VL;
+    for (int64_t q = 0; q < pixels; q += each)
         for (int64_t m = 0; m < p->m; m += BLOCK) {
-            const int64_t q1 = epl_min(q + TILE * VL, pixels), count = epl_min(BLOCK, p->m - m);
-            if (q1 - q > 2 * VL)
-                run_tile(&w, source + q, m, count, tile, 4);
-            else if (q1 - q > VL)
-                run_tile(&w, source + q, m, count, tile, 2);
-            else
-                run_tile(&w, source + q, m, count, tile, 1);
+            const int64_t q1 = epl_min(q + each, pixels), count = epl_min(BLOCK, p->m - m);
+            variants[epl_ceil_div(q1 - q, VL) - 1](w, source + q, m, count, tile);
             store_tile(l, tile, q, q1, m, count, y);
         }
-    const int64_t first = (image * p->oh + row0) * p->ow;
     epl_chain_epilogue(call, first, first + rows * p->ow, 0, p->m);
 }
 
@@ -227,12 +250,16 @@ int64_t EPL_K(sparse_conv_pieces)(const void *params)
 size_t EPL_K(sparse_conv_scratch)(const void *params)
 {
     const plan l = make_plan(params);
-    return (size_t)(l.p.sh * l.p.sw * l.p.c * l.plane + (BLOCK + 1) * TILE * VL + l.taps) * sizeof(float);
+    return (size_t)(source_floats(&l) + (BLOCK + 1) * TILE * VL + l.taps) * sizeof(float);
 }
 
 void EPL_K(sparse_conv)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const plan l = make_plan(call->params);
+    float *source = scratch, *tile = source + source_floats(&l);
+    int32_t *offset = (int32_t *)(void *)(tile + (BLOCK + 1) * TILE * VL);
+    const weights w = { call->in[1], call->in[4], call->in[2], call->in[3], offset };
+    list_offsets(&l, offset);
     for (int64_t i = begin; i < end; i++)
-        run_piece(&l, call, i, scratch);
+        run_piece(&l, call, &w, i, source, tile);
 }

@@ -165,6 +165,10 @@ static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
                 if (stems[i].image * n <= 32 * 64 && (!o->quick || i == 3))
                     add_line(l, o, "stem", square(n, stems[i].image, stems[i].c, stems[i].m, stems[i].k, stems[i].s, 1),
                              (epl_bench_pass)pass, threads);
+    for (int64_t c = 64, image = 56; c <= 512; c *= 2, image /= 2)
+        for (int64_t k = 1; k <= 3; k += 2)
+            if (!o->quick || c == 128)
+                add_line(l, o, k == 1 ? "sparse1x1" : "sparse3x3", square(1, image, c, c, k, 1, 1), EPL_BENCH_FORWARD, threads);
     for (int64_t c = 32, image = 56; c <= 256; c *= 2, image /= 2)
         for (int64_t n = 1; n <= 64; n += 63)
             for (int pass = 0; pass < N_PASSES; pass++)
@@ -206,16 +210,18 @@ static bool need_scratch(bench *b, size_t bytes)
 }
 
 typedef struct timing {
-    double ours, dnnl, peak; /* seconds, seconds, GFLOP/s */
+    double ours, dnnl, dense, peak; /* seconds, seconds, seconds, GFLOP/s */
 } timing;
 
-/* Ours, oneDNN and the peak in turn, until 0.1 s and three rounds have passed, twenty at least where they are short. */
-static timing measure(bench *b, const job *jobs, int n_jobs, epl_dnnl_conv *c, int threads)
+/* Ours, oneDNN, the dense kernel and the peak in turn, until 0.1 s and three rounds have passed, twenty at least where they are short. */
+static timing measure(bench *b, const job *jobs, int n_jobs, epl_dnnl_conv *c, const job *dense, int threads)
 {
-    timing best = { 1e30, 1e30, 0.0 };
+    timing best = { 1e30, 1e30, 1e30, 0.0 };
     size_t each = 0;
     for (int i = 0; i < n_jobs; i++)
         each = scratch_of(&jobs[i]) > each ? scratch_of(&jobs[i]) : each;
+    if (dense)
+        each = scratch_of(dense) > each ? scratch_of(dense) : each;
     if (!need_scratch(b, each * (size_t)threads + 64))
         return best;
     const double begin = now_s();
@@ -228,6 +234,11 @@ static timing measure(bench *b, const job *jobs, int n_jobs, epl_dnnl_conv *c, i
             start = now_s();
             epl_dnnl_conv_run(c);
             best.dnnl = fmin(best.dnnl, now_s() - start);
+        }
+        if (dense) {
+            start = now_s();
+            run_job(dense, threads, b->scratch, each);
+            best.dense = fmin(best.dense, now_s() - start);
         }
         best.peak = fmax(best.peak, peak_once(&b->machine));
     }
@@ -271,8 +282,42 @@ static int64_t extra_floats(const bench *b, const line *at)
     return (is_depthwise(at) ? epl_dwconv_dw_splits(p) : epl_conv_dw_splits(p)) * p->kh * p->kw * (p->c / p->groups) * p->m;
 }
 
+/* Sparse against dense: every tenth weight is not zero, in a pattern without structure. GFLOP/s count all of the dense ones'
+ * work, so that the rows compare. */
+static bool run_sparse_line(bench *b, line *at)
+{
+    const epl_conv_params *p = &at->p;
+    const epl_sparse_conv_params q = { p->n, p->h, p->w, p->c, p->oh, p->ow, p->m, p->kh, p->kw, p->sh, p->sw, p->dh, p->dw,
+                                       p->ph, p->pw };
+    const int64_t depth = p->kh * p->kw * p->c;
+    float *x = random_array(b->ctx, p->n * p->h * p->w * p->c), *y = random_array(b->ctx, p->n * p->oh * p->ow * p->m);
+    float *value = random_array(b->ctx, depth * p->m), *packed = random_array(b->ctx, epl_conv_packed_floats(p, b->machine.set->vector));
+    int32_t *index = epl_alloc_array(b->ctx, (size_t)(depth * p->m), sizeof *index);
+    int32_t *start = epl_alloc_array(b->ctx, (size_t)(p->m + 1), sizeof *start), n = 0;
+    bool ok = x && y && value && packed && index && start;
+    for (int64_t m = 0; ok && m < p->m; m++, start[m] = n)
+        for (int64_t i = 0; i < depth; i++)
+            if ((uint64_t)(m * depth + i) * 0x9e3779b97f4a7c15u >> 32 < 0x19999999u)
+                index[n++] = (int32_t)i;
+    if (ok) {
+        const job sparse = { find(b, "sparse_conv"), { .in = { x, value, index, start }, .out = { y }, .params = &q } };
+        const job dense = { find(b, "conv"), { .in = { x, packed }, .out = { y }, .params = p } };
+        const timing t = measure(b, &sparse, 1, NULL, &dense, at->threads);
+        ok = t.peak > 0.0;
+        at->gflops = 2e-9 * at->macs / t.ours;
+        at->share = ok ? at->gflops / t.peak : 0.0;
+        at->vs_dense = t.dense / t.ours;
+    }
+    void *const all[] = { x, y, value, packed, index, start };
+    for (size_t i = 0; i < EPL_COUNT(all); i++)
+        epl_release(b->ctx, all[i]);
+    return ok;
+}
+
 static bool run_line(bench *b, line *at)
 {
+    if (!strncmp(at->op, "sparse", 6))
+        return run_sparse_line(b, at);
     const epl_conv_params *p = &at->p;
     const int64_t n_x = p->n * p->h * p->w * p->c, n_y = p->n * p->oh * p->ow * p->m;
     float *x = random_array(b->ctx, n_x), *y = random_array(b->ctx, n_y);
@@ -283,7 +328,7 @@ static bool run_line(bench *b, line *at)
         job jobs[2];
         const int n_jobs = make_jobs(b, at, x, w, y, extra, &sum, jobs);
         epl_dnnl_conv *c = epl_dnnl_conv_new(b->dnnl, p, at->pass, x, y);
-        const timing t = measure(b, jobs, n_jobs, c, at->threads);
+        const timing t = measure(b, jobs, n_jobs, c, NULL, at->threads);
         epl_dnnl_conv_free(c);
         ok = t.peak > 0.0;
         at->gflops = 2e-9 * at->macs / t.ours;
