@@ -147,6 +147,21 @@ static void run_tap(work *w, int64_t kd, int64_t kh, int64_t kw, float *out)
     run_rows(w, w->x, l->p.sw * l->p.c, l->cg, out);
 }
 
+/* The group's channels of l->line / l->cg pixels from `first` on; those outside the source are zero. */
+static void copy_line(const plan *l, const float *line, int64_t first, float *to)
+{
+    const epl_conv_params *p = &l->p;
+    const int64_t pixels = l->line / l->cg, from = epl_min(epl_max(0, -first), pixels);
+    const int64_t until = epl_max(from, epl_min(pixels, p->w - first));
+    memset(to, 0, (size_t)(from * l->cg) * sizeof *to);
+    if (p->groups == 1)
+        memcpy(to + from * l->cg, line + (first + from) * p->c, (size_t)((until - from) * l->cg) * sizeof *to);
+    else
+        for (int64_t i = from; i < until; i++)
+            memcpy(to + i * l->cg, line + (first + i) * p->c, (size_t)l->cg * sizeof *to);
+    memset(to + until * l->cg, 0, (size_t)((pixels - until) * l->cg) * sizeof *to);
+}
+
 /* All taps of a kernel row: (kw, channel) as rows, from lines copied with their padding. */
 static void run_merged(work *w, int64_t kd, int64_t kh, float *out)
 {
@@ -159,12 +174,7 @@ static void run_merged(work *w, int64_t kd, int64_t kh, float *out)
         const float *line = source_line(l, &s, kd, kh, w->x);
         if (!line)
             continue;
-        float *to = w->lines + taps * l->line;
-        for (int64_t i = 0; i < l->line / l->cg; i++) {
-            const int64_t from = s.first * p->sw - p->pw + i, inside = from >= 0 && from < p->w;
-            for (int64_t c = 0; c < l->cg; c++)
-                to[i * l->cg + c] = inside ? line[from * p->c + c] : 0.0f;
-        }
+        copy_line(l, line, s.first * p->sw - p->pw, w->lines + taps * l->line);
         w->a_tap[taps] = taps * l->line;
         w->b_tap[taps++] = (unit - w->unit0) * l->segment * w->width;
     }
