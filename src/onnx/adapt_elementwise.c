@@ -164,6 +164,16 @@ static bool import_isinf(onnx_node *n)
     return x && onnx_set(n, epl_isinf(n->g, x, (double)onnx_int(n, "detect_negative", 1), (double)onnx_int(n, "detect_positive", 1)));
 }
 
+static bool import_einsum(onnx_node *n)
+{
+    epl_value *in[16];
+    if (n->n_in > (int)EPL_COUNT(in))
+        return onnx_unsupported(n, "%d inputs", n->n_in);
+    for (int i = 0; i < n->n_in; i++)
+        in[i] = onnx_in(n, i);
+    return onnx_set(n, epl_einsum(n->g, onnx_text(n, "equation", ""), n->n_in, in));
+}
+
 static bool import_identity(onnx_node *n)
 {
     epl_value *x = onnx_in(n, 0);
@@ -183,7 +193,7 @@ const onnx_op onnx_ops_elementwise[] = {
     { "BitwiseAnd", onnx_elementwise, NULL }, { "BitwiseNot", onnx_elementwise, NULL }, { "BitwiseOr", onnx_elementwise, NULL },
     { "BitwiseXor", onnx_elementwise, NULL }, { "Cast", import_cast, NULL }, { "CastLike", import_cast_like, NULL },
     { "Ceil", import_unary, NULL }, { "Celu", import_unary, NULL }, { "Clip", import_clip, NULL }, { "Cos", import_unary, NULL },
-    { "Cosh", import_unary, NULL }, { "Div", import_binary, NULL }, { "Elu", import_unary, NULL },
+    { "Cosh", import_unary, NULL }, { "Div", import_binary, NULL }, { "Einsum", import_einsum, NULL }, { "Elu", import_unary, NULL },
     { "Equal", import_binary, NULL }, { "Erf", import_unary, NULL }, { "Exp", import_unary, NULL }, { "Floor", import_unary, NULL },
     { "Gelu", import_gelu, NULL }, { "Greater", import_binary, NULL }, { "GreaterOrEqual", onnx_elementwise, NULL },
     { "HardSigmoid", import_unary, NULL }, { "HardSwish", onnx_elementwise, NULL }, { "Identity", import_identity, NULL },

@@ -178,6 +178,8 @@ static onnx_entry *entry_of(onnx_node *n, int i)
         onnx_entry *outer = onnx_scope_find(s, name);
         if (!outer)
             continue;
+        if (s->g == n->g)
+            return outer;
         if (!outer->value && outer->init)
             return onnx_scope_add(n->imp, n->scope, name, NULL, outer->init);
         const epl_tensor *t = onnx_evaluate(n->imp, outer->value, false);

@@ -69,17 +69,6 @@ const Onnx__TensorProto *onnx_tensor_attr(onnx_node *n, const char *name);
 const Onnx__GraphProto  *onnx_graph_attr(onnx_node *n, const char *name);
 bool        onnx_axis(onnx_node *n, int64_t axis, int rank, int *out); /* into [0, rank), or fails */
 
-/* ---- control flow (control.c) ---- */
-
-/* The names that the graphs read from outside of them, in order, each once. The importer owns the list. */
-int  onnx_captures(onnx_node *n, int n_graphs, const Onnx__GraphProto *const *graphs, const char ***names, epl_value **values,
-                   int max);
-
-/* A region from a sub-graph: the first inputs get the types given, the captures follow. Results in ONNX's order become its
- * Outputs. NULL on failure. */
-epl_graph *onnx_region(onnx_node *n, const Onnx__GraphProto *p, int n_inputs, epl_value *const *like, int n_captures,
-                       const char *const *names, epl_value *const *values);
-
 epl_value *onnx_state(onnx_node *n, int i);    /* onnx_in, but an initialiser becomes a state: statistics, not trained */
 bool       onnx_initial_shape(onnx_node *n, int i, epl_shape *out); /* an initialiser's; false if the input is not one */
 
