@@ -6,6 +6,7 @@
 #include "onnx/adapt.h"
 #include "onnx/importer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_CAPTURES = 256, MAX_UNROLLED = 64 };
