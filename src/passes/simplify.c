@@ -88,6 +88,8 @@ static const struct {
 } rules[] = {
     { &epl_op_identity, input_if_same }, { &epl_op_expand, input_if_same },   { &epl_op_sum_to, input_if_same },        { &epl_op_reshape, input_if_same },
     { &epl_op_batch_norm, rule_batch_norm },
+    { &epl_op_dropout, input_if_same },  { &epl_op_drop_path, input_if_same },     { &epl_op_stop_gradient, input_if_same },
+    { &epl_op_straight_through, input_if_same },
     { &epl_op_add, rule_add },           { &epl_op_mul, rule_mul },                { &epl_op_sub, rule_sub },
     { &epl_op_div, rule_div },           { &epl_op_transpose, rule_transpose },
 };
@@ -108,6 +110,13 @@ bool epl_simplify(epl_graph *g)
         epl_node *at = epl_graph_insert_before(g, n);
         for (int i = 0; i < n->n_regions; i++)
             epl_simplify(n->regions[i]);
+        if (EPL_IS(n, custom_gradient)) { // gradients are taken: it is what it computes
+            epl_node *before = n->prev;
+            epl_inline_custom(n);
+            epl_graph_insert_before(g, at);
+            next = before ? before->next : g->first;
+            continue;
+        }
         epl_value *v = simpler(g, n);
         epl_graph_insert_before(g, at);
         next = n->next;

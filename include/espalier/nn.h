@@ -1,0 +1,138 @@
+/* nn: layers - builders that create their parameters, in the graph's current scope - and the blocks made of them.
+ *
+ * A layer NAME creates the parameters "<scope>.<name>.weight" and so on. Fields left zero take their defaults. Weights start as
+ * the layer says; `init` chooses another start for the weight (biases start at zero unless said). */
+#ifndef ESPALIER_NN_H
+#define ESPALIER_NN_H
+
+#include <espalier/ops.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How a layer's weight starts; fan_in = inputs of one output element, fan_out = outputs that one input element reaches. */
+typedef enum epl_start {
+    EPL_START_DEFAULT = 0,
+    EPL_START_HE,          /* normal, std sqrt(2 / fan_in): He et al. 2015 (arXiv:1502.01852), eq. (10) */
+    EPL_START_HE_FAN_OUT,  /* normal, std sqrt(2 / fan_out): eq. (14) */
+    EPL_START_GLOROT,      /* uniform, half-width sqrt(6 / (fan_in + fan_out)): Glorot & Bengio 2010, eq. (16) */
+    EPL_START_LECUN,       /* uniform, half-width sqrt(1 / fan_in): LeCun et al. 1998 */
+    EPL_START_TRUNC_NORMAL, /* std 0.02, cut at two: what transformers use */
+    EPL_START_ORTHOGONAL,
+    EPL_START_ZERO
+} epl_start;
+
+/* conv: cross-correlation over one to three spatial axes, the ONNX operator Conv with channels last.
+ *
+ *   x       [N, H, W, C]         (or [N, L, C], or [N, D, H, W, C])
+ *   result  [N, H', W', out]     H' = (H + 2*pad - dilation*(kernel-1) - 1) / stride + 1, W' likewise
+ *
+ * Creates "<name>.weight" [kernel, kernel, C/groups, out] and, unless no_bias, "<name>.bias" [out]. */
+typedef struct epl_conv_opts {
+    const char *name;                          /* default "conv" */
+    int         out;                           /* output channels; required */
+    int         kernel, stride, pad, dilation; /* default 3, 1, 0, 1; pad counts elements per side */
+    int         kernel_at[3], stride_at[3];    /* axis by axis, where they differ; a zero takes the common value */
+    bool        same;                          /* instead of pad: H' = ceil(H / stride) */
+    int         groups;                        /* default 1; C makes it depthwise */
+    bool        no_bias;
+    epl_start   init;                          /* default HE */
+} epl_conv_opts;
+EPL_API epl_value *epl_conv(epl_graph *g, epl_value *x, epl_conv_opts o);
+
+/* Transposed convolution: H' = (H - 1)*stride + dilation*(kernel-1) + 1 - 2*pad + output_pad. "<name>.weight"
+ * [kernel, kernel, out/groups, C], "<name>.bias" [out]. */
+typedef struct epl_conv_transpose_opts {
+    const char *name; /* default "up" */
+    int         out, kernel, stride, pad, dilation, output_pad, groups; /* defaults: required, 2, 2, 0, 1, 0, 1 */
+    bool        no_bias;
+    epl_start   init; /* default HE */
+} epl_conv_transpose_opts;
+EPL_API epl_value *epl_conv_transpose(epl_graph *g, epl_value *x, epl_conv_transpose_opts o);
+
+/* linear: x [..., in] -> [..., out]. "<name>.weight" [in, out], "<name>.bias" [out]. */
+typedef struct epl_linear_opts {
+    const char *name; /* default "linear" */
+    int         out;  /* required */
+    bool        no_bias;
+    epl_start   init; /* default LECUN */
+} epl_linear_opts;
+EPL_API epl_value *epl_linear(epl_graph *g, epl_value *x, epl_linear_opts o);
+
+/* Normalisations. "<name>.weight" and "<name>.bias" start at one and zero; batch_norm keeps the states "<name>.running_mean"
+ * and "<name>.running_var" [C] (zero and one). */
+typedef struct epl_norm_opts {
+    const char *name;    /* default "norm" */
+    double      epsilon; /* default 1e-5 */
+    double      momentum; /* batch_norm: what the running statistics keep; default 0.9 */
+    int         groups;  /* group_norm: default 32 */
+    bool        no_affine, no_bias;
+    double      weight;  /* batch_norm: the weight's start, where it is not 1; negative: 0 */
+} epl_norm_opts;
+EPL_API epl_value *epl_batch_norm(epl_graph *g, epl_value *x, epl_norm_opts o);
+EPL_API epl_value *epl_layer_norm(epl_graph *g, epl_value *x, epl_norm_opts o); /* over the last axis */
+EPL_API epl_value *epl_rms_norm(epl_graph *g, epl_value *x, epl_norm_opts o);   /* over the last axis */
+EPL_API epl_value *epl_group_norm(epl_graph *g, epl_value *x, epl_norm_opts o);
+EPL_API epl_value *epl_instance_norm(epl_graph *g, epl_value *x, epl_norm_opts o);
+
+/* embedding: indices (integers) [...] -> [..., width]. "<name>.weight" [count, width], normal with std 1. */
+typedef struct epl_embedding_opts {
+    const char *name; /* default "embedding" */
+    int64_t     count, width; /* required */
+    double      std;  /* default 1 */
+} epl_embedding_opts;
+EPL_API epl_value *epl_embedding(epl_graph *g, epl_value *indices, epl_embedding_opts o);
+
+/* An activation by its name: "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "swish",
+ * "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "softplus", "softsign", "mish", "identity" (or NULL). An unknown name fails
+ * the graph and names the closest. */
+EPL_API epl_value *epl_activation(epl_graph *g, epl_value *x, const char *name);
+
+/* conv, batch_norm, activation: the unit of most convolutional networks. The convolution is "<name>.conv" without bias, the
+ * normalisation "<name>.norm". */
+typedef struct epl_conv_unit_opts {
+    const char   *name;       /* default "unit" */
+    epl_conv_opts conv;       /* name and no_bias are set here; pad defaults to kernel / 2 * dilation */
+    const char   *activation; /* default "relu"; "identity" for none */
+    bool          no_norm;    /* then with a bias */
+    double        norm_weight; /* epl_norm_opts.weight */
+} epl_conv_unit_opts;
+EPL_API epl_value *epl_conv_unit(epl_graph *g, epl_value *x, epl_conv_unit_opts o);
+
+/* Multi-head attention, Vaswani et al. 2017 (arXiv:1706.03762), eq. (1) and sec. 3.2.2. x [N, L, C] attends to context
+ * [N, M, C'] (NULL: itself). Creates "<name>.query", ".key", ".value", ".out" (linear layers, width C). */
+typedef struct epl_attention_opts {
+    const char *name;   /* default "attention" */
+    int         heads;  /* default 8; divides C */
+    epl_value  *context;
+    epl_value  *mask;   /* added to the scores; broadcasts against [N, heads, L, M] */
+    bool        causal; /* position i sees positions up to i */
+    double      dropout;
+} epl_attention_opts;
+EPL_API epl_value *epl_attention(epl_graph *g, epl_value *x, epl_attention_opts o);
+
+/* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)); mlp: linear, activation, linear. */
+typedef struct epl_transformer_opts {
+    const char *name;       /* default "block" */
+    int         heads;      /* default 8 */
+    int         hidden;     /* default 4 C */
+    const char *activation; /* default "gelu" */
+    bool        causal;
+    double      dropout, drop_path;
+} epl_transformer_opts;
+EPL_API epl_value *epl_transformer_block(epl_graph *g, epl_value *x, epl_transformer_opts o);
+
+/* Squeeze-and-excitation, Hu et al. 2018 (arXiv:1709.01507).  u [N, S..., C] -> same shape. */
+typedef struct epl_squeeze_excite_opts {
+    const char *name;      /* default "se" */
+    int         reduction; /* default 16 */
+    int         hidden;    /* default C / reduction, at least 1 */
+    const char *activation, *gate; /* default "relu", "sigmoid" */
+} epl_squeeze_excite_opts;
+EPL_API epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opts o);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,56 @@
+/* mode: from a neutral model to its training form. Batch normalisation takes the batch's statistics and updates the running
+ * ones; Dropout and DropPath draw masks. What no mode has touched computes inference. */
+#include "passes/passes.h"
+
+/* running := momentum * running + (1 - momentum) * batch, Ioffe & Szegedy 2015 (arXiv:1502.03167). The running variance takes
+ * the unbiased estimate, n / (n - 1), as PyTorch's and the paper's does. */
+static void update_running(epl_graph *g, epl_value *running, epl_value *batch, double momentum, double correction)
+{
+    if (!EPL_IS(running->producer, state))
+        return; // a constant or an expression: nobody's to update
+    epl_value *kept = epl_mul(g, running, epl_scalar(g, running->dtype, momentum));
+    epl_value *new  = epl_mul(g, batch, epl_scalar(g, running->dtype, (1 - momentum) * correction));
+    epl_update(g, running, epl_add(g, kept, new));
+}
+
+static epl_value *train_batch_norm(epl_graph *g, epl_node *n)
+{
+    const epl_attr epsilon = EPL_A_R(epl_attr_r(n, "epsilon"));
+    epl_node *t = epl_node_add(g, &epl_op_batch_norm_train, 3, n->inputs, &epsilon, 0, NULL);
+    if (!t)
+        return NULL;
+    t->scope = n->scope;
+    const double momentum = epl_attr_r(n, "momentum");
+    const double count = (double)(epl_shape_count(n->inputs[0]->shape) / epl_channels(n->inputs[0]));
+    update_running(g, n->inputs[3], t->outputs[1], momentum, 1);
+    update_running(g, n->inputs[4], t->outputs[2], momentum, count > 1 ? count / (count - 1) : 1);
+    return t->outputs[0];
+}
+
+static epl_value *training_form(epl_graph *g, epl_node *n)
+{
+    if (EPL_IS(n, batch_norm))
+        return train_batch_norm(g, n);
+    if (EPL_IS(n, dropout))
+        return epl_dropout_train(g, n->inputs[0], epl_attr_r(n, "rate"), epl_attr_i(n, "whole_channels"), epl_rng_key(g));
+    if (EPL_IS(n, drop_path))
+        return epl_drop_path_train(g, n->inputs[0], epl_attr_r(n, "rate"), epl_rng_key(g));
+    return NULL;
+}
+
+bool epl_set_training(epl_graph *g)
+{
+    for (epl_node *n = g->first, *next; n && !epl_graph_failed(g); n = next) {
+        next = n->next;
+        if (!(n->op->flags & EPL_OP_MODAL))
+            continue;
+        epl_node  *at = epl_graph_insert_before(g, n);
+        epl_value *v  = training_form(g, n);
+        epl_graph_insert_before(g, at);
+        if (v) {
+            epl_replace(n->outputs[0], v);
+            epl_node_remove(n);
+        }
+    }
+    return !epl_graph_failed(g);
+}

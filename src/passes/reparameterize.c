@@ -1,0 +1,157 @@
+/* reparameterize: an expression in a parameter's place, on any network - masks, sharing, slices, hypernetworks, low-rank
+ * adapters, fake quantisation, Kronecker sums. No layer has a masked or a hyper twin. And the way back: baking. */
+#include "passes/passes.h"
+
+/* The readers of v as they are now; those that the new expression adds must keep reading v itself. */
+static epl_use *readers_of(const epl_value *v, size_t *n)
+{
+    epl_use *uses = epl_alloc_array(v->graph->ctx, v->n_uses + 1, sizeof *uses);
+    *n = uses ? v->n_uses : 0;
+    if (uses && v->n_uses)
+        memcpy(uses, v->uses, v->n_uses * sizeof *uses);
+    return uses;
+}
+
+static bool replace_parameter(epl_graph *g, epl_node *n, epl_reparameterize_fn *build, void *user, bool *replaced)
+{
+    epl_value *p = n->outputs[0];
+    size_t     n_readers;
+    epl_use   *readers = readers_of(p, &n_readers);
+    if (!readers)
+        return false;
+    epl_node  *at = epl_graph_insert_before(g, n->next);
+    epl_value *v  = build(g, p, user);
+    epl_graph_insert_before(g, at);
+    const bool ok = !epl_graph_failed(g);
+    *replaced = ok && v && v != p;
+    char want[192], is[192];
+    if (*replaced && (v->dtype != p->dtype || !epl_shape_equal(v->shape, p->shape))) {
+        epl_graph_fail(g, EPL_ERR_SHAPE, "'%s' is %s%s, the expression for it %s%s", epl_value_name(p), epl_dtype_name(p->dtype),
+                       epl_shape_text(want, p->shape), epl_dtype_name(v->dtype), epl_shape_text(is, v->shape));
+        *replaced = false;
+    }
+    for (size_t i = 0; *replaced && i < n_readers; i++)
+        if (!(EPL_IS(readers[i].node, update) && readers[i].input == 0))
+            epl_set_input(readers[i].node, readers[i].input, v);
+    epl_release(g->ctx, readers);
+    return !epl_graph_failed(g);
+}
+
+int epl_reparameterize(epl_graph *g, const char *pattern, epl_reparameterize_fn *build, void *user)
+{
+    int count = 0;
+    if (epl_graph_failed(g))
+        return -1;
+    epl_node *last = g->last; // parameters that the expressions add are not replaced in turn
+    for (epl_node *n = g->first, *next; n; n = next) {
+        next = n == last ? NULL : n->next;
+        bool replaced = false;
+        if (!EPL_IS(n, parameter) || !epl_glob(pattern, n->attrs[0].s))
+            continue;
+        if (!replace_parameter(g, n, build, user, &replaced))
+            return -1;
+        count += replaced;
+    }
+    return count;
+}
+
+/* ---- baking ---- */
+
+/* Marks (tag 1) what depends on nothing but parameters, states and constants, and is computed. */
+static void mark_weight_expressions(epl_graph *g)
+{
+    for (epl_node *n = g->first; n; n = n->next) {
+        bool weights = n->n_inputs > 0 && n->n_outputs == 1 && n->op->ref && !(n->op->flags & (EPL_OP_SINK | EPL_OP_RANDOM | EPL_OP_MODAL));
+        for (int i = 0; weights && i < n->n_inputs; i++) {
+            const epl_node *from = n->inputs[i] ? n->inputs[i]->producer : NULL;
+            weights = !from || from->tag == 1 || EPL_IS(from, parameter) || EPL_IS(from, state) || EPL_IS(from, constant);
+        }
+        n->tag = weights;
+    }
+}
+
+/* The parameter of v's shape in its expression; NULL if there is none. Of several the first one counts: the weight of
+ * "weight + A B", the stored weight of "weight * mask". */
+static epl_node *stored_parameter(const epl_value *v, epl_shape shape)
+{
+    epl_node *n = v->producer;
+    if (EPL_IS(n, parameter))
+        return epl_shape_equal(v->shape, shape) ? n : NULL;
+    for (int i = 0; n->tag == 1 && i < n->n_inputs; i++) {
+        epl_node *p = n->inputs[i] ? stored_parameter(n->inputs[i], shape) : NULL;
+        if (p)
+            return p;
+    }
+    return NULL;
+}
+
+/* v's value, by the interpreter on a copy of its expression. */
+static epl_tensor *evaluate(const epl_model *m, epl_value *v)
+{
+    epl_graph  *copy = epl_graph_copy(m->graph);
+    epl_tensor *out  = NULL;
+    if (!copy)
+        return NULL;
+    epl_value *twin = v->mark; // copying leaves it there
+    for (epl_node *n = copy->last, *prev; n; n = prev) {
+        prev = n->prev;
+        if (n->op->flags & EPL_OP_SINK)
+            epl_node_remove(n);
+    }
+    epl_output(copy, "value", twin);
+    epl_remove_dead(copy);
+    for (epl_node *n = copy->first, *next; n; n = next) {
+        next = n->next;
+        if (EPL_IS(n, input))
+            epl_node_remove(n);
+    }
+    epl_interpret(copy, m->weights, NULL, &out);
+    epl_graph_free(copy);
+    return out;
+}
+
+static bool bake_value(epl_model *m, epl_value *v)
+{
+    epl_graph  *g     = m->graph;
+    epl_node   *store = stored_parameter(v, v->shape);
+    epl_tensor *t     = evaluate(m, v);
+    if (!t)
+        return false;
+    epl_value *p = store ? store->outputs[0] : NULL;
+    if (!p) {
+        char name[1024];
+        snprintf(name, sizeof name, "/%s%sbaked%d", v->producer->scope, v->producer->scope[0] ? "." : "", v->producer->id);
+        epl_node *at = epl_graph_insert_before(g, g->first);
+        p = epl_parameter(g, name, v->dtype, v->shape, EPL_INIT_ZEROS, 0);
+        epl_graph_insert_before(g, at);
+    }
+    if (!p) {
+        epl_tensor_free(t);
+        return false;
+    }
+    epl_replace(v, p);
+    return epl_weights_put_take(m->weights, epl_value_name(p), t);
+}
+
+bool epl_bake(epl_model *m)
+{
+    epl_graph *g = m->graph;
+    mark_weight_expressions(g);
+    for (epl_node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        bool whole = n->tag == 1; // read by something that is not itself such an expression
+        size_t outside = 0;
+        for (size_t i = 0; whole && i < n->outputs[0]->n_uses; i++)
+            outside += n->outputs[0]->uses[i].node->tag != 1;
+        if (whole && outside > 0 && !bake_value(m, n->outputs[0]))
+            return false;
+        if (whole && outside > 0)
+            mark_weight_expressions(g);
+    }
+    epl_remove_dead(g);
+    for (int i = epl_weights_count(m->weights); i-- > 0;) // masks, adapters and other parts that nothing reads any more
+        if (!epl_graph_find(g, epl_weights_name(m->weights, i)) &&
+            !epl_weights_remove(m->weights, epl_weights_name(m->weights, i)))
+            return false;
+    return !epl_graph_failed(g);
+}

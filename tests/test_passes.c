@@ -1,0 +1,187 @@
+/* Passes one by one: what each must do, and that it computes the same. (Programs on random graphs: test_program.c.) */
+#include "common/sample.h"
+
+#include <espalier/grad.h>
+#include <espalier/nn.h>
+#include <espalier/passes.h>
+#include <espalier/program.h>
+
+#include "passes/passes.h"
+
+static epl_model *small_net(test *t, epl_context *ctx, bool norm)
+{
+    epl_graph *g = epl_graph_new(ctx, "net");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 8, 8, 3), "N,,,");
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "a", .conv = { .out = 8 }, .no_norm = !norm });
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "b", .conv = { .out = 12, .stride = 2 }, .no_norm = !norm });
+    x = epl_dropout(g, epl_global_average_pool(g, x), 0.5, false);
+    epl_output(g, "y", epl_linear(g, x, (epl_linear_opts){ .name = "head", .out = 5 }));
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 5));
+    return m;
+}
+
+static epl_tensor *output_of(test *t, const epl_model *m, const epl_tensor *x)
+{
+    epl_tensor *y;
+    CHECK_OK(t, m->ctx, epl_interpret(m->graph, m->weights, &x, &y));
+    return y;
+}
+
+static int count(const epl_graph *g, const char *op)
+{
+    int n = 0;
+    for (const epl_node *k = epl_first(g); k; k = epl_next(k))
+        n += strcmp(epl_node_op_name(k), op) == 0;
+    return n;
+}
+
+static epl_value *masked(epl_graph *g, epl_value *p, void *user)
+{
+    (void)user;
+    char name[256];
+    snprintf(name, sizeof name, "/%s.mask", epl_value_name(p));
+    return epl_mul(g, p, epl_state(g, name, EPL_F32, epl_shape_of(p), EPL_INIT_ONES, 0));
+}
+
+TEST(a_mask_in_a_weights_place_and_baked_again)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = small_net(t, ctx, true);
+    epl_tensor  *x   = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 8, 8, 3));
+    epl_tensor_fill_normal(x, t->rng, 0, 1);
+    epl_tensor *before = output_of(t, m, x);
+    CHECK_INT(t, epl_reparameterize(m->graph, "*.conv.weight", masked, NULL), 2);
+    CHECK_OK(t, ctx, epl_model_init(m, 5) && epl_graph_verify(m->graph));
+    epl_tensor *ones = output_of(t, m, x);
+    CHECK(t, epl_tensor_equal(before, ones));
+    epl_tensor *mask = epl_weights_find(m->weights, "a.conv.weight.mask");
+    for (int64_t i = 0; i < epl_tensor_count(mask); i += 2)
+        epl_tensor_set(mask, i, 0);
+    epl_tensor *pruned = output_of(t, m, x);
+    CHECK(t, !epl_tensor_equal(before, pruned));
+    const int names = epl_weights_count(m->weights);
+    CHECK_OK(t, ctx, epl_bake(m) && epl_model_check(m));
+    CHECK_INT(t, epl_weights_count(m->weights), names - 2);
+    CHECK_INT(t, count(m->graph, "Mul"), 0);
+    CHECK(t, epl_tensor_get(epl_weights_find(m->weights, "a.conv.weight"), 2) == 0);
+    epl_tensor *baked = output_of(t, m, x);
+    CHECK(t, epl_tensor_equal(baked, pruned));
+    epl_tensor_free(before);
+    epl_tensor_free(ones);
+    epl_tensor_free(pruned);
+    epl_tensor_free(baked);
+    epl_tensor_free(x);
+    epl_model_free(m);
+}
+
+/* W + A B, Hu et al. 2021 (arXiv:2106.09685), eq. (3). */
+static epl_value *low_rank(epl_graph *g, epl_value *p, void *user)
+{
+    const int64_t rank = *(const int64_t *)user;
+    char a[256], b[256];
+    snprintf(a, sizeof a, "/%s.a", epl_value_name(p));
+    snprintf(b, sizeof b, "/%s.b", epl_value_name(p));
+    return epl_add(g, p, epl_matmul(g, epl_parameter(g, a, EPL_F32, EPL_SHAPE(epl_dim(p, 0), rank), EPL_INIT_NORMAL, 0.1),
+                                    epl_parameter(g, b, EPL_F32, EPL_SHAPE(rank, epl_dim(p, 1)), EPL_INIT_NORMAL, 0.1),
+                                    (epl_matmul_opts){ 0 }));
+}
+
+TEST(a_low_rank_adapter_trains_alone_and_is_baked_in)
+{
+    epl_context *ctx  = test_context(t);
+    epl_model   *m    = small_net(t, ctx, false);
+    int64_t      rank = 2;
+    CHECK_INT(t, epl_reparameterize(m->graph, "head.weight", low_rank, &rank), 1);
+    CHECK_OK(t, ctx, epl_model_init(m, 6));
+    epl_graph *g = epl_graph_copy(m->graph);
+    epl_value *loss = epl_reduce_sum(g, epl_square(g, epl_graph_output_at(g, 0)), (epl_reduce_opts){ 0 });
+    epl_value *x[2] = { epl_graph_find(g, "head.weight.a"), epl_graph_find(g, "head.weight.b") }, *dx[2];
+    CHECK_OK(t, ctx, epl_gradient(g, loss, 2, x, dx));
+    CHECK(t, epl_shape_equal(epl_shape_of(dx[0]), epl_shape_of(x[0])));
+    epl_graph_free(g);
+    epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 8, 8, 3));
+    epl_tensor_fill_normal(in, t->rng, 0, 1);
+    epl_tensor *before = output_of(t, m, in);
+    CHECK_OK(t, ctx, epl_bake(m));
+    CHECK(t, !epl_weights_find(m->weights, "head.weight.a") && epl_weights_find(m->weights, "head.weight"));
+    epl_tensor *after = output_of(t, m, in);
+    CHECK_CLOSE(t, after, before, .rtol = 1e-5, .atol = 1e-6);
+    epl_tensor_free(in);
+    epl_tensor_free(before);
+    epl_tensor_free(after);
+    epl_model_free(m);
+}
+
+static epl_value *wrong_shape(epl_graph *g, epl_value *p, void *user)
+{
+    (void)user;
+    return epl_reshape(g, p, EPL_SHAPE(-1));
+}
+
+TEST(an_expression_of_another_shape_is_refused)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = small_net(t, ctx, false);
+    CHECK_FAILS(t, ctx, epl_reparameterize(m->graph, "head.weight", wrong_shape, NULL) >= 0, EPL_ERR_SHAPE, "head.weight");
+    epl_model_free(m);
+}
+
+TEST(training_form_updates_statistics_and_draws_masks)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = small_net(t, ctx, true);
+    CHECK_OK(t, ctx, epl_set_training(m->graph) && epl_graph_finish(m->graph) && epl_model_init(m, 5));
+    CHECK_INT(t, count(m->graph, "BatchNorm"), 0);
+    CHECK_INT(t, count(m->graph, "BatchNormTrain"), 2);
+    CHECK_INT(t, count(m->graph, "Dropout"), 0);
+    CHECK_INT(t, count(m->graph, "Update"), 5);
+    epl_tensor *x = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 8, 8, 3));
+    epl_tensor_fill_normal(x, t->rng, 1, 2);
+    epl_tensor *one = output_of(t, m, x), *two = output_of(t, m, x);
+    CHECK(t, !epl_tensor_equal(one, two)); // another step, another mask
+    CHECK_INT(t, epl_tensor_get_i64(epl_weights_find(m->weights, "rng"), 1), 2);
+    CHECK(t, epl_tensor_get(epl_weights_find(m->weights, "a.norm.running_var"), 0) != 1);
+    epl_tensor_free(one);
+    epl_tensor_free(two);
+    epl_tensor_free(x);
+    epl_model_free(m);
+}
+
+TEST(inference_is_conv_and_chain_alone)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = small_net(t, ctx, true);
+    epl_program *p   = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+    CHECK_OK(t, ctx, p != NULL);
+    const epl_graph *g = epl_program_graph(p);
+    CHECK_INT(t, count(g, "BatchNorm") + count(g, "Dropout") + count(g, "Relu"), 0);
+    int running = 0;
+    char *text = epl_program_print(p);
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
+        running++;
+    for (const char *at = text; (at = strstr(at, "[once]")) != NULL; at++)
+        running--;
+    CHECK_INT(t, running, 4); // two convolutions with what follows them, a mean, a product
+    epl_release(ctx, text);
+    epl_program_free(p);
+    epl_model_free(m);
+}
+
+TEST(what_is_computed_twice_is_computed_once)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "twice");
+    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(3), NULL);
+    epl_value   *a   = epl_exp(g, epl_add(g, x, epl_scalar(g, EPL_F32, 2)));
+    epl_value   *b   = epl_exp(g, epl_add(g, x, epl_scalar(g, EPL_F32, 2)));
+    epl_value   *two = epl_add(g, epl_scalar(g, EPL_F32, 1), epl_scalar(g, EPL_F32, 1));
+    epl_output(g, "y", epl_mul(g, epl_mul(g, a, b), epl_mul(g, two, epl_scalar(g, EPL_F32, 0.5))));
+    CHECK_OK(t, ctx, epl_fold_constants(g) && epl_merge_common(g) && epl_simplify(g));
+    epl_remove_dead(g);
+    CHECK_INT(t, count(g, "Exp"), 1);
+    CHECK_INT(t, count(g, "Add"), 1);
+    CHECK_INT(t, count(g, "Mul"), 1); // a * a; times one is gone
+    epl_graph_free(g);
+}
