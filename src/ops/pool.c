@@ -181,6 +181,15 @@ static bool pool_infer(epl_node *n)
     return epl_check_floats(n, 1) && pool_shape(n, n->inputs[0]->shape, &y) && epl_set_type(n, 0, n->inputs[0]->dtype, y);
 }
 
+/* A maximum can be taken of integers, too (quantised networks do). */
+static bool max_pool_infer(epl_node *n)
+{
+    epl_shape y;
+    if (n->inputs[0]->dtype == EPL_BOOL)
+        return epl_node_fail(n, EPL_ERR_DTYPE, "the input is bool, but must be numbers");
+    return pool_shape(n, n->inputs[0]->shape, &y) && epl_set_type(n, 0, n->inputs[0]->dtype, y);
+}
+
 /* A drawn geometry. */
 typedef struct pool_case {
     epl_shape x, y;
@@ -298,7 +307,7 @@ static epl_node *max_pool_pick_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 
 const epl_op epl_op_max_pool = {
     .name = "MaxPool", .n_inputs = 1, .n_outputs = 1, .attrs = { WINDOW_ATTRS },
-    .infer = pool_infer, .grad = max_pool_grad, .cost = pool_cost, EPL_REF(epl_ref_max_pool), .sample = max_pool_sample,
+    .infer = max_pool_infer, .grad = max_pool_grad, .cost = pool_cost, EPL_REF(epl_ref_max_pool), .sample = max_pool_sample,
 };
 
 const epl_op epl_op_max_pool_grad = {
