@@ -6,20 +6,21 @@
 #include "ops/ref.h"
 
 typedef float elem;
-enum { ELEM_DTYPE = EPL_REF_F32 };
+enum { ELEM_DTYPE = EPL_REF_F32, LANES = VL };
 
 /* ---- the rows ---- */
 
 #define NONE
 #define ATTR(p, ...)                      const double p = at[0];
 #define ATTRS(p, p_default, q, q_default) const double p = at[0]; const double q = at[1];
+/* n is a multiple of VL. */
 #define KEEP(name, attributes, inputs, y)                                                                          \
     static void tile_##name(float *to, const float *const *in, int64_t n, const double *at)                        \
     {                                                                                                              \
         (void)at;                                                                                                  \
         attributes for (int64_t i = 0; i < n; i += VL)                                                             \
         {                                                                                                          \
-            inputs vstore_some(to + i, y, n - i);                                                                   \
+            inputs vstore(to + i, y);                                                                              \
         }                                                                                                          \
     }
 #define DROP(name, attributes, inputs, y)
@@ -31,7 +32,7 @@ enum { ELEM_DTYPE = EPL_REF_F32 };
 #define KEEP_TEST      KEEP
 #define KEEP_REAL_TEST KEEP
 #define KEEP_SELECT    KEEP
-#define IN(name, k)    const vf name = vload_some(in[k] + i, n - i);
+#define IN(name, k)    const vf name = vload(in[k] + i);
 
 #define UNARY(name, types, attributes, y, ...)   KEEP_##types(name, attributes, IN(x, 0), y)
 #define BINARY(name, types, attributes, y, ...)  KEEP_##types(name, attributes, IN(a, 0) IN(b, 1), y)
@@ -62,6 +63,13 @@ static void tile_load(float *to, const void *from, int64_t dtype, int64_t at, in
 {
     if (dtype == EPL_REF_F32 && stride == 1) {
         memcpy(to, (const float *)from + at, (size_t)n * sizeof *to);
+        return;
+    }
+    if (stride == 0 && n > 1) { // one element, repeated
+        tile_load(to, from, dtype, at, 1, 1);
+        const float x = to[0];
+        for (int64_t k = 1; k < n; k++)
+            to[k] = x;
         return;
     }
     switch (dtype) {

@@ -5,7 +5,7 @@
 
 typedef int64_t elem;
 typedef int64_t scalar;
-enum { ELEM_DTYPE = EPL_REF_I64 };
+enum { ELEM_DTYPE = EPL_REF_I64, LANES = 1 };
 #include "ops/int_math.h"
 
 #define NONE

@@ -1,12 +1,14 @@
 /* chain_tiles: the interpreter of chains, over tiles of `elem`. Included by chain.c (f32, vectors) and chain_int.c (64-bit
- * integers), each after its rows (the table `tile_rows`), its conversions (tile_load, tile_store) and its names.
+ * integers), each after its rows (the table `tile_rows`, for multiples of LANES elements), its conversions (tile_load,
+ * tile_store) and its names.
  *
  * A tile is a rectangle of at most TILE_MOST elements. A register is a pointer: into the tensor itself where the tile lies
  * there contiguously in the right type, else into a slot of a small buffer that stays in the first cache. A slot is used
  * again once its register is read for the last time. Reading whole tensors in place and writing the last results in place
  * makes a single operator cost one pass over memory and nothing more. */
 
-enum { TILE_ELEMS = 4096, TILE_MOST = 1024, TILE_LEAST = 64, N_REGISTERS = EPL_CHAIN_MAX_IN + EPL_CHAIN_MAX_STEPS };
+/* Slots stand SLOT_GAP apart, so that equal places in two of them do not share an address modulo 4096. */
+enum { TILE_ELEMS = 5120, TILE_MOST = 1024, TILE_LEAST = 32, SLOT_GAP = 80, N_REGISTERS = EPL_CHAIN_MAX_IN + EPL_CHAIN_MAX_STEPS };
 
 typedef struct tile_plan {
     int64_t rows, columns;         /* of a tile */
@@ -29,9 +31,9 @@ static int is_constant(const epl_chain *c, int64_t i) /* the same in every tile 
 /* Cuts [n_rows, n_columns] into tiles that leave room for `n_slots` of them. */
 static void plan_size(tile_plan *p, int n_slots, int64_t n_rows, int64_t n_columns)
 {
-    int64_t most = n_slots ? TILE_ELEMS / n_slots / TILE_LEAST * TILE_LEAST : TILE_MOST;
+    int64_t most = n_slots ? (TILE_ELEMS / n_slots - SLOT_GAP) / TILE_LEAST * TILE_LEAST : TILE_MOST;
     most = most > TILE_MOST ? TILE_MOST : most;
-    p->slot_elems = most;
+    p->slot_elems = most + SLOT_GAP;
     p->columns = n_columns < most ? n_columns : most;
     p->rows = p->columns == n_columns ? most / (p->columns > 0 ? p->columns : 1) : 1;
     p->rows = p->rows > n_rows ? n_rows : p->rows;
@@ -109,12 +111,24 @@ static void load_input(const epl_chain *c, int64_t i, const void *from, elem *to
     }
 }
 
+/* One step; what is left beyond whole vectors goes through buffers of one vector. */
+static void run_step(const epl_chain *c, int64_t s, elem *to, const elem *const args[3], int64_t n)
+{
+    const int64_t whole = n / LANES * LANES, left = n - whole;
+    tile_rows[c->op[s]](to, args, whole, c->attr[s]);
+    if (left == 0)
+        return;
+    elem in[3][LANES] = { { 0 } }, y[LANES];
+    for (int k = 0; k < epl_tile_inputs[c->op[s]]; k++)
+        memcpy(in[k], args[k] + whole, (size_t)left * sizeof(elem));
+    tile_rows[c->op[s]](y, (const elem *const[]){ in[0], in[1], in[2] }, LANES, c->attr[s]);
+    memcpy(to + whole, y, (size_t)left * sizeof(elem));
+}
+
 static void run_steps(const epl_chain *c, elem *const *reg, int64_t n)
 {
-    for (int64_t s = 0; s < c->n_steps; s++) {
-        const elem *args[3] = { reg[c->arg[s][0]], reg[c->arg[s][1]], reg[c->arg[s][2]] };
-        tile_rows[c->op[s]](reg[c->n_in + s], args, n, c->attr[s]);
-    }
+    for (int64_t s = 0; s < c->n_steps; s++)
+        run_step(c, s, reg[c->n_in + s], (const elem *const[]){ reg[c->arg[s][0]], reg[c->arg[s][1]], reg[c->arg[s][2]] }, n);
 }
 
 static void store_outputs(const epl_chain *c, const tile_plan *p, elem *const *reg, void *const *out, int64_t row,

@@ -116,8 +116,49 @@ static void offsets(const plan *c, int64_t row, int64_t *in, int64_t *out)
     }
 }
 
-/* Rows and planes for one element size. A square block goes through a small buffer, so that both memories are touched along
- * their lines. */
+/* A square block, y[j][i] = x[i][j]; through a small buffer, so that both memories are touched along their lines. */
+#define SQUARE(type)                                                                                               \
+    static void square_##type(const type *x, int64_t in, type *y, int64_t row)                                     \
+    {                                                                                                              \
+        type t[BLOCK][BLOCK];                                                                                      \
+        for (int i = 0; i < BLOCK; i++)                                                                            \
+            for (int j = 0; j < BLOCK; j++)                                                                        \
+                t[j][i] = x[i * in + j];                                                                           \
+        for (int j = 0; j < BLOCK; j++)                                                                            \
+            memcpy(y + j * row, t[j], sizeof t[j]);                                                                \
+    }
+SQUARE(uint8_t)
+SQUARE(uint16_t)
+SQUARE(uint64_t)
+
+typedef uint32_t four __attribute__((vector_size(16)));
+
+static four interleave(four a, four b, int high)
+{
+#ifdef __clang__
+    return high ? __builtin_shufflevector(a, b, 2, 6, 3, 7) : __builtin_shufflevector(a, b, 0, 4, 1, 5);
+#else
+    return high ? __builtin_shuffle(a, b, (four){ 2, 6, 3, 7 }) : __builtin_shuffle(a, b, (four){ 0, 4, 1, 5 });
+#endif
+}
+
+/* Four-byte elements: 4 x 4 blocks in registers. Interleaving rows 0, 2 and 1, 3, then the results, transposes. */
+static void square_uint32_t(const uint32_t *x, int64_t in, uint32_t *y, int64_t row)
+{
+    for (int j = 0; j < BLOCK; j += 4)
+        for (int i = 0; i < BLOCK; i += 4) {
+            four r[4];
+            for (int k = 0; k < 4; k++)
+                memcpy(&r[k], x + (i + k) * in + j, sizeof r[k]);
+            const four a = interleave(r[0], r[2], 0), b = interleave(r[1], r[3], 0);
+            const four c = interleave(r[0], r[2], 1), d = interleave(r[1], r[3], 1);
+            const four t[4] = { interleave(a, b, 0), interleave(a, b, 1), interleave(c, d, 0), interleave(c, d, 1) };
+            for (int k = 0; k < 4; k++)
+                memcpy(y + (j + k) * row + i, &t[k], sizeof t[k]);
+        }
+}
+
+/* Rows and planes for one element size. */
 #define COPIES(type)                                                                                               \
     static void line_##type(const type *x, int64_t in, type *y, int64_t out, int64_t n)                            \
     {                                                                                                              \
@@ -132,17 +173,11 @@ static void offsets(const plan *c, int64_t row, int64_t *in, int64_t *out)
     }                                                                                                              \
     static void block_##type(const type *x, int64_t in, type *y, int64_t row, int64_t out, int64_t rows, int64_t columns) \
     {                                                                                                              \
-        type t[BLOCK][BLOCK];                                                                                      \
-        if (rows == BLOCK && columns == BLOCK) {                                                                   \
-            for (int i = 0; i < BLOCK; i++)                                                                        \
-                for (int j = 0; j < BLOCK; j++)                                                                    \
-                    t[j][i] = x[i * in + j];                                                                       \
-            for (int j = 0; j < BLOCK; j++)                                                                        \
-                line_##type(t[j], 1, y + j * row, out, BLOCK);                                                     \
-            return;                                                                                                \
-        }                                                                                                          \
-        for (int64_t j = 0; j < rows; j++)                                                                         \
-            line_##type(x + j, in, y + j * row, out, columns);                                                     \
+        if (rows == BLOCK && columns == BLOCK && out == 1)                                                         \
+            square_##type(x, in, y, row);                                                                          \
+        else                                                                                                       \
+            for (int64_t j = 0; j < rows; j++)                                                                     \
+                line_##type(x + j, in, y + j * row, out, columns);                                                 \
     }                                                                                                              \
     static void plane_##type(const plan *c, const type *x, type *y, int64_t first, int64_t end)                    \
     {                                                                                                              \

@@ -1,6 +1,6 @@
 /* norm: normalisation of sets that span rows - batch, group and instance - in six kernels (bandwidth.h). Statistics are
- * taken with two passes over a block of rows while it is in the cache, and blocks are combined as in Chan, Golub and LeVeque
- * 1979; so a large mean costs no digits. */
+ * taken in one pass over each block of rows, of differences from the mean of the block's first rows, and blocks are combined
+ * as in Chan, Golub and LeVeque 1983; so a large mean costs no digits. */
 #include "kernels/bandwidth.h"
 #include "kernels/chain.h"
 #include "kernels/vmath.h"
@@ -23,7 +23,8 @@ static size_t nothing(const void *params)
     return 0;
 }
 
-size_t EPL_K(norm_parts_scratch)(const void *p) { return nothing(p); }
+size_t EPL_K(norm_parts_scratch)(const void *p) { return (size_t)channels(p) * sizeof(float); }
+size_t EPL_K(norm_back_parts_scratch)(const void *p) { return (size_t)channels(p) * sizeof(float); }
 size_t EPL_K(norm_moments_scratch)(const void *p) { return nothing(p); }
 size_t EPL_K(norm_apply_scratch)(const void *p) { return nothing(p); }
 size_t EPL_K(norm_back_scratch)(const void *p) { return nothing(p); }
@@ -52,24 +53,67 @@ static block block_at(const epl_norm_params *p, int64_t piece)
     return (block){ piece / splits, split, first, p->rows * (split + 1) / splits - first };
 }
 
-/* Mean and sum of squared deviations of up to four vectors of columns. */
-VEC_INLINE void column_moments(const float *x, int64_t rows, int64_t stride, int n, int64_t lanes, float *mean, float *squares)
+/* The sums over a block run over bands of rows, and within a band along the columns, four vectors at a time: so memory is
+ * read along its lines, and the accumulators, which lie in memory, are touched once a band. */
+static int64_t band_of(int64_t c)
 {
-    vf sum[4] = { { 0 } }, square[4] = { { 0 } };
-    for (int64_t r = 0; r < rows; r++)
-        for (int k = 0; k < n; k++)
-            sum[k] += n == 4 ? vload(x + r * stride + k * VL) : vload_part(x + r * stride, lanes);
-    const vf inverse = vset(1 / (float)rows);
-    for (int k = 0; k < n; k++)
-        sum[k] *= inverse;
-    for (int64_t r = 0; r < rows; r++)
+    return epl_between(8, 4096 / c, 256);
+}
+
+/* n vectors of columns of a band: sums of d and of d (x - shift), where d = x - shift or, given another tensor, d is that.
+ * `left`: the columns from here on. */
+VEC_INLINE void add_band(const float *x, const float *other, int64_t band, int64_t stride, const float *shift, float *sums, float *dots,
+                         const int n, int64_t left)
+{
+    vf s[4], t[4], m[4];
+    for (int k = 0; k < n; k++) {
+        s[k] = vload_some(sums + k * VL, left);
+        t[k] = vload_some(dots + k * VL, left);
+        m[k] = vload_some(shift + k * VL, left);
+    }
+    for (int64_t r = 0; r < band; r++)
         for (int k = 0; k < n; k++) {
-            const vf d = (n == 4 ? vload(x + r * stride + k * VL) : vload_part(x + r * stride, lanes)) - sum[k];
-            square[k] += d * d;
+            const int64_t at = r * stride + k * VL;
+            const vf e = (n == 4 ? vload(x + at) : vload_some(x + at, left)) - m[k];
+            const vf d = !other ? e : n == 4 ? vload(other + at) : vload_some(other + at, left);
+            s[k] += d;
+            t[k] += d * e;
         }
     for (int k = 0; k < n; k++) {
-        vstore_part(mean + k * VL, sum[k], lanes);
-        vstore_part(squares + k * VL, square[k], lanes);
+        vstore_some(sums + k * VL, s[k], left);
+        vstore_some(dots + k * VL, t[k], left);
+    }
+}
+
+/* Over all rows of a block: sums of d and of d (x - shift). */
+VEC_INLINE void add_block(const float *x, const float *other, const float *shift, int64_t rows, int64_t c, float *sums, float *dots)
+{
+    const int64_t band = band_of(c);
+    memset(sums, 0, (size_t)c * sizeof *sums);
+    memset(dots, 0, (size_t)c * sizeof *dots);
+    for (int64_t r = 0; r < rows; r += band) {
+        const int64_t n = rows - r < band ? rows - r : band, at = r * c;
+        int64_t k = 0;
+        for (; k + 4 * VL <= c; k += 4 * VL)
+            add_band(x + at + k, other ? other + at + k : NULL, n, c, shift + k, sums + k, dots + k, 4, c - k);
+        for (; k < c; k += VL)
+            add_band(x + at + k, other ? other + at + k : NULL, n, c, shift + k, sums + k, dots + k, 1, c - k);
+    }
+}
+
+/* `shift` is scratch: the mean of the first rows. */
+static void block_moments(const float *x, int64_t rows, int64_t c, float *shift, float *mean, float *squares)
+{
+    const int64_t first = rows < 8 ? rows : 8;
+    memset(squares, 0, (size_t)c * sizeof *squares);
+    add_block(x, NULL, squares, first, c, mean, shift);
+    for (int64_t k = 0; k < c; k++)
+        shift[k] = mean[k] / (float)first;
+    add_block(x, NULL, shift, rows, c, mean, squares);
+    for (int64_t k = 0; k < c; k++) {
+        const float sum = mean[k], left = squares[k] - sum * sum / (float)rows;
+        mean[k] = shift[k] + sum / (float)rows;
+        squares[k] = left > 0 || left != left ? left : 0;
     }
 }
 
@@ -77,42 +121,12 @@ void EPL_K(norm_parts)(const epl_call *call, int64_t begin, int64_t end, void *s
 {
     const epl_norm_params *p = call->params;
     const int64_t c = channels(p);
-    (void)scratch;
     for (int64_t piece = begin; piece < end && p->outer * p->rows * c > 0; piece++) {
         const block b = block_at(p, piece);
         const float *x = (const float *)call->in[0] + (b.outer * p->rows + b.first) * c;
-        float *mean = (float *)call->out[0] + piece * 2 * c, *squares = mean + c;
-        int64_t k = 0;
-        for (; k + 4 * VL <= c; k += 4 * VL)
-            column_moments(x + k, b.rows, c, 4, VL, mean + k, squares + k);
-        for (; k < c; k += VL)
-            column_moments(x + k, b.rows, c, 1, c - k < VL ? c - k : VL, mean + k, squares + k);
+        float *mean = (float *)call->out[0] + piece * 2 * c;
+        block_moments(x, b.rows, c, scratch, mean, mean + c);
     }
-}
-
-/* Sums of dy and of dy (x - mean), of n vectors of columns. */
-VEC_INLINE void column_dots(const float *x, const float *dy, const float *mean, int64_t rows, int64_t stride, int n, int64_t lanes,
-                            float *sums, float *dots)
-{
-    vf sum[4] = { { 0 } }, dot[4] = { { 0 } }, m[4];
-    for (int k = 0; k < n; k++)
-        m[k] = vload_part(mean + k * VL, lanes);
-    for (int64_t r = 0; r < rows; r++)
-        for (int k = 0; k < n; k++) {
-            const vf d = n == 4 ? vload(dy + r * stride + k * VL) : vload_part(dy + r * stride, lanes);
-            const vf v = n == 4 ? vload(x + r * stride + k * VL) : vload_part(x + r * stride, lanes);
-            sum[k] += d;
-            dot[k] += d * (v - m[k]);
-        }
-    for (int k = 0; k < n; k++) {
-        vstore_part(sums + k * VL, sum[k], lanes);
-        vstore_part(dots + k * VL, dot[k], lanes);
-    }
-}
-
-size_t EPL_K(norm_back_parts_scratch)(const void *params)
-{
-    return (size_t)channels(params) * sizeof(float);
 }
 
 void EPL_K(norm_back_parts)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
@@ -124,14 +138,10 @@ void EPL_K(norm_back_parts)(const epl_call *call, int64_t begin, int64_t end, vo
         const block b = block_at(p, piece);
         const int64_t at = (b.outer * p->rows + b.first) * c;
         const float *x = (const float *)call->in[0] + at, *dy = (const float *)call->in[1] + at;
-        float *sums = (float *)call->out[0] + piece * 2 * c, *dots = sums + c;
+        float *sums = (float *)call->out[0] + piece * 2 * c;
         for (int64_t k = 0; k < c; k++)
             mean[k] = ((const float *)call->in[2])[b.outer * p->groups + k / p->width];
-        int64_t k = 0;
-        for (; k + 4 * VL <= c; k += 4 * VL)
-            column_dots(x + k, dy + k, mean + k, b.rows, c, 4, VL, sums + k, dots + k);
-        for (; k < c; k += VL)
-            column_dots(x + k, dy + k, mean + k, b.rows, c, 1, c - k < VL ? c - k : VL, sums + k, dots + k);
+        add_block(x, dy, mean, b.rows, c, sums, sums + c);
     }
 }
 

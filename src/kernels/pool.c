@@ -116,14 +116,14 @@ int64_t EPL_K(pool_back_pieces)(const void *params)
 }
 
 /* Adds one output's gradient to the first maximum of its window, or to every element of it. x, dx at the image and channel. */
-static void back_window(const epl_pool_params *p, const window *v, const float *x, const float *dy, int64_t lanes, float *dx)
+static void back_window(const epl_pool_params *p, const window *v, const float *x, const float *dy, int64_t left, float *dx)
 {
-    const vf d = vload_part(dy, lanes);
+    const vf d = vload_some(dy, left);
     if (p->kind != EPL_POOL_MAX) {
         FOR_TAPS(v)
         {
             float *at = dx + tap_at(p, v, i, j, k);
-            vstore_part(at, vload_part(at, lanes) + d * v->scale, lanes);
+            vstore_some(at, vload_some(at, left) + d * v->scale, left);
         }
         return;
     }
@@ -132,7 +132,7 @@ static void back_window(const epl_pool_params *p, const window *v, const float *
     FOR_TAPS(v)
     {
         const int64_t at = tap_at(p, v, i, j, k);
-        const vf t = vload_part(x + at, lanes);
+        const vf t = vload_some(x + at, left);
         const vi better = (t > best) | ((t != t) & (best == best)) | (first < 0);
         best = vsel(better, t, best);
         first = (better & vseti((int32_t)((i * p->kh + j) * p->kw + k))) | (~better & first);
@@ -141,7 +141,7 @@ static void back_window(const epl_pool_params *p, const window *v, const float *
     {
         float *at = dx + tap_at(p, v, i, j, k);
         const vi here = first == vseti((int32_t)((i * p->kh + j) * p->kw + k));
-        vstore_part(at, vload_part(at, lanes) + vsel(here, d, vset(0)), lanes);
+        vstore_some(at, vload_some(at, left) + vsel(here, d, vset(0)), left);
     }
 }
 
@@ -152,7 +152,7 @@ static void back_block(const epl_pool_params *p, const float *x, const float *dy
     for (int64_t o = 0; o < p->od * p->oh * p->ow; o++) {
         const window v = window_of(p, o / (p->oh * p->ow), o / p->ow % p->oh, o % p->ow);
         for (int64_t c = 0; c < channels; c += VL)
-            back_window(p, &v, x ? x + c : NULL, dy + o * p->c + c, epl_between(0, channels - c, VL), dx + c);
+            back_window(p, &v, x ? x + c : NULL, dy + o * p->c + c, channels - c, dx + c);
     }
 }
 
