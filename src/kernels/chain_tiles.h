@@ -2,13 +2,14 @@
  * integers), each after its rows (the table `tile_rows`, for multiples of LANES elements), its conversions (tile_load,
  * tile_store) and its names.
  *
- * A tile is a rectangle of at most TILE_MOST elements. A register is a pointer: into the tensor itself where the tile lies
+ * A tile is a rectangle of at most TILE_MOST elements; of TILE_STEPS where several steps follow each other, so that the last
+ * step's writing to memory overlaps with the next tile's reading. A register is a pointer: into the tensor itself where the tile lies
  * there contiguously in the right type, else into a slot of a small buffer that stays in the first cache. A slot is used
  * again once its register is read for the last time. Reading whole tensors in place and writing the last results in place
  * makes a single operator cost one pass over memory and nothing more. */
 
 /* Slots stand SLOT_GAP apart, so that equal places in two of them do not share an address modulo 4096. */
-enum { TILE_ELEMS = 5120, TILE_MOST = 1024, TILE_LEAST = 32, SLOT_GAP = 80, N_REGISTERS = EPL_CHAIN_MAX_IN + EPL_CHAIN_MAX_STEPS };
+enum { TILE_ELEMS = 5120, TILE_MOST = 1024, TILE_STEPS = 256, TILE_LEAST = 32, SLOT_GAP = 80, N_REGISTERS = EPL_CHAIN_MAX_IN + EPL_CHAIN_MAX_STEPS };
 
 typedef struct tile_plan {
     int64_t rows, columns;         /* of a tile */
@@ -29,10 +30,11 @@ static int is_constant(const epl_chain *c, int64_t i) /* the same in every tile 
 }
 
 /* Cuts [n_rows, n_columns] into tiles that leave room for `n_slots` of them. */
-static void plan_size(tile_plan *p, int n_slots, int64_t n_rows, int64_t n_columns)
+static void plan_size(tile_plan *p, int n_slots, int64_t n_steps, int64_t n_rows, int64_t n_columns)
 {
-    int64_t most = n_slots ? (TILE_ELEMS / n_slots - SLOT_GAP) / TILE_LEAST * TILE_LEAST : TILE_MOST;
-    most = most > TILE_MOST ? TILE_MOST : most;
+    const int64_t limit = n_steps > 1 ? TILE_STEPS : TILE_MOST;
+    const int64_t room = n_slots ? (TILE_ELEMS / n_slots - SLOT_GAP) / TILE_LEAST * TILE_LEAST : limit;
+    const int64_t most = room < limit ? room : limit;
     p->slot_elems = most + SLOT_GAP;
     p->columns = n_columns < most ? n_columns : most;
     p->rows = p->columns == n_columns ? most / (p->columns > 0 ? p->columns : 1) : 1;
@@ -168,7 +170,7 @@ static void run_rows(const epl_chain *c, const void *const *in, void *const *out
 {
     elem slots[TILE_ELEMS] __attribute__((aligned(64)));
     tile_plan p = { .rows = 2, .contiguous = col1 - col0 == c->columns || row1 - row0 == 1 };
-    plan_size(&p, plan_slots(c, &p), row1 - row0, col1 - col0); // room for a ROW repeated; once rows is known maybe not needed
+    plan_size(&p, plan_slots(c, &p), c->n_steps, row1 - row0, col1 - col0); // room for a ROW repeated; once rows is known maybe not needed
     plan_slots(c, &p);
     int fresh = 1;
     for (int64_t r = row0; r < row1; r += p.rows)
