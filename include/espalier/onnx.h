@@ -6,7 +6,7 @@
  * nowhere else. docs/onnx.md lists the operators that are left out, and why.
  *
  * Networks keep ONNX's axes at their inputs and outputs: operators that take channels last stand between transposes, which
- * epl_pass_move_transposes then moves and cancels. */
+ * epl_move_transposes then moves and cancels. */
 #ifndef ESPALIER_ONNX_H
 #define ESPALIER_ONNX_H
 

@@ -32,6 +32,10 @@ typedef struct epl_pass_opts {
  * sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
 
+/* Moves transposes towards the outputs, where those that undo each other vanish. Exact. An imported network in channels-first
+ * order is left with transposes at its ends; the importer runs it. */
+EPL_API bool epl_move_transposes(epl_graph *g);
+
 #ifdef __cplusplus
 }
 #endif

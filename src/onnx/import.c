@@ -2,6 +2,8 @@
  * it (import.h). The adapters are in adapt_*.c, regions in control.c, files in file.c. */
 #include "onnx/importer.h"
 
+#include <espalier/passes.h>
+
 #include "tensor/weights.h"
 
 #include <stdio.h>
@@ -699,8 +701,7 @@ static epl_model *import_take(onnx_import *imp)
     const char *name = imp->file.model->graph && imp->file.model->graph->name ? imp->file.model->graph->name : "";
     imp->graph = imp->arena && check_opset(imp) ? epl_graph_new(imp->ctx, name) : NULL;
     imp->weights = imp->graph ? epl_weights_new(imp->ctx) : NULL;
-    if (imp->weights && import_graph(imp, imp->file.model->graph)) {
-        epl_remove_dead(imp->graph);
+    if (imp->weights && import_graph(imp, imp->file.model->graph) && epl_move_transposes(imp->graph)) {
         drop_unused(imp);
         m = epl_model_new_take(imp->graph);
         imp->graph = NULL;
