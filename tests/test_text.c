@@ -193,3 +193,23 @@ TEST(no_failed_allocation_is_missed)
         CHECK_INT(t, test_live_bytes(ctx), 0);
     }
 }
+
+/* A graph with regions, written by hand, as the printer writes it. */
+TEST(regions_print)
+{
+    epl_context *ctx = test_context(t);
+    char        *text = test_read_file(t, EPL_SOURCE_DIR "/fuzz/seeds/graph_text/regions.txt", NULL);
+    epl_graph   *g = parse(ctx, text);
+    CHECK_OK(t, ctx, g);
+    char *printed = epl_graph_print(g);
+    CHECK_GOLDEN(t, "graph_regions.txt", printed);
+    epl_graph *again = parse(ctx, printed);
+    CHECK_OK(t, ctx, again);
+    char *second = epl_graph_print(again);
+    CHECK_STR(t, second, printed);
+    epl_release(ctx, printed);
+    epl_release(ctx, second);
+    epl_graph_free(again);
+    epl_graph_free(g);
+    free(text);
+}
