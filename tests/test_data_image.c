@@ -163,7 +163,7 @@ static epl_tensor *row(test *t, epl_context *ctx, const float *x, int64_t n)
 TEST(resize_small_cases)
 {
     epl_context *ctx = test_context(t);
-    const struct { float in[4]; int64_t n, to; epl_resize_opts o; float out[4]; } cases[] = {
+    const struct { float in[4]; int64_t n, to; epl_image_resize_opts o; float out[4]; } cases[] = {
         { { 0, 1, 2, 3 }, 4, 2, { 0 }, { 1.25f / 1.75f, 4 / 1.75f } }, // weights 3/4, 3/4, 1/4; a fourth is outside
         { { 0, 1, 2, 3 }, 4, 2, { .no_antialias = true }, { 0.5f, 2.5f } },
         { { 0, 1, 2, 3 }, 4, 2, { .nearest = true }, { 1, 3 } },
@@ -189,11 +189,11 @@ PROPERTY(resize_keeps_constants_and_the_identity, 30)
     epl_tensor   *x = epl_tensor_new(ctx, EPL_U8, EPL_SHAPE(h, w, 3));
     for (int64_t i = 0; i < h * w * 3; i++)
         ((uint8_t *)x->data)[i] = (uint8_t)(100 + i % 3);
-    epl_tensor *y = epl_image_resize(ctx, x, v, u, (epl_resize_opts){ .nearest = t->index % 3 == 0 });
+    epl_tensor *y = epl_image_resize(ctx, x, v, u, (epl_image_resize_opts){ .nearest = t->index % 3 == 0 });
     CHECK_OK(t, ctx, y);
     for (int64_t i = 0; i < v * u * 3; i++)
         CHECK_INT(t, ((uint8_t *)y->data)[i], 100 + i % 3);
-    epl_tensor *g = gradient(t, ctx, h, w, 1), *same = epl_image_resize(ctx, g, h, w, (epl_resize_opts){ 0 });
+    epl_tensor *g = gradient(t, ctx, h, w, 1), *same = epl_image_resize(ctx, g, h, w, (epl_image_resize_opts){ 0 });
     CHECK_OK(t, ctx, same);
     CHECK(t, epl_tensor_equal(g, same));
     epl_tensor_free(x);

@@ -117,14 +117,14 @@ EPL_API bool        epl_image_save_png(epl_context *ctx, const char *path, const
 /* PNG in memory: the caller owns *data (epl_release). */
 EPL_API bool        epl_image_encode_png(epl_context *ctx, const epl_tensor *image, void **data, size_t *bytes);
 
-typedef struct epl_resize_opts {
+typedef struct epl_image_resize_opts {
     bool nearest;      /* default: bilinear (triangle filter) */
     bool no_antialias; /* default: when shrinking, the filter widens by the ratio, so that every pixel counts */
-} epl_resize_opts;
+} epl_image_resize_opts;
 
 /* u8 or f32 [H, W, C] -> the same type [height, width, C]. Sample centres lie at (i + 0.5) * in / out - 0.5. */
 EPL_API epl_tensor *epl_image_resize(epl_context *ctx, const epl_tensor *image, int64_t height, int64_t width,
-                                     epl_resize_opts o);
+                                     epl_image_resize_opts o);
 EPL_API epl_tensor *epl_image_centre_crop(epl_context *ctx, const epl_tensor *image, int64_t height, int64_t width);
 /* 1 -> 3 repeats; 3 -> 1 is ITU-R BT.601 luma, 0.299 R + 0.587 G + 0.114 B; 4 loses alpha. u8 or f32. */
 EPL_API epl_tensor *epl_image_channels(epl_context *ctx, const epl_tensor *image, int channels);

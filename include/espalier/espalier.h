@@ -6,7 +6,12 @@
 #include <espalier/tensor.h>
 #include <espalier/graph.h>
 #include <espalier/ops.h>
+#include <espalier/grad.h>
+#include <espalier/passes.h>
+#include <espalier/program.h>
+#include <espalier/nn.h>
 #include <espalier/data.h>
+#include <espalier/bench.h>
 #include <espalier/report.h>
 
 #endif

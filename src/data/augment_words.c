@@ -317,8 +317,8 @@ static bool prepare_resize(epl_context *ctx, epl_word *w, const char *text)
     int64_t height, width;
     read_sides(w, &height, &width);
     w->out = EPL_SHAPE(height, width, channels_of(w));
-    return epl_filter_new(ctx, height_of(w), height, (epl_resize_opts){ 0 }, &w->v) &&
-           epl_filter_new(ctx, width_of(w), width, (epl_resize_opts){ 0 }, &w->h);
+    return epl_filter_new(ctx, height_of(w), height, (epl_image_resize_opts){ 0 }, &w->v) &&
+           epl_filter_new(ctx, width_of(w), width, (epl_image_resize_opts){ 0 }, &w->h);
 }
 
 static void run_resize(const epl_word *w, epl_rng *r, epl_sample *s)

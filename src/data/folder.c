@@ -75,7 +75,7 @@ static epl_tensor *load_picture(const folder_state *f, epl_context *ctx, const c
         return t;
     const int64_t h = t->shape.dim[0], w = t->shape.dim[1], shorter = h < w ? h : w;
     epl_tensor   *r = epl_image_resize(ctx, t, (h * f->image + shorter / 2) / shorter, (w * f->image + shorter / 2) / shorter,
-                                       (epl_resize_opts){ 0 });
+                                       (epl_image_resize_opts){ 0 });
     epl_tensor   *c = r ? epl_image_centre_crop(ctx, r, f->image, f->image) : NULL;
     epl_tensor_free(t);
     epl_tensor_free(r);

@@ -20,7 +20,7 @@ typedef struct epl_filter {
     float   *weight;
 } epl_filter;
 
-bool epl_filter_new(epl_context *ctx, int64_t in, int64_t out, epl_resize_opts o, epl_filter *f);
+bool epl_filter_new(epl_context *ctx, int64_t in, int64_t out, epl_image_resize_opts o, epl_filter *f);
 void epl_filter_release(epl_context *ctx, epl_filter *f);
 /* [v->in, h->in, c] -> [v->out, h->out, c]; scratch holds v->in * h->out * c numbers. */
 void epl_resize_f32(const float *x, int64_t c, const epl_filter *v, const epl_filter *h, float *y, float *scratch);

@@ -31,7 +31,7 @@ static void triangle(const epl_filter *f, int64_t i, double centre, double reach
         w[k] = (float)(fmax(0, 1 - fabs((double)(first + k) - centre) / reach) / sum);
 }
 
-bool epl_filter_new(epl_context *ctx, int64_t in, int64_t out, epl_resize_opts o, epl_filter *f)
+bool epl_filter_new(epl_context *ctx, int64_t in, int64_t out, epl_image_resize_opts o, epl_filter *f)
 {
     const double ratio = (double)in / (double)out;
     const double reach = o.no_antialias || ratio < 1 ? 1 : ratio;
@@ -96,7 +96,7 @@ static epl_tensor *resize_f32(epl_context *ctx, const epl_tensor *x, const epl_f
     return y;
 }
 
-epl_tensor *epl_image_resize(epl_context *ctx, const epl_tensor *image, int64_t height, int64_t width, epl_resize_opts o)
+epl_tensor *epl_image_resize(epl_context *ctx, const epl_tensor *image, int64_t height, int64_t width, epl_image_resize_opts o)
 {
     epl_filter  v = { 0 }, h = { 0 };
     epl_tensor *x = NULL, *y = NULL, *result = NULL;
