@@ -9,6 +9,7 @@
 #include <espalier/grad.h>
 #include <espalier/passes.h>
 #include <espalier/program.h>
+#include <espalier/onnx.h>
 #include <espalier/nn.h>
 #include <espalier/data.h>
 #include <espalier/bench.h>

@@ -1,5 +1,5 @@
 /* The yardstick of bench_dnnl.h: oneDNN's C API of version 2, its functions found in the loaded library by name. */
-#include "program/bench_dnnl.h"
+#include "bench/bench_dnnl.h"
 
 #if EPL_HAVE_DNNL
 

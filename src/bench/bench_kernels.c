@@ -11,7 +11,7 @@
 #include <espalier/bench.h>
 
 #include "kernels/kernels.h"
-#include "program/bench_dnnl.h"
+#include "bench/bench_dnnl.h"
 
 enum { MAX_THREADS = 64, MAX_LINES = 2048, N_PASSES = 3 };
 static const char *const pass_names[N_PASSES] = { "forward", "input gradient", "weight gradient" };
