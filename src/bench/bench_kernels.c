@@ -1,7 +1,7 @@
 /* The benchmark of bench.h: a list of convolutions, each timed on our kernels and on oneDNN in turn.
  *
  * Times are the least of many runs, because other work on the machine only ever adds. The machine's peak is measured at the
- * start and again beside every line, and the best of it counts for that line. */
+ * start and again beside every line; the best of it up to then is what that line is a share of. */
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
@@ -184,6 +184,7 @@ static bool is_depthwise(const line *at)
 }
 
 typedef struct bench {
+    double       peak[MAX_THREADS + 1]; /* GFLOP/s with so many threads, the best so far */
     epl_context *ctx;
     epl_dnnl    *dnnl;
     machine      machine;
@@ -210,13 +211,13 @@ static bool need_scratch(bench *b, size_t bytes)
 }
 
 typedef struct timing {
-    double ours, dnnl, dense, peak; /* seconds, seconds, seconds, GFLOP/s */
+    double ours, dnnl, dense; /* seconds */
 } timing;
 
 /* Ours, oneDNN, the dense kernel and the peak in turn, until 0.1 s and three rounds have passed, twenty at least where they are short. */
 static timing measure(bench *b, const job *jobs, int n_jobs, epl_dnnl_conv *c, const job *dense, int threads)
 {
-    timing best = { 1e30, 1e30, 1e30, 0.0 };
+    timing best = { 1e30, 1e30, 1e30 };
     size_t each = 0;
     for (int i = 0; i < n_jobs; i++)
         each = scratch_of(&jobs[i]) > each ? scratch_of(&jobs[i]) : each;
@@ -240,7 +241,7 @@ static timing measure(bench *b, const job *jobs, int n_jobs, epl_dnnl_conv *c, c
             run_job(dense, threads, b->scratch, each);
             best.dense = fmin(best.dense, now_s() - start);
         }
-        best.peak = fmax(best.peak, peak_once(&b->machine));
+        b->peak[threads] = fmax(b->peak[threads], peak_once(&b->machine));
     }
     return best;
 }
@@ -303,9 +304,9 @@ static bool run_sparse_line(bench *b, line *at)
         const job sparse = { find(b, "sparse_conv"), { .in = { x, value, index, start }, .out = { y }, .params = &q } };
         const job dense = { find(b, "conv"), { .in = { x, packed }, .out = { y }, .params = p } };
         const timing t = measure(b, &sparse, 1, NULL, &dense, at->threads);
-        ok = t.peak > 0.0;
+        ok = t.ours < 1e30; // else there was no memory for scratch
         at->gflops = 2e-9 * at->macs / t.ours;
-        at->share = ok ? at->gflops / t.peak : 0.0;
+        at->share = at->gflops / b->peak[at->threads];
         at->vs_dense = t.dense / t.ours;
     }
     void *const all[] = { x, y, value, packed, index, start };
@@ -330,9 +331,9 @@ static bool run_line(bench *b, line *at)
         epl_dnnl_conv *c = epl_dnnl_conv_new(b->dnnl, p, at->pass, x, y);
         const timing t = measure(b, jobs, n_jobs, c, NULL, at->threads);
         epl_dnnl_conv_free(c);
-        ok = t.peak > 0.0;
+        ok = t.ours < 1e30; // else there was no memory for scratch
         at->gflops = 2e-9 * at->macs / t.ours;
-        at->share = ok ? at->gflops / t.peak : 0.0;
+        at->share = at->gflops / b->peak[at->threads];
         at->vs_onednn = c ? t.dnnl / t.ours : 0.0;
     }
     epl_release(b->ctx, x);
@@ -403,12 +404,12 @@ static void write_summary(FILE *out, const list *l, const char *op, epl_bench_pa
     fprintf(out, "\n");
 }
 
-static void write_head(epl_context *ctx, FILE *out, const int *threads, int n_threads)
+static void write_head(const bench *b, FILE *out, const int *threads, int n_threads)
 {
     fprintf(out, "instruction set %s\n", epl_kernels()->isa);
     for (int i = 0; i < n_threads; i++)
         fprintf(out, "%d thread%s: peak %.1f GFLOP/s, memory %.1f GB/s\n", threads[i], threads[i] > 1 ? "s" : "",
-                epl_bench_peak_gflops(ctx, threads[i]), epl_bench_bandwidth_gbs(ctx, threads[i]));
+                b->peak[threads[i]], epl_bench_bandwidth_gbs(b->ctx, threads[i]));
     fprintf(out, "\n%-9s %-28s %s  %-16s %8s %9s %9s\n", "op", "shape", "thr", "pass", "GFLOP/s", "of peak", "vs oneDNN");
 }
 
@@ -439,8 +440,10 @@ bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o)
     for (int i = 0; i < n_threads; i++)
         make_list(l, &o, threads[i]);
     bench b = { .ctx = ctx, .dnnl = epl_dnnl_open() };
+    for (int i = 0; i < n_threads; i++)
+        b.peak[threads[i]] = epl_bench_peak_gflops(ctx, threads[i]);
     if (!o.json)
-        write_head(ctx, out, threads, n_threads);
+        write_head(&b, out, threads, n_threads);
     bool ok = l->n > 0 || epl_fail(ctx, EPL_ERR_ARGUMENT, "bench kernels: no line contains '%s'", o.filter);
     ok = ok && run_list(&b, l, out, o.json);
     if (ok && o.json)

@@ -70,30 +70,36 @@ static int64_t source_floats(const plan *l)
 
 /* ---- transposition of VL x VL ---- */
 
-#if VL == 16
-#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif VL == 8
-#define LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define LOW 0, 4, 1, 5
-#define HIGH 2, 6, 3, 7
-#endif
+/* Exchanges the off-diagonal quarters of 2 x 2 blocks of side `STEP` lanes, in place; after steps 1, 2, .. VL/2 rows are columns. */
+#define EXCHANGE(STEP, FIRST, SECOND)                                      \
+    VEC_UNROLL for (int i = 0; i < VL; i++) {                              \
+        if (!(i & STEP)) {                                                 \
+            const vf a = v[i], b = v[i + STEP];                            \
+            v[i] = __builtin_shufflevector(a, b, FIRST);                   \
+            v[i + STEP] = __builtin_shufflevector(a, b, SECOND);           \
+        }                                                                  \
+    }
+#define LANES(...) __VA_ARGS__
 
-/* Interleaving the halves log2(VL) times turns rows into columns. */
 VEC_INLINE void transpose(vf v[VL])
 {
-    vf t[VL];
-    VEC_UNROLL for (int stage = 1; stage < VL; stage *= 2) {
-        VEC_UNROLL for (int i = 0; i < VL / 2; i++) {
-            t[2 * i] = __builtin_shufflevector(v[i], v[i + VL / 2], LOW);
-            t[2 * i + 1] = __builtin_shufflevector(v[i], v[i + VL / 2], HIGH);
-        }
-        VEC_UNROLL for (int i = 0; i < VL; i++) {
-            v[i] = t[i];
-        }
-    }
+#if VL == 16
+    EXCHANGE(1, LANES(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+             LANES(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+    EXCHANGE(2, LANES(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+             LANES(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
+    EXCHANGE(4, LANES(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+             LANES(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
+    EXCHANGE(8, LANES(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+             LANES(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+#elif VL == 8
+    EXCHANGE(1, LANES(0, 8, 2, 10, 4, 12, 6, 14), LANES(1, 9, 3, 11, 5, 13, 7, 15))
+    EXCHANGE(2, LANES(0, 1, 8, 9, 4, 5, 12, 13), LANES(2, 3, 10, 11, 6, 7, 14, 15))
+    EXCHANGE(4, LANES(0, 1, 2, 3, 8, 9, 10, 11), LANES(4, 5, 6, 7, 12, 13, 14, 15))
+#else
+    EXCHANGE(1, LANES(0, 4, 2, 6), LANES(1, 5, 3, 7))
+    EXCHANGE(2, LANES(0, 1, 4, 5), LANES(2, 3, 6, 7))
+#endif
 }
 
 /* A whole block of from[row * from_row + col] into to[col * to_row + row]. */
