@@ -14,9 +14,8 @@
 EPL_KERNEL(sparse_conv);
 
 enum {
-    TILE = 8,                  /* vectors of pixels: a non-zero's look-up is paid once for all of them */
-    SOURCE_FLOATS = 16 * 1024, /* of the transposed source, if one row allows: 64 KB */
-    BLOCK = VL                 /* output channels transposed back together */
+    TILE = 4,                  /* vectors of pixels: enough sums to hide an addition's latency, few enough for the first cache */
+    SOURCE_FLOATS = 16 * 1024  /* of the transposed source, if one row allows: 64 KB */
 };
 
 typedef struct plan {
@@ -185,12 +184,26 @@ static void list_offsets(const plan *l, int32_t *offset)
 typedef struct weights {
     const float   *value, *bias;
     const int32_t *index, *start, *offset;
+    const int32_t *order; /* the output channels, by their number of non-zeros: a loop's length is then foreseen */
 } weights;
 
-/* Channels [m0, m0 + count) of a tile of pixels: out[channel][vectors * VL]. */
-VEC_INLINE void run_tile(const weights *w, const float *source, int64_t m0, int64_t count, float *out, const int vectors)
+/* Counting sort; `first` has room for taps + 2. */
+static void list_order(const plan *l, const int32_t *start, int32_t *order, int32_t *first)
 {
-    for (int64_t m = m0; m < m0 + count; m++) {
+    memset(first, 0, (size_t)(l->taps + 2) * sizeof *first);
+    for (int64_t m = 0; m < l->p.m; m++)
+        first[start[m + 1] - start[m] + 1]++;
+    for (int64_t i = 0; i < l->taps; i++)
+        first[i + 1] += first[i];
+    for (int64_t m = 0; m < l->p.m; m++)
+        order[first[start[m + 1] - start[m]]++] = (int32_t)m;
+}
+
+/* All channels of a tile of pixels: out[channel][TILE * VL]. */
+VEC_INLINE void run_tile(const weights *w, const float *source, int64_t channels, float *out, const int vectors)
+{
+    for (int64_t at = 0; at < channels; at++) {
+        const int64_t m = w->order[at];
         vf sum[TILE];
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
             sum[j] = vset(w->bias ? w->bias[m] : 0.0f);
@@ -203,7 +216,7 @@ VEC_INLINE void run_tile(const weights *w, const float *source, int64_t m0, int6
             }
         }
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            vstore(out + (m - m0) * TILE * VL + j * VL, sum[j]);
+            vstore(out + m * TILE * VL + j * VL, sum[j]);
         }
     }
 }
@@ -220,17 +233,17 @@ static void store_tile(const plan *l, const float *tile, int64_t q0, int64_t q1,
     }
 }
 
-#define DEFINE(vectors)                                                                                          \
-    static void run_tile_##vectors(const weights *w, const float *source, int64_t m0, int64_t count, float *out) \
-    {                                                                                                            \
-        run_tile(w, source, m0, count, out, vectors);                                                            \
+#define DEFINE(vectors)                                                                               \
+    static void run_tile_##vectors(const weights *w, const float *source, int64_t channels, float *out) \
+    {                                                                                                 \
+        run_tile(w, source, channels, out, vectors);                                                  \
     }
-DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4) DEFINE(5) DEFINE(6) DEFINE(7) DEFINE(8)
+DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4)
 
 static void run_piece(const plan *l, const epl_call *call, const weights *w, int64_t index, float *source, float *tile)
 {
-    static void (*const variants[TILE])(const weights *, const float *, int64_t, int64_t, float *) = {
-        run_tile_1, run_tile_2, run_tile_3, run_tile_4, run_tile_5, run_tile_6, run_tile_7, run_tile_8,
+    static void (*const variants[TILE])(const weights *, const float *, int64_t, float *) = {
+        run_tile_1, run_tile_2, run_tile_3, run_tile_4,
     };
     const epl_sparse_conv_params *p = &l->p;
     const int64_t image = index / l->blocks, row0 = index % l->blocks * l->rows, rows = epl_min(l->rows, p->oh - row0);
@@ -238,12 +251,12 @@ static void run_piece(const plan *l, const epl_call *call, const weights *w, int
     float *y = (float *)call->out[0] + first * p->m;
     gather_source(l, (const float *)call->in[0] + image * p->h * p->w * p->c, row0, rows, source);
     const int64_t tiles = epl_ceil_div(pixels, TILE * VL), each = epl_ceil_div(epl_ceil_div(pixels, tiles), VL) * VL;
-    for (int64_t q = 0; q < pixels; q += each)
-        for (int64_t m = 0; m < p->m; m += BLOCK) {
-            const int64_t q1 = epl_min(q + each, pixels), count = epl_min(BLOCK, p->m - m);
-            variants[epl_ceil_div(q1 - q, VL) - 1](w, source + q, m, count, tile);
-            store_tile(l, tile, q, q1, m, count, y);
-        }
+    for (int64_t q = 0; q < pixels; q += each) {
+        const int64_t q1 = epl_min(q + each, pixels);
+        variants[epl_ceil_div(q1 - q, VL) - 1](w, source + q, p->m, tile);
+        for (int64_t m = 0; m < p->m; m += VL)
+            store_tile(l, tile + m * TILE * VL, q, q1, m, epl_min(VL, p->m - m), y);
+    }
     epl_chain_epilogue(call, first, first + rows * p->ow, 0, p->m);
 }
 
@@ -256,16 +269,17 @@ int64_t EPL_K(sparse_conv_pieces)(const void *params)
 size_t EPL_K(sparse_conv_scratch)(const void *params)
 {
     const plan l = make_plan(params);
-    return (size_t)(source_floats(&l) + (BLOCK + 1) * TILE * VL + l.taps) * sizeof(float);
+    return (size_t)(source_floats(&l) + l.p.m * TILE * VL + 2 * l.taps + 2 + l.p.m) * sizeof(float);
 }
 
 void EPL_K(sparse_conv)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const plan l = make_plan(call->params);
     float *source = scratch, *tile = source + source_floats(&l);
-    int32_t *offset = (int32_t *)(void *)(tile + (BLOCK + 1) * TILE * VL);
-    const weights w = { call->in[1], call->in[4], call->in[2], call->in[3], offset };
+    int32_t *offset = (int32_t *)(void *)(tile + l.p.m * TILE * VL), *order = offset + l.taps;
+    const weights w = { call->in[1], call->in[4], call->in[2], call->in[3], offset, order };
     list_offsets(&l, offset);
+    list_order(&l, w.start, order, order + l.p.m);
     for (int64_t i = begin; i < end; i++)
         run_piece(&l, call, &w, i, source, tile);
 }
