@@ -2,6 +2,7 @@
  * groups, dilations, pads and tails; buffers that end at an unreadable page; pieces run in any split give the same bits. */
 #include "common/check.h"
 #include "kernels/kernels.h"
+#include "ops/elementwise.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -368,6 +369,52 @@ PROPERTY(sparse_convolution_is_its_definition, 150)
     for (int i = 0; i < N_ISAS; i++)
         if (epl_kernels_for(isas[i]))
             check_sparse(t, epl_kernels_for(isas[i]), &c);
+}
+
+/* A kernel's epilogue: out + other, then relu, in place. Every element must pass through it once, after its last sum. */
+static void check_epilogue(test *t, const epl_kernel_set *set, const char *name, epl_call call, int64_t rows, int64_t columns)
+{
+    buffers b = { .n = 0 };
+    float *plain = floats(&b, rows * columns), *other = random_floats(&b, t->rng, rows * columns);
+    call.out[0] = plain;
+    run_kernel(t, set, name, &call, rows * columns);
+    const epl_chain chain = { .n_in = 2, .n_steps = 2, .n_out = 1, .rows = rows, .columns = columns, .rows_per_image = 1,
+                              .in_kind = { EPL_CHAIN_FULL, EPL_CHAIN_FULL }, .in_dtype = { EPL_F32, EPL_F32 },
+                              .out_dtype = { EPL_F32 }, .out = { 3 }, .op = { EPL_EW_add, EPL_EW_relu },
+                              .arg = { { 0, 1 }, { 2 } } };
+    call.chain = &chain;
+    call.chain_in = (const void *const[]){ other };
+    call.out[0] = floats(&b, rows * columns);
+    run_kernel(t, set, name, &call, rows * columns);
+    for (int64_t i = 0; i < rows * columns; i++) {
+        const float sum = plain[i] + other[i], want = sum > 0.0f ? sum : 0.0f;
+        if (((float *)call.out[0])[i] != want)
+            FAIL(t, "%s, %s: element %lld is %.9g, expected %.9g", name, set->isa, (long long)i,
+                 (double)((float *)call.out[0])[i], (double)want);
+    }
+    release(&b);
+}
+
+static void check_epilogues(test *t, const epl_kernel_set *set, const conv_case *c, const char *forward, const char *backward)
+{
+    buffers b = { .n = 0 };
+    const epl_conv_params *p = &c->p;
+    float *x = random_floats(&b, t->rng, c->x), *y = random_floats(&b, t->rng, c->y);
+    const int64_t packed = epl_conv_packed_floats(p, set->vector) + epl_conv_dx_packed_floats(p, set->vector);
+    float *w = random_floats(&b, t->rng, packed); // more than enough for weights as they lie
+    check_epilogue(t, set, forward, (epl_call){ .in = { x, w }, .params = p }, c->y / p->m, p->m);
+    check_epilogue(t, set, backward, (epl_call){ .in = { y, w }, .params = p }, c->x / p->c, p->c);
+    release(&b);
+}
+
+PROPERTY(epilogues_run_once_on_every_element, 60)
+{
+    const conv_case plain = random_conv(t->rng, PLAIN), depthwise = random_conv(t->rng, DEPTHWISE);
+    for (int i = 0; i < N_ISAS; i++)
+        if (epl_kernels_for(isas[i])) {
+            check_epilogues(t, epl_kernels_for(isas[i]), &plain, "conv", "conv_dx");
+            check_epilogues(t, epl_kernels_for(isas[i]), &depthwise, "dwconv", "dwconv_dx");
+        }
 }
 
 static void check_gemm(test *t, const epl_kernel_set *set, epl_gemm_params p, int a_transposed, int b_transposed)
