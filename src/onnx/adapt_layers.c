@@ -199,13 +199,13 @@ static bool import_mean_variance(onnx_node *n)
     return x && onnx_set(n, epl_div(g, d, epl_add(g, std, onnx_scalar_like(n, x, 1e-9)))); // as the operator's definition has it
 }
 
-/* What is imported is for inference: the identity, and a mask that keeps all. */
+/* The identity until a program is made for training, and a mask that keeps all. */
 static bool import_dropout(onnx_node *n)
 {
     epl_value *x = onnx_in(n, 0);
     if (!x)
         return false;
-    (void)onnx_real(n, "ratio", 0.5);
+    double rate = onnx_real(n, "ratio", 0.5);
     (void)onnx_int(n, "seed", 0);
     (void)onnx_int(n, "is_test", 0);
     const epl_tensor *ratio = onnx_has(n, 1) ? onnx_known_if(n, 1, true) : NULL;
@@ -214,7 +214,9 @@ static bool import_dropout(onnx_node *n)
         return false;
     if (training && epl_tensor_get_i64(training, 0) && !(ratio && epl_tensor_get(ratio, 0) == 0))
         return onnx_unsupported(n, "training mode, whose random numbers are not defined");
-    n->out[0] = epl_identity(n->g, x);
+    rate = ratio && epl_tensor_count(ratio) == 1 ? epl_tensor_get(ratio, 0) : onnx_has(n, 1) ? 0 : rate;
+    const bool drops = rate > 0 && rate < 1 && epl_dtype_is_float(x->dtype);
+    n->out[0] = drops ? epl_dropout(n->g, x, rate, false) : epl_identity(n->g, x);
     if (n->n_out > 1) // before opset 10 the mask has the type of x
         n->out[1] = epl_cast(n->g, epl_ones_like(n->g, x), n->opset < 10 ? x->dtype : EPL_BOOL);
     return n->out[0] != NULL;

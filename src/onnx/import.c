@@ -718,6 +718,10 @@ static epl_model *import_take(onnx_import *imp)
         m->weights = imp->weights;
         if (imp->fixed.length)
             epl_weights_set_metadata(m->weights, FIXED_KEY, epl_text_str(&imp->fixed));
+        if (!epl_model_init(m, 0)) { // the key of random numbers, where there are any
+            epl_model_free(m);
+            m = NULL;
+        }
     }
     import_release(imp);
     return m;
