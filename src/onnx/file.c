@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* ---- opening ---------------------------------------------------------------------------------------------------------- */
 static void *proto_alloc(void *ctx, size_t bytes) { return epl_alloc(ctx, bytes ? bytes : 1); }
@@ -223,6 +225,19 @@ static bool fill_from_outside(onnx_file *f, epl_tensor *t, const Onnx__TensorPro
     return ok;
 }
 
+/* Gives back the pages of data that were copied, so that weights never take memory twice; the next reader finds them again in
+ * the file. */
+void onnx_tensor_forget(const onnx_file *f, const Onnx__TensorProto *p)
+{
+    const onnx_payload *d = f->mapped ? payload_of(f, p) : NULL;
+    const size_t        page = (size_t)sysconf(_SC_PAGESIZE);
+    if (!d)
+        return;
+    const uintptr_t begin = ((uintptr_t)d->data + page - 1) / page * page, end = ((uintptr_t)d->data + d->size) / page * page;
+    if (end > begin)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 /* ---- tensors ------------------------------------------------------------------------------------------------------------- */
 
 /* What is there must be as large as what is claimed, before anything is allocated. */
@@ -267,5 +282,6 @@ epl_tensor *onnx_tensor(onnx_file *f, const Onnx__TensorProto *p, bool copy)
         epl_tensor_free(t);
         return NULL;
     }
+    onnx_tensor_forget(f, p);
     return t;
 }
