@@ -295,6 +295,11 @@ TEST(wrong_calls_are_explained_movement)
             epl_concat(g, 2, (epl_value *[]){ x, epl_reshape(g, x, EPL_SHAPE(-1)) }, 0));
     REFUSED(EPL_ERR_SHAPE, "the parts have 2 elements along axis 1, [2, 3] has 3",
             epl_split(g, x, 1, 2, (const int64_t[]){ 1, 1 }, (epl_value *[2]){ NULL }));
+    REFUSED(EPL_ERR_ARGUMENT, "a split into 1000000 parts", epl_apply(g, &epl_op_split, EPL_IN(x),
+            ((const epl_attr[EPL_MAX_ATTRS]){ EPL_A_I(0), { 0 }, EPL_A_I(1000000) })));
+    REFUSED(EPL_ERR_DTYPE, "77 is not an element type", epl_eye(g, (epl_dtype)77, 2, 2, 0));
+    REFUSED(EPL_ERR_SHAPE, "[0, 1125899906842624] has no possible size", epl_eye(g, EPL_F32, 0, (int64_t)1 << 50, 0));
+    REFUSED(EPL_ERR_ARGUMENT, "from 0 to 1 by 0 has no end", epl_range(g, EPL_F32, 0, 1, 0));
     REFUSED(EPL_ERR_ARGUMENT, "the step along axis 0 is 0", epl_apply(g, &epl_op_slice, EPL_IN(x), ((const epl_attr[EPL_MAX_ATTRS]){
             EPL_A_INTS(1, &(int64_t){ 0 }), EPL_A_INTS(1, &(int64_t){ 1 }), EPL_A_INTS(0, NULL), EPL_A_INTS(1, &(int64_t){ 0 }) })));
     REFUSED(EPL_ERR_SHAPE, "leave nothing of axis 1", epl_pad(g, x, (epl_pad_opts){ { 0, -2 }, { 0, -2 } }));

@@ -211,8 +211,13 @@ bool epl_set_type(epl_node *n, int output, epl_dtype dtype, epl_shape shape)
     const int64_t count = epl_shape_count(shape);
     if (shape.rank > EPL_MAX_RANK)
         return epl_node_fail(n, EPL_ERR_SHAPE, "a result of rank %d; at most %d are possible", shape.rank, EPL_MAX_RANK);
-    if (count < 0 || count > INT64_MAX / 16)
+    bool possible = count >= 0 && count <= INT64_MAX / 16;
+    for (int i = 0; possible && i < shape.rank; i++)
+        possible = shape.dim[i] <= (int64_t)1 << 48; // sums of sizes cannot overflow either, where another dimension is 0
+    if (!possible)
         return epl_node_fail(n, EPL_ERR_SHAPE, "the result %s has no possible size", epl_shape_text(text, shape));
+    if (dtype <= EPL_NO_DTYPE || dtype >= EPL_N_DTYPES)
+        return epl_node_fail(n, EPL_ERR_DTYPE, "%d is not an element type", (int)dtype);
     n->outputs[output]->dtype = dtype;
     n->outputs[output]->shape = shape;
     return true;

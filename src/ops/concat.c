@@ -154,7 +154,7 @@ static bool infer_split(epl_node *n)
     int  axis;
     if (!epl_check_axis(n, n->attrs[SPLIT_AXIS].i, x.rank, &axis))
         return false;
-    if (parts < 1)
+    if (parts < 1 || parts > 1 << 16)
         return epl_node_fail(n, EPL_ERR_ARGUMENT, "a split into %d parts", parts);
     int64_t total = 0;
     for (int i = 0; i < parts; i++) {
