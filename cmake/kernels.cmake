@@ -17,7 +17,7 @@ foreach(isa ${EPL_ISAS})
         target_compile_definitions(espalier-kernels-${isa} PRIVATE EPL_ISA=${isa} EPL_ISA_${isa}=1)
         target_include_directories(espalier-kernels-${isa} PRIVATE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src
                                                                    ${CMAKE_BINARY_DIR}/generated)
-        add_dependencies(espalier-kernels-${isa} espalier-op-table)
+        add_dependencies(espalier-kernels-${isa} espalier-ops-table)
         list(APPEND EPL_KERNEL_OBJECTS $<TARGET_OBJECTS:espalier-kernels-${isa}>)
         target_compile_definitions(espalier-core PRIVATE EPL_HAVE_ISA_${isa}=1)
     endif()

@@ -100,6 +100,20 @@ typedef struct epl_conv_unit_opts {
 } epl_conv_unit_opts;
 EPL_API epl_value *epl_conv_unit(epl_graph *g, epl_value *x, epl_conv_unit_opts o);
 
+/* Recurrent layers over sequences x [N, L, C] -> [N, L, width] (twice the width if bidirectional): LSTM, Hochreiter &
+ * Schmidhuber 1997, with the forget gate's bias starting at one; GRU, Cho et al. 2014, in the form with the reset gate behind the
+ * product. "<name>.input" [D, C, G width], "<name>.recurrent" [D, width, G width], "<name>.bias" [D, 2 G width]; layers above the
+ * first are "<name>2", ... */
+typedef struct epl_recurrent_layer_opts {
+    const char *name;   /* default "lstm", "gru" */
+    int         width;  /* required */
+    int         layers; /* default 1 */
+    bool        bidirectional;
+    double      dropout; /* between layers */
+} epl_recurrent_layer_opts;
+EPL_API epl_value *epl_lstm(epl_graph *g, epl_value *x, epl_recurrent_layer_opts o);
+EPL_API epl_value *epl_gru(epl_graph *g, epl_value *x, epl_recurrent_layer_opts o);
+
 /* Multi-head attention, Vaswani et al. 2017 (arXiv:1706.03762), eq. (1) and sec. 3.2.2. x [N, L, C] attends to context
  * [N, M, C'] (NULL: itself). Creates "<name>.query", ".key", ".value", ".out" (linear layers, width C). */
 typedef struct epl_attention_opts {

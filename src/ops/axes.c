@@ -27,7 +27,7 @@ epl_value *epl_apply_like(epl_graph *g, const epl_op *op, epl_value *x, epl_valu
 {
     if (!x || !like)
         return NULL;
-    return epl_shape_equal(x->shape, like->shape) ? x : epl_apply(g, op, EPL_IN(x, like), NULL);
+    return epl_apply(g, op, EPL_IN(x, like), NULL);
 }
 
 epl_shape epl_random_shape(epl_rng *r, int low, int high)

@@ -10,7 +10,7 @@ bool epl_axes_mask(const epl_node *n, const epl_attr *axes, int rank, bool mask[
 /* The list as an attribute; storage holds EPL_MAX_RANK numbers. A list that is too long is cut: infer then says so. */
 epl_attr epl_axes_attr(int n, const int *axes, int64_t storage[EPL_MAX_RANK]);
 
-/* Adds `op` with `like` as its last input and no attributes, or returns x if the shapes agree already. */
+/* Adds `op` with `like` as its last input and no attributes - also where the shapes agree, since a dimension may be bound anew. */
 epl_value *epl_apply_like(epl_graph *g, const epl_op *op, epl_value *x, epl_value *like);
 
 static inline int64_t epl_random_between(epl_rng *r, int64_t low, int64_t high)

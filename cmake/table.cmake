@@ -1,11 +1,11 @@
-# Writes OUT: one line `EPL_OP(name)` per operator defined in DIR, sorted by name. An operator is a definition
-# `const epl_op epl_op_<name>` in a .c file, or a row `UNARY(<name>,` / `BINARY(<name>,` / ... of a .def file.
+# Writes OUT: one line `MACRO(name)` per definition `const TYPE PREFIX<name> = ...` in the .c files of DIR, sorted by name. Rows
+# `UNARY(<name>,` / `BINARY(<name>,` / ... of .def files count too.
 file(GLOB sources ${DIR}/*.c ${DIR}/*.def)
 set(names)
 foreach(source ${sources})
-    file(STRINGS ${source} lines REGEX "^(const epl_op epl_op_[a-z0-9_]+ |[A-Z]+\\([a-z0-9_]+,)")
+    file(STRINGS ${source} lines REGEX "^(const ${TYPE} ${PREFIX}[a-z0-9_]+ |[A-Z]+\\([a-z0-9_]+,)")
     foreach(line ${lines})
-        if(line MATCHES "^const epl_op epl_op_([a-z0-9_]+) ")
+        if(line MATCHES "^const ${TYPE} ${PREFIX}([a-z0-9_]+) ")
             list(APPEND names ${CMAKE_MATCH_1})
         elseif(source MATCHES "\\.def$" AND line MATCHES "^[A-Z]+\\(([a-z0-9_]+),")
             list(APPEND names ${CMAKE_MATCH_1})
@@ -15,6 +15,6 @@ endforeach()
 list(SORT names)
 set(text "")
 foreach(name ${names})
-    string(APPEND text "EPL_OP(${name})\n")
+    string(APPEND text "${MACRO}(${name})\n")
 endforeach()
 file(WRITE ${OUT} "${text}")

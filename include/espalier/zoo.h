@@ -1,0 +1,49 @@
+/* zoo: architectures by name and options, "resnet:depth=20,classes=10,image=28,channels=1".
+ *
+ * Every model has one input "x" - images [N, image, image, channels] unless its table says otherwise, the batch named "N" - and
+ * one output "logits" [N, classes] unless it says otherwise. */
+#ifndef ESPALIER_ZOO_H
+#define ESPALIER_ZOO_H
+
+#include <espalier/nn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { EPL_ZOO_MAX_OPTIONS = 16 };
+
+typedef struct epl_zoo_option {
+    const char *name;    /* NULL ends the list */
+    double      value;   /* default; for a choice its index */
+    double      low, high; /* both included; low == high: any */
+    const char *choices; /* "a|b|c", or NULL for a number */
+    bool        real;    /* a fraction is allowed */
+    const char *help;
+} epl_zoo_option;
+
+typedef struct epl_zoo_args epl_zoo_args;
+
+typedef struct epl_zoo_entry {
+    const char    *name, *summary, *paper;
+    epl_zoo_option options[EPL_ZOO_MAX_OPTIONS];
+    void (*build)(epl_graph *g, const epl_zoo_args *a); /* inputs, layers, outputs */
+} epl_zoo_entry;
+
+EPL_API int                  epl_zoo_count(void);
+EPL_API const epl_zoo_entry *epl_zoo_at(int i);               /* sorted by name */
+EPL_API const epl_zoo_entry *epl_zoo_find(const char *name);  /* NULL without an error */
+
+/* The graph of a description. An unknown model or option, or a value outside its range, is one sentence that names it and the
+ * closest that exists. The graph's name is the full description. The caller owns the result. */
+EPL_API epl_graph *epl_zoo_build(epl_context *ctx, const char *description);
+
+/* For `build`: the options' values. The name must be in the entry's table. */
+EPL_API int         epl_arg_int(const epl_zoo_args *a, const char *name);
+EPL_API double      epl_arg_real(const epl_zoo_args *a, const char *name);
+EPL_API const char *epl_arg_choice(const epl_zoo_args *a, const char *name); /* the chosen word; owned by the args */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

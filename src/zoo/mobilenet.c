@@ -1,0 +1,77 @@
+/* mobilenet: version 1, Howard et al. 2017 (arXiv:1704.04861), and version 2, Sandler et al. 2018 (arXiv:1801.04381). */
+#include <stdio.h>
+
+#include "zoo/zoo.h"
+
+/* ---- version 1: depthwise 3x3, then 1x1, each with norm and relu ---- */
+
+static epl_value *separable(epl_graph *g, epl_value *x, int out, int stride)
+{
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "depthwise", .conv = { .out = (int)epl_channels(x), .stride = stride,
+                                                                                 .groups = (int)epl_channels(x) } });
+    return epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "pointwise", .conv = { .out = out, .kernel = 1 } });
+}
+
+static void build_v1(epl_graph *g, const epl_zoo_args *a)
+{
+    static const struct {
+        int out, stride;
+    } blocks[] = { { 64, 1 }, { 128, 2 }, { 128, 1 }, { 256, 2 }, { 256, 1 }, { 512, 2 }, { 512, 1 },
+                   { 512, 1 }, { 512, 1 }, { 512, 1 }, { 512, 1 }, { 1024, 2 }, { 1024, 1 } };
+    const double width = epl_arg_real(a, "width");
+    epl_value   *x = epl_zoo_image(g, a);
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "stem", .conv = { .out = (int)(32 * width), .stride = epl_arg_int(a, "stem") } });
+    for (size_t i = 0; i < EPL_COUNT(blocks); i++) {
+        epl_scope_push(g, "block%zu", i + 1);
+        x = separable(g, x, (int)(blocks[i].out * width), blocks[i].stride);
+        epl_scope_pop(g);
+    }
+    epl_zoo_classify(g, a, epl_global_average_pool(g, x), "head");
+}
+
+const epl_zoo_entry epl_zoo_mobilenet = {
+    .name = "mobilenet", .summary = "depthwise separable convolutions (version 1)", .paper = "arXiv:1704.04861", .build = build_v1,
+    .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "width", 1, 0.05, 4, .real = true, .help = "factor of all channels" },
+                 { "stem", 2, 1, 2, .help = "stride of the first convolution" } },
+};
+
+/* ---- version 2: inverted bottlenecks ---- */
+
+static epl_value *inverted(epl_graph *g, epl_value *x, int out, int stride, int expand)
+{
+    const int  inner = (int)epl_channels(x) * expand;
+    epl_value *h = x;
+    if (expand > 1)
+        h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "expand", .conv = { .out = inner, .kernel = 1 }, .activation = "relu6" });
+    h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "depthwise", .conv = { .out = inner, .stride = stride, .groups = inner },
+                                                  .activation = "relu6" });
+    h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "project", .conv = { .out = out, .kernel = 1 }, .activation = "identity" });
+    return stride == 1 && epl_channels(x) == out ? epl_add(g, x, h) : h;
+}
+
+static void build_v2(epl_graph *g, const epl_zoo_args *a)
+{
+    static const struct {
+        int expand, out, repeat, stride;
+    } stages[] = { { 1, 16, 1, 1 }, { 6, 24, 2, 2 }, { 6, 32, 3, 2 }, { 6, 64, 4, 2 }, { 6, 96, 3, 1 }, { 6, 160, 3, 2 }, { 6, 320, 1, 1 } };
+    const double width = epl_arg_real(a, "width");
+    epl_value   *x = epl_zoo_image(g, a);
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "stem", .conv = { .out = epl_zoo_round(32 * width, 8), .stride = epl_arg_int(a, "stem") },
+                                                  .activation = "relu6" });
+    for (size_t s = 0; s < EPL_COUNT(stages); s++)
+        for (int i = 0; i < stages[s].repeat; i++) {
+            epl_scope_push(g, "stage%zu.unit%d", s + 1, i + 1);
+            x = inverted(g, x, epl_zoo_round(stages[s].out * width, 8), i == 0 ? stages[s].stride : 1, stages[s].expand);
+            epl_scope_pop(g);
+        }
+    const int last = width > 1 ? epl_zoo_round(1280 * width, 8) : 1280;
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "last", .conv = { .out = last, .kernel = 1 }, .activation = "relu6" });
+    x = epl_dropout(g, epl_global_average_pool(g, x), 0.2, false);
+    epl_zoo_classify(g, a, x, "head");
+}
+
+const epl_zoo_entry epl_zoo_mobilenet_v2 = {
+    .name = "mobilenet-v2", .summary = "inverted bottlenecks with linear ends", .paper = "arXiv:1801.04381", .build = build_v2,
+    .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "width", 1, 0.05, 4, .real = true, .help = "factor of all channels" },
+                 { "stem", 2, 1, 2, .help = "stride of the first convolution" } },
+};

@@ -1,0 +1,179 @@
+/* zoo: finding architectures, reading their options. The architectures are in the other files of this folder, one family each;
+ * the build collects every `const epl_zoo_entry epl_zoo_<name>`. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "zoo/zoo.h"
+
+#define EPL_ZOO(name) extern const epl_zoo_entry epl_zoo_##name;
+#include "zoo_table.inc"
+#undef EPL_ZOO
+
+static const epl_zoo_entry *const table[] = {
+#define EPL_ZOO(name) &epl_zoo_##name,
+#include "zoo_table.inc"
+#undef EPL_ZOO
+};
+
+int                  epl_zoo_count(void) { return (int)EPL_COUNT(table); }
+const epl_zoo_entry *epl_zoo_at(int i) { return table[i]; }
+
+const epl_zoo_entry *epl_zoo_find(const char *name)
+{
+    for (size_t i = 0; i < EPL_COUNT(table); i++)
+        if (strcmp(table[i]->name, name) == 0)
+            return table[i];
+    return NULL;
+}
+
+struct epl_zoo_args {
+    const epl_zoo_entry *entry;
+    double               value[EPL_ZOO_MAX_OPTIONS];
+    char                 word[EPL_ZOO_MAX_OPTIONS][32]; /* of choices */
+};
+
+static int option_index(const epl_zoo_entry *e, const char *name)
+{
+    for (int i = 0; i < EPL_ZOO_MAX_OPTIONS && e->options[i].name; i++)
+        if (strcmp(e->options[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+int         epl_arg_int(const epl_zoo_args *a, const char *name) { return (int)a->value[option_index(a->entry, name)]; }
+double      epl_arg_real(const epl_zoo_args *a, const char *name) { return a->value[option_index(a->entry, name)]; }
+const char *epl_arg_choice(const epl_zoo_args *a, const char *name) { return a->word[option_index(a->entry, name)]; }
+
+/* The word of that index in "a|b|c". */
+static bool choice_word(const char *choices, int index, char out[32])
+{
+    for (; index > 0 && choices; index--) {
+        choices = strchr(choices, '|');
+        choices += choices != NULL;
+    }
+    if (!choices)
+        return false;
+    snprintf(out, 32, "%.*s", (int)strcspn(choices, "|"), choices);
+    return true;
+}
+
+static bool set_choice(epl_context *ctx, epl_zoo_args *a, int i, const char *text)
+{
+    const epl_zoo_option *o = &a->entry->options[i];
+    char word[32];
+    for (int k = 0; choice_word(o->choices, k, word); k++)
+        if (strcmp(word, text) == 0) {
+            a->value[i] = k;
+            memcpy(a->word[i], word, sizeof word);
+            return true;
+        }
+    return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s: option '%s' is '%s', but must be one of %s", a->entry->name, o->name, text, o->choices);
+}
+
+static bool set_number(epl_context *ctx, epl_zoo_args *a, int i, const char *text)
+{
+    const epl_zoo_option *o = &a->entry->options[i];
+    char  *end;
+    double x = strtod(text, &end);
+    if (end == text || *end || !isfinite(x) || (!o->real && x != floor(x)))
+        return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s: option '%s' is '%s', but must be %s", a->entry->name, o->name, text,
+                        o->real ? "a number" : "a whole number");
+    if (o->low != o->high && (x < o->low || x > o->high))
+        return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s: option '%s' is %g, but must be from %g to %g", a->entry->name, o->name, x, o->low,
+                        o->high);
+    a->value[i] = x;
+    return true;
+}
+
+static bool set_option(epl_context *ctx, epl_zoo_args *a, const char *name, const char *text)
+{
+    const int i = option_index(a->entry, name);
+    if (i >= 0)
+        return a->entry->options[i].choices ? set_choice(ctx, a, i, text) : set_number(ctx, a, i, text);
+    const char *names[EPL_ZOO_MAX_OPTIONS];
+    size_t      n = 0;
+    while (n < EPL_ZOO_MAX_OPTIONS && a->entry->options[n].name) {
+        names[n] = a->entry->options[n].name;
+        n++;
+    }
+    const char *close = epl_closest(name, names, n);
+    return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s has no option '%s'%s%s%s (see `espalier new --help %s`)", a->entry->name, name,
+                    close ? "; did you mean '" : "", close ? close : "", close ? "'?" : "", a->entry->name);
+}
+
+static bool read_options(epl_context *ctx, epl_zoo_args *a, const char *text)
+{
+    char pair[256];
+    for (; *text; text += *text == ',') {
+        const size_t n = strcspn(text, ",");
+        if (n >= sizeof pair)
+            return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s: an option of %zu characters", a->entry->name, n);
+        snprintf(pair, sizeof pair, "%.*s", (int)n, text);
+        text += n;
+        char *equals = strchr(pair, '=');
+        if (!equals)
+            return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s: '%s' is not of the form name=value", a->entry->name, pair);
+        *equals = 0;
+        if (!set_option(ctx, a, pair, equals + 1))
+            return false;
+    }
+    return true;
+}
+
+static const epl_zoo_entry *entry_named(epl_context *ctx, const char *name)
+{
+    const epl_zoo_entry *e = epl_zoo_find(name);
+    if (e)
+        return e;
+    const char *names[EPL_COUNT(table)];
+    for (size_t i = 0; i < EPL_COUNT(table); i++)
+        names[i] = table[i]->name;
+    const char *close = epl_closest(name, names, EPL_COUNT(table));
+    epl_fail(ctx, EPL_ERR_ARGUMENT, "no model is named '%s'%s%s%s (see `espalier models`)", name, close ? "; did you mean '" : "",
+             close ? close : "", close ? "'?" : "");
+    return NULL;
+}
+
+epl_graph *epl_zoo_build(epl_context *ctx, const char *description)
+{
+    char name[64];
+    const size_t n = strcspn(description, ":");
+    snprintf(name, sizeof name, "%.*s", (int)n, description);
+    epl_zoo_args a = { .entry = entry_named(ctx, name) };
+    if (!a.entry)
+        return NULL;
+    for (int i = 0; i < EPL_ZOO_MAX_OPTIONS && a.entry->options[i].name; i++) {
+        a.value[i] = a.entry->options[i].value;
+        choice_word(a.entry->options[i].choices, (int)a.value[i], a.word[i]);
+    }
+    if (!read_options(ctx, &a, description[n] ? description + n + 1 : ""))
+        return NULL;
+    epl_graph *g = epl_graph_new(ctx, description);
+    if (!g)
+        return NULL;
+    a.entry->build(g, &a);
+    if (epl_graph_finish(g))
+        return g;
+    epl_graph_free(g);
+    return NULL;
+}
+
+epl_value *epl_zoo_image(epl_graph *g, const epl_zoo_args *a)
+{
+    const int side = epl_arg_int(a, "image");
+    return epl_input(g, "x", EPL_F32, EPL_SHAPE(1, side, side, epl_arg_int(a, "channels")), "N,,,");
+}
+
+void epl_zoo_classify(epl_graph *g, const epl_zoo_args *a, epl_value *features, const char *head)
+{
+    epl_output(g, "logits", epl_linear(g, features, (epl_linear_opts){ .name = head, .out = epl_arg_int(a, "classes") }));
+}
+
+int epl_zoo_round(double channels, int divisor)
+{
+    const int rounded = (int)(channels + divisor / 2.0) / divisor * divisor;
+    const int least   = rounded < divisor ? divisor : rounded;
+    return least < 0.9 * channels ? least + divisor : least;
+}
