@@ -11,6 +11,7 @@
 #include <espalier/program.h>
 #include <espalier/onnx.h>
 #include <espalier/nn.h>
+#include <espalier/zoo.h>
 #include <espalier/data.h>
 #include <espalier/bench.h>
 #include <espalier/report.h>

@@ -261,6 +261,8 @@ static bool make_outputs(reverse *b)
             epl_output(b->body, "sum", epl_add(b->body, b->sums[k], b->dcaptures[k]));
     if (epl_graph_failed(b->g))
         return false;
+    if (!epl_settle_shapes(b->body)) // what is read for its shape alone need not be kept
+        return false;
     epl_remove_dead(b->body);
     return true;
 }
