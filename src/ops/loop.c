@@ -244,6 +244,14 @@ static bool make_iteration(reverse *b)
     return !epl_graph_failed(b->g);
 }
 
+/* What is read for its shape alone need not be kept: its gradient has the same one. */
+static void take_shape_from(epl_value *v, epl_value *gradient)
+{
+    for (size_t i = v && gradient ? v->n_uses : 0; i-- > 0;)
+        if (v->uses[i].node->op->shape_only >> v->uses[i].input & 1u)
+            epl_set_input(v->uses[i].node, v->uses[i].input, gradient);
+}
+
 /* The body's outputs; and its inputs for the sums, which stand before the captures. */
 static bool make_outputs(reverse *b)
 {
@@ -261,8 +269,10 @@ static bool make_outputs(reverse *b)
             epl_output(b->body, "sum", epl_add(b->body, b->sums[k], b->dcaptures[k]));
     if (epl_graph_failed(b->g))
         return false;
-    if (!epl_settle_shapes(b->body)) // what is read for its shape alone need not be kept
-        return false;
+    for (int k = 0; k < b->n_carried; k++)
+        take_shape_from(b->carried[k], b->dcarried[k]);
+    for (int k = 0; k < b->n_captures; k++)
+        take_shape_from(b->captures[k], b->sums[k]);
     epl_remove_dead(b->body);
     return true;
 }
