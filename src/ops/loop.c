@@ -196,6 +196,14 @@ static bool make_inputs(reverse *b)
 
 static epl_value *add_number(epl_graph *g, epl_value *v, double x) { return epl_add(g, v, epl_scalar(g, EPL_I64, x)); }
 
+/* What is read for its shape alone need not be kept: its gradient has the same one. */
+static void take_shape_from(epl_value *v, epl_value *gradient)
+{
+    for (size_t i = v && gradient ? v->n_uses : 0; i-- > 0;)
+        if (v->uses[i].node->op->shape_only >> v->uses[i].input & 1u)
+            epl_set_input(v->uses[i].node, v->uses[i].input, gradient);
+}
+
 /* The forward body at iteration count - 1 - i, and its vector-Jacobian product. */
 static bool make_iteration(reverse *b)
 {
@@ -237,19 +245,12 @@ static bool make_iteration(reverse *b)
         if (b->dcarried[k]) {
             epl_value *d = dx[n_x++];
             b->dcarried_next[k] = d ? d : epl_zeros_like(b->body, b->dcarried[k]);
+            take_shape_from(in[2 + k], b->dcarried[k]);
         }
     for (int k = 0; k < b->n_captures; k++)
         if (is_float(b->captures[k]))
             b->dcaptures[k] = dx[n_x++];
     return !epl_graph_failed(b->g);
-}
-
-/* What is read for its shape alone need not be kept: its gradient has the same one. */
-static void take_shape_from(epl_value *v, epl_value *gradient)
-{
-    for (size_t i = v && gradient ? v->n_uses : 0; i-- > 0;)
-        if (v->uses[i].node->op->shape_only >> v->uses[i].input & 1u)
-            epl_set_input(v->uses[i].node, v->uses[i].input, gradient);
 }
 
 /* The body's outputs; and its inputs for the sums, which stand before the captures. */
@@ -269,8 +270,6 @@ static bool make_outputs(reverse *b)
             epl_output(b->body, "sum", epl_add(b->body, b->sums[k], b->dcaptures[k]));
     if (epl_graph_failed(b->g))
         return false;
-    for (int k = 0; k < b->n_carried; k++)
-        take_shape_from(b->carried[k], b->dcarried[k]);
     for (int k = 0; k < b->n_captures; k++)
         take_shape_from(b->captures[k], b->sums[k]);
     epl_remove_dead(b->body);
