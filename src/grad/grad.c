@@ -141,11 +141,6 @@ bool epl_vjp(epl_graph *g, int n_outputs, epl_value *const *y, epl_value *const 
     return vjp_from(g, 0, n_outputs, y, dy, n_inputs, x, dx);
 }
 
-static epl_value *zeros_like(epl_graph *g, const epl_value *v)
-{
-    return epl_expand(g, epl_scalar(g, v->dtype, 0), v->shape);
-}
-
 bool epl_gradient(epl_graph *g, epl_value *y, int n, epl_value *const *x, epl_value **dx)
 {
     if (epl_graph_failed(g) || !y)
@@ -155,13 +150,11 @@ bool epl_gradient(epl_graph *g, epl_value *y, int n, epl_value *const *x, epl_va
         return epl_graph_fail(g, EPL_ERR_SHAPE, "a gradient needs a scalar loss of a float type, not %s%s",
                               epl_dtype_name(y->dtype), epl_shape_text(text, y->shape)) != NULL;
     }
-    epl_value *one = epl_scalar(g, y->dtype, 1);
-    if (y->shape.rank > 0)
-        one = epl_expand(g, one, y->shape);
+    epl_value *one = epl_ones_like(g, y);
     if (!epl_vjp(g, 1, &y, &one, n, x, dx))
         return false;
     for (int i = 0; i < n; i++)
         if (!dx[i])
-            dx[i] = zeros_like(g, x[i]);
+            dx[i] = epl_zeros_like(g, x[i]);
     return !epl_graph_failed(g);
 }
