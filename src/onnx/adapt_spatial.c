@@ -450,7 +450,104 @@ static bool import_upsample(onnx_node *n)
     return onnx_set(n, y == x ? epl_identity(n->g, x) : y);
 }
 
+/* ---- GridSample: x [N, C, H, W] at places (x, y) of grid [N, P, Q, 2] in [-1, 1]. Every tap is a gather of rows in channels-last
+ * order, so that passes and the compiler see nothing new. ---- */
+typedef struct sampling {
+    bool corners, zeros, reflect, cubic;
+} sampling;
+
+static epl_value *plus(onnx_node *n, epl_value *v, double x) { return v ? epl_add(n->g, v, onnx_scalar_like(n, v, x)) : NULL; }
+static epl_value *times(onnx_node *n, epl_value *v, double x) { return v ? epl_mul(n->g, v, onnx_scalar_like(n, v, x)) : NULL; }
+
+/* Places beyond the ends, mirrored as often as it takes, then held within the axis. */
+static epl_value *held_within(onnx_node *n, epl_value *c, double size, const sampling *s)
+{
+    epl_graph   *g = n->g;
+    const double low = s->corners ? 0 : -0.5, span = s->corners ? size - 1 : size;
+    if (s->reflect && span > 0) {
+        epl_value *d = epl_abs(g, plus(n, c, -low)), *turns = epl_floor(g, times(n, d, 1 / span));
+        epl_value *rest = epl_sub(g, d, times(n, turns, span));
+        epl_value *odd = epl_sub(g, turns, times(n, epl_floor(g, times(n, turns, 0.5)), 2));
+        epl_value *back = plus(n, times(n, rest, -2), span); // what an odd number of turns adds
+        c = plus(n, epl_add(g, rest, epl_mul(g, odd, back)), low);
+    }
+    return epl_clip(g, c, 0, size - 1);
+}
+
+/* One coordinate of the grid, in elements. */
+static epl_value *coordinate(onnx_node *n, epl_value *grid, int which, double size, const sampling *s)
+{
+    const int  last = 3;
+    epl_value *c = epl_squeeze(n->g, epl_slice_axis(n->g, grid, 3, which, which + 1), 1, &last);
+    c = s->corners ? times(n, plus(n, c, 1), (size - 1) / 2) : plus(n, times(n, plus(n, c, 1), size / 2), -0.5);
+    return s->zeros || s->cubic ? c : held_within(n, c, size, s);
+}
+
+/* 1 where a whole-numbered place is within the axis, else 0. */
+static epl_value *inside(onnx_node *n, epl_value *i, double size)
+{
+    epl_value *held = epl_clip(n->g, i, 0, size - 1);
+    return i ? epl_cast(n->g, epl_equal(n->g, i, held), i->dtype) : NULL;
+}
+
+/* weight * x[iy, ix]; rows [N, H, W, C]. */
+static epl_value *tap(onnx_node *n, epl_value *rows, epl_value *iy, epl_value *ix, epl_value *weight, const sampling *s)
+{
+    epl_graph   *g = n->g;
+    const double H = (double)epl_dim(rows, 1), W = (double)epl_dim(rows, 2);
+    const int    last = 3;
+    if (s->zeros)
+        weight = epl_mul(g, weight, epl_mul(g, inside(n, iy, H), inside(n, ix, W)));
+    epl_value *at[2] = { epl_cast(g, s->zeros ? epl_clip(g, iy, 0, H - 1) : held_within(n, iy, H, s), EPL_I64),
+                         epl_cast(g, s->zeros ? epl_clip(g, ix, 0, W - 1) : held_within(n, ix, W, s), EPL_I64) };
+    return epl_mul(g, epl_gather_nd(g, rows, epl_stack(g, 2, at, 3), 1), epl_unsqueeze(g, weight, 1, &last));
+}
+
+/* The weight of the tap k = -1, 0, 1, 2 at a distance t from tap 0: linear, or Keys 1981, eq. (4), with a = -0.75. */
+static epl_value *tap_weight(onnx_node *n, epl_value *t, int k, const sampling *s)
+{
+    const double a = -0.75;
+    if (!s->cubic)
+        return k == 0 ? plus(n, times(n, t, -1), 1) : t;
+    epl_value *d = k <= 0 ? plus(n, t, -k) : plus(n, times(n, t, -1), k), *p;
+    if (k == 0 || k == 1) {
+        p = plus(n, times(n, d, a + 2), -(a + 3));
+        return plus(n, epl_mul(n->g, p, epl_square(n->g, d)), 1);
+    }
+    p = plus(n, times(n, d, a), -5 * a);
+    p = plus(n, epl_mul(n->g, p, d), 8 * a);
+    return plus(n, epl_mul(n->g, p, d), -4 * a);
+}
+
+static bool import_grid_sample(onnx_node *n)
+{
+    epl_graph  *g = n->g;
+    epl_value  *x = onnx_in(n, 0), *grid = onnx_in(n, 1), *y = NULL;
+    const char *mode = onnx_text(n, "mode", "bilinear"), *padding = onnx_text(n, "padding_mode", "zeros");
+    sampling    s = { .corners = onnx_int(n, "align_corners", 0) != 0, .zeros = strcmp(padding, "zeros") == 0,
+                      .reflect = strcmp(padding, "reflection") == 0, .cubic = in_list(mode, "bicubic,cubic") };
+    if (!x || !grid)
+        return false;
+    if (x->shape.rank != 4 || grid->shape.rank != 4 || !in_list(mode, "bilinear,linear,nearest,bicubic,cubic") ||
+        !in_list(padding, "zeros,border,reflection"))
+        return onnx_unsupported(n, "mode '%s', padding '%s', %d axes", mode, padding, x->shape.rank);
+    epl_value *rows = onnx_to_channels_last(n, x);
+    epl_value *cx = coordinate(n, grid, 0, (double)epl_dim(x, 3), &s), *cy = coordinate(n, grid, 1, (double)epl_dim(x, 2), &s);
+    if (strcmp(mode, "nearest") == 0)
+        return onnx_set(n, onnx_to_channels_first(n, tap(n, rows, epl_round(g, cy), epl_round(g, cx), epl_ones_like(g, cx), &s)));
+    epl_value *fx = epl_floor(g, cx), *fy = epl_floor(g, cy), *tx = epl_sub(g, cx, fx), *ty = epl_sub(g, cy, fy);
+    const int  first = s.cubic ? -1 : 0, last = s.cubic ? 2 : 1;
+    for (int i = first; i <= last; i++)
+        for (int j = first; j <= last; j++) {
+            epl_value *w = epl_mul(g, tap_weight(n, ty, i, &s), tap_weight(n, tx, j, &s));
+            epl_value *part = tap(n, rows, plus(n, fy, i), plus(n, fx, j), w, &s);
+            y = y ? epl_add(g, y, part) : part;
+        }
+    return onnx_set(n, onnx_to_channels_first(n, y));
+}
+
 const onnx_op onnx_ops_spatial[] = {
+    { "GridSample", import_grid_sample, NULL },
     { "Conv", import_conv, NULL }, { "ConvTranspose", import_conv_transpose, NULL }, { "MaxPool", import_pool, NULL },
     { "AveragePool", import_pool, NULL }, { "LpPool", import_pool, NULL }, { "GlobalMaxPool", import_global_pool, NULL },
     { "GlobalAveragePool", import_global_pool, NULL }, { "GlobalLpPool", import_global_pool, NULL },
