@@ -1,0 +1,286 @@
+/* train: from a network and data to a trained network.
+ *
+ * A training step is one graph: forward, loss, gradient, optimizer and the updates of everything that is carried. It is
+ * planned once and run many times. All that is carried - optimizer slots, averaged weights, step counter, random key - are
+ * states in the model's weights, so a checkpoint is one safetensors file and a run that was killed goes on with the same bits.
+ *
+ *     epl_trainer *t = epl_trainer_new(model, train, test, (epl_trainer_opts){ .epochs = 10, .batch = 64 });
+ *     bool ok = t && epl_trainer_run(t);
+ *     epl_trainer_free(t);                              // the model keeps its trained weights and nothing else */
+#ifndef ESPALIER_TRAIN_H
+#define ESPALIER_TRAIN_H
+
+#include <espalier/data.h>
+#include <espalier/program.h>
+
+#include <signal.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- learning rate --------------------------------------------------------------------------------------------------
+ * A schedule is a function of the position alone, so that a resumed run needs nothing but its step. Positions and lengths have
+ * one unit of the caller's choice; a trainer counts epochs (2.5 is the middle of the third). */
+typedef enum epl_schedule_kind {
+    EPL_RATE_CONSTANT = 0,
+    EPL_RATE_STEP,        /* times gamma after every `every` */
+    EPL_RATE_MULTI_STEP,  /* times gamma at each milestone */
+    EPL_RATE_COSINE,      /* half a cosine from 1 to `final`: Loshchilov & Hutter 2017 (arXiv:1608.03983), eq. (5) */
+    EPL_RATE_LINEAR,      /* from 1 to `final` */
+    EPL_RATE_POLYNOMIAL,  /* (1 - x)^power, from 1 to `final` */
+    EPL_RATE_EXPONENTIAL, /* gamma^position */
+    EPL_RATE_ONE_CYCLE    /* half a cosine from `start` to 1 at the fraction `peak`, then one to `final`: Smith & Topin 2018
+                             (arXiv:1708.07120) */
+} epl_schedule_kind;
+
+enum { EPL_MAX_MILESTONES = 16 };
+
+typedef struct epl_schedule_opts {
+    epl_schedule_kind kind;
+    double warmup;      /* length of a linear rise from `warmup_from` to 1 before the schedule, which then has the rest */
+    double warmup_from; /* default 0.01 */
+    double every;       /* STEP: required */
+    double gamma;       /* default 0.1; EXPONENTIAL: 0.9 */
+    double final;       /* default 0; ONE_CYCLE: 4e-6 */
+    double power;       /* default 2 */
+    double start, peak; /* default 0.04, 0.3 */
+    int    n_milestones;
+    double milestones[EPL_MAX_MILESTONES]; /* rising */
+} epl_schedule_opts;
+
+/* What the base rate is multiplied with at `position` of a run of `length`. */
+EPL_API double epl_schedule_factor(const epl_schedule_opts *s, double position, double length);
+
+/* "constant", "step:every=30,gamma=0.1", "multi-step:at=30+60", "cosine:warmup=1,final=0.01", "linear", "polynomial:power=2",
+ * "exponential:gamma=0.9", "one-cycle:start=0.04,peak=0.3,final=4e-6"; every kind takes warmup and warmup_from. */
+EPL_API bool epl_schedule_parse(epl_context *ctx, const char *text, epl_schedule_opts *out);
+
+/* ---- optimizers -----------------------------------------------------------------------------------------------------
+ * Written as nodes; the element-wise part becomes one kernel per parameter, which updates it in place. Slots are the states
+ * "train.<slot>.<parameter>"; the state "train.step" (i64) counts updates.
+ *
+ *   sgd      d = g + decay w;  b = momentum b + d;  w -= rate (nesterov: d + momentum b; else b)
+ *   adam     Kingma & Ba 2015 (arXiv:1412.6980), Algorithm 1, with decay added to the gradient
+ *   adamw    Loshchilov & Hutter 2019 (arXiv:1711.05101), Algorithm 2: w -= rate decay w beside it
+ *   rmsprop  v = beta2 v + (1 - beta2) d^2;  b = momentum b + d / (sqrt v + epsilon);  w -= rate b
+ *   adagrad  Duchi et al. 2011: v += d^2;  w -= rate d / (sqrt v + epsilon)
+ *   lars     You et al. 2017 (arXiv:1708.03888), Algorithm 1; parameters of rank 1 as sgd
+ *   lamb     You et al. 2020 (arXiv:1904.00962), Algorithm 2 with the identity for phi */
+typedef enum epl_optimizer_kind {
+    EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB
+} epl_optimizer_kind;
+
+/* Parameters that are treated apart. */
+typedef struct epl_parameter_group {
+    const char *pattern;    /* of names, for epl_glob; the first group that matches counts */
+    double      rate_scale; /* default 1 */
+    double      decay;      /* default the optimizer's, on any rank; negative: none */
+    bool        freeze;     /* not trained; gradients are not even computed */
+} epl_parameter_group;
+
+typedef struct epl_optimizer_opts {
+    epl_optimizer_kind kind;
+    double rate;       /* default 0.1 for sgd and lars, 0.01 for rmsprop and adagrad, else 0.001 */
+    double momentum;   /* sgd, rmsprop, lars; default 0 */
+    bool   nesterov;   /* sgd */
+    double beta1;      /* default 0.9 */
+    double beta2;      /* default 0.999; rmsprop: 0.99 */
+    double epsilon;    /* default 1e-8; adagrad: 1e-10; lamb: 1e-6 */
+    double trust;      /* lars: default 0.001 */
+    double decay;      /* weight decay; default 0 */
+    bool   decay_all;  /* default: parameters of rank 0 and 1 (biases, norms) do not decay */
+    double clip_norm;  /* the gradient's norm over all parameters is at most this: Pascanu et al. 2013; 0: no limit */
+    double clip_value; /* each element of the gradient is at most this; 0: no limit */
+    double ema;        /* decay of averaged weights, kept as the states "ema.<name>"; 0: none. Step t (from 1) uses
+                          min(ema, (1 + t) / (10 + t)). Follows float states (running statistics) too */
+    const epl_parameter_group *groups;
+    int    n_groups;
+} epl_optimizer_opts;
+
+EPL_API const char *epl_optimizer_name(epl_optimizer_kind kind);
+EPL_API double      epl_optimizer_rate(const epl_optimizer_opts *o); /* with the default filled in */
+
+/* "adamw:rate=1e-3,decay=0.05", "sgd:rate=0.1,momentum=0.9,nesterov=1,clip_norm=1,ema=0.999": the fields above. */
+EPL_API bool epl_optimizer_parse(epl_context *ctx, const char *text, epl_optimizer_opts *out);
+
+/* Adds the gradient of `loss` and the updates of every parameter of g that no group freezes. `rate` is an f32 scalar, usually
+ * an input, so that it can change from step to step. New states are made by epl_model_init; averaged weights start as the
+ * weights do (epl_average_begin). False with the graph failed. */
+EPL_API bool epl_optimize(epl_graph *g, epl_value *loss, epl_value *rate, epl_optimizer_opts o);
+
+/* The same with gradients that were made elsewhere. */
+EPL_API bool epl_optimize_with(epl_graph *g, int n, epl_value *const *parameters, epl_value *const *gradients, epl_value *rate,
+                               epl_optimizer_opts o);
+
+/* Gives w the tensor "ema.<name>" for each parameter and float state of g that has none yet: a copy. */
+EPL_API bool epl_average_begin(const epl_graph *g, epl_weights *w);
+
+/* ---- losses by name --------------------------------------------------------------------------------------------------
+ *   cross-entropy  labels [...] or probabilities [..., C]; smoothing
+ *   mse l1 huber   delta (default 1)                         bce   of sigmoid(logits)
+ *   focal          gamma (default 2), alpha (default 0.25)   dice  of sigmoid(logits), over space
+ *   kl             against probabilities
+ * Where a loss needs numbers and the target holds classes, it is made one-hot (or, with one channel, 0 and 1). */
+typedef struct epl_loss_opts {
+    const char *name; /* default "cross-entropy" */
+    double      smoothing, gamma, alpha, delta;
+} epl_loss_opts;
+
+/* One number per sample (the mean over the rest), then the mean weighted with `weights` [N] (NULL: all 1). */
+EPL_API epl_value *epl_loss(epl_graph *g, epl_value *logits, epl_value *target, epl_value *weights, epl_loss_opts o);
+EPL_API epl_value *epl_weighted_mean(epl_graph *g, epl_value *per_sample, epl_value *weights); /* sum w l / sum w */
+
+/* ---- the step's graph, and hooks --------------------------------------------------------------------------------------
+ * Whatever acts on training (distillation, pruning, search) is a hook. Hooks keep what they carry in the weights. */
+typedef struct epl_trainer epl_trainer;
+
+/* The step while it is built: the network is there in training mode, the optimizer is not. A hook may add nodes, outputs and
+ * tensors of `weights` ("train." is the trainer's), and put another scalar in the place of `loss`. */
+typedef struct epl_train_step {
+    epl_graph   *graph;
+    epl_weights *weights;
+    epl_value   *x, *target, *sample_weights; /* inputs: [N, ...], labels or numbers, [N] */
+    epl_value   *logits;                      /* the network's output 0 */
+    int          n_outputs;
+    epl_value  **outputs;                     /* all of the network's */
+    epl_value   *loss;
+    const char  *frozen;                      /* names (epl_glob) of parameters that are not trained; NULL: none */
+    epl_arena   *arena;                       /* lives as long as the step is built */
+} epl_train_step;
+
+/* More parameters that are not trained, and that checkpoints leave out: a teacher's. */
+EPL_API bool epl_train_step_borrow(epl_train_step *s, const char *pattern);
+
+typedef struct epl_train_hook {
+    bool (*build)(void *user, epl_train_step *s);
+    bool (*after_step)(void *user, epl_trainer *t, int64_t step);   /* after update `step`, from 1; may change weights */
+    bool (*after_epoch)(void *user, epl_trainer *t, int64_t epoch); /* after validation of epoch `epoch`, from 1 */
+    void *user;
+} epl_train_hook; /* each function may be NULL; false stops with the context's error */
+
+/* Distillation, Hinton et al. 2015 (arXiv:1503.02531): the teacher runs in the same step, in inference mode;
+ * loss = alpha T^2 KL(teacher || student) + (1 - alpha) loss. The teacher is borrowed for the life of the trainer. The hook's
+ * memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL on failure. */
+typedef struct epl_distill_opts {
+    double temperature; /* default 4 */
+    double alpha;       /* default 0.9 */
+} epl_distill_opts;
+EPL_API epl_train_hook epl_distill_hook(const epl_model *teacher, epl_distill_opts o);
+
+typedef struct epl_step_opts {
+    int64_t            batch;        /* required */
+    epl_loss_opts      loss;
+    epl_optimizer_opts optimizer;
+    epl_dtype          target_dtype; /* default i64 */
+    epl_shape          target_shape; /* of a batch; default: the logits' without channels, with float targets with them */
+    int                accumulate;   /* batches per update; default 1 */
+    const epl_train_hook *hooks;
+    int                n_hooks;
+    size_t             memory_limit; /* of the step's program */
+} epl_step_opts;
+
+/* What a training step of the model takes, before anything runs. */
+EPL_API bool epl_train_memory(const epl_model *m, epl_step_opts o, epl_program_memory *out);
+
+/* The step as a graph, for programs and for the compiler: inputs "x", "target", "weights" [N], "rate"; outputs "logits",
+ * ("logits1", ... for further outputs of the network), "loss".
+ * `weights` gets the states it needs. With accumulate > 1, *update receives the second graph (with the input "rate"), run after
+ * `accumulate` runs of the first (NULL otherwise; `update` itself may then be NULL). The caller owns both. */
+EPL_API epl_graph *epl_train_graph(const epl_model *m, epl_weights *weights, epl_step_opts o, uint64_t seed, epl_graph **update);
+
+/* ---- evaluation ------------------------------------------------------------------------------------------------------ */
+typedef struct epl_metrics {
+    int64_t count;          /* samples */
+    double  loss;           /* mean over samples; NaN without data */
+    double  accuracy, top5; /* of classes (per pixel where y is one); NaN where y is numbers */
+    double  mean_iou;       /* of classes that occur; NaN where y is numbers */
+} epl_metrics;
+
+typedef struct epl_evaluation {
+    epl_metrics metrics;
+    int         n_classes;
+    double     *confusion; /* [n_classes, n_classes], rows are the truth; NULL where y is numbers or classes exceed 4096 */
+    epl_tensor *logits;    /* [count, ...] where asked for */
+} epl_evaluation;
+
+typedef struct epl_evaluate_opts {
+    int64_t       batch;   /* default 64, at most the data set's size */
+    const char   *augment; /* default: what the model says it needs (metadata "espalier.augment"), usually a normalisation */
+    epl_loss_opts loss;
+    bool          keep_logits;
+    bool          averaged; /* with the weights "ema.<name>" */
+    epl_progress  progress;
+} epl_evaluate_opts;
+
+EPL_API bool epl_evaluate(const epl_model *m, epl_dataset *d, epl_evaluate_opts o, epl_evaluation *out);
+EPL_API void epl_evaluation_release(epl_context *ctx, epl_evaluation *e);
+
+/* The words of an augmentation that always do the same (normalise, resize, centre-crop, gray, rgb): what evaluation needs. The
+ * caller owns the text. */
+EPL_API char *epl_augment_fixed_words(epl_context *ctx, const char *words);
+
+/* ---- the loop ---------------------------------------------------------------------------------------------------------- */
+typedef struct epl_epoch_record {
+    int64_t epoch, step; /* from 1; updates made until its end */
+    double  rate;        /* of its last step */
+    double  loss, accuracy;                       /* of training, while it went on (with augmentation and dropout) */
+    double  val_loss, val_accuracy, val_top5;     /* NaN where not measured */
+    double  seconds;                              /* training and validation */
+} epl_epoch_record;
+
+typedef enum epl_monitor { EPL_MONITOR_ACCURACY = 0, EPL_MONITOR_LOSS } epl_monitor;
+
+typedef struct epl_trainer_opts {
+    int                epochs;     /* default 1 */
+    int64_t            batch;      /* default 64, at most the data set's size */
+    epl_optimizer_opts optimizer;
+    epl_schedule_opts  schedule;   /* positions in epochs */
+    epl_loss_opts      loss;
+    const char        *augment;    /* words of epl_augment_parse; its fixed words are also used for validation */
+    uint64_t           seed;       /* of order, augmentation, dropout, and of weights that are missing */
+    int                accumulate; /* batches per update; an epoch's last update takes what is left; default 1 */
+    int                n_workers;  /* of the loader; default 1 */
+    int                val_every;  /* epochs; default 1; the last epoch always */
+    epl_monitor        monitor;    /* what is best; numbers as targets: always the loss */
+    int                patience;   /* stop after so many validations without a new best; 0: never */
+    bool               restore_best; /* at the end the model takes the weights of the best validation */
+
+    const char *checkpoint;          /* a folder: last.safetensors to go on from, best.safetensors; NULL: none */
+    double      checkpoint_every_s;  /* besides the end of each epoch; default 60 */
+    int64_t     checkpoint_every;    /* the same in updates; default: none */
+    bool        resume;              /* from the folder's last.safetensors, where it exists */
+
+    const char *log;                 /* JSON lines: a line each `log_every` updates and one for each epoch */
+    int         log_every;           /* default 50 */
+    const char *events;              /* a TensorBoard event file, its name contains "tfevents" */
+
+    epl_progress progress;           /* done and total count samples of the whole run */
+    const volatile sig_atomic_t *stop; /* set it, and the run ends after the step with a checkpoint and EPL_ERR_INTERRUPTED */
+    size_t       memory_limit;       /* of the step, see epl_program_opts */
+
+    const epl_train_hook *hooks;
+    int                   n_hooks;
+} epl_trainer_opts;
+
+/* Everything named in the options but patterns and names is borrowed for the life of the trainer, as are model and data sets;
+ * `val` may be NULL. The model's missing weights are initialised. Memory for the whole run is taken here. */
+EPL_API epl_trainer *epl_trainer_new(epl_model *m, epl_dataset *train, epl_dataset *val, epl_trainer_opts o);
+
+/* Trains to the end. Afterwards the model holds the averaged weights where ema is on (or the best: restore_best), and its
+ * metadata "espalier.augment" says how inputs have to be prepared. False with EPL_ERR_INTERRUPTED if it was asked to stop. A
+ * loss that is not a finite number ends the run with an error, and leaves the last checkpoint. */
+EPL_API bool epl_trainer_run(epl_trainer *t);
+EPL_API void epl_trainer_free(epl_trainer *t); /* takes the trainer's states out of the model's weights again */
+
+EPL_API const epl_epoch_record *epl_trainer_history(const epl_trainer *t, int *n);
+EPL_API int64_t            epl_trainer_updates(const epl_trainer *t);       /* made so far */
+EPL_API int64_t            epl_trainer_total_updates(const epl_trainer *t); /* of the whole run */
+EPL_API epl_model         *epl_trainer_model(const epl_trainer *t);
+EPL_API epl_program       *epl_trainer_program(const epl_trainer *t);       /* of the step: memory, profile */
+EPL_API double             epl_trainer_best(const epl_trainer *t);          /* the monitored value; NaN before any */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

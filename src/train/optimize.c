@@ -1,0 +1,215 @@
+/* optimize: gradients to updates - parameter groups, clipping, bias corrections, averaged weights - around the rules. */
+#include "train/train.h"
+
+#include <espalier/grad.h>
+
+#include "graph/op.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *epl_prefixed(epl_graph *g, const char *prefix, const char *name)
+{
+    const size_t n = strlen(prefix) + strlen(name) + 2;
+    char        *s = epl_arena_alloc(g->arena, n);
+    if (s)
+        snprintf(s, n, "/%s%s", prefix, name);
+    return s ? s : "";
+}
+
+static const epl_parameter_group *group_of(const epl_optimizer_opts *o, const char *name)
+{
+    for (int i = 0; i < o->n_groups; i++)
+        if (epl_glob(o->groups[i].pattern, name))
+            return &o->groups[i];
+    return NULL;
+}
+
+static double decay_of(const epl_optimizer_opts *o, const epl_parameter_group *group, const epl_value *w)
+{
+    if (group && group->decay != 0)
+        return group->decay > 0 ? group->decay : 0;
+    return o->decay_all || epl_rank(w) > 1 ? o->decay : 0;
+}
+
+/* ---- scalars of a step ---- */
+
+typedef struct scalars {
+    epl_value *rate;               /* f32, as given */
+    epl_value *correct1, *correct2; /* f64: 1 - beta^t */
+    epl_value *clip;               /* f32: what gradients are multiplied with; NULL: nothing */
+    epl_value *keep;               /* f32: what averages keep; NULL: no averages */
+} scalars;
+
+/* t, the number of this update from 1, in f64. */
+static epl_value *step_number(epl_graph *g)
+{
+    epl_value *known = epl_graph_find(g, "train.step");
+    epl_value *step  = epl_state(g, "/train.step", EPL_I64, EPL_SCALAR, EPL_INIT_ZEROS, 0);
+    epl_value *next  = epl_add(g, step, epl_scalar(g, EPL_I64, 1));
+    if (!known)
+        epl_update(g, step, next);
+    return epl_cast(g, next, EPL_F64);
+}
+
+static epl_value *correction(epl_graph *g, epl_value *t, double beta)
+{
+    return epl_affine(g, epl_pow(g, epl_scalar(g, EPL_F64, beta), t), -1, 1);
+}
+
+/* min(ema, (1 + t) / (10 + t)): the first weights, which are random, are forgotten quickly. */
+static epl_value *average_keep(epl_graph *g, epl_value *t, double ema)
+{
+    epl_value *ramp = epl_div(g, epl_affine(g, t, 1, 1), epl_affine(g, t, 1, 10));
+    return epl_cast(g, epl_clip(g, ramp, 0, ema), EPL_F32);
+}
+
+/* Pascanu et al. 2013 (arXiv:1211.5063), Algorithm 1: min(1, most / norm). */
+static epl_value *clip_factor(epl_graph *g, int n, epl_value *const *gradients, double most)
+{
+    epl_value *sum = NULL;
+    for (int i = 0; i < n; i++) {
+        epl_value *square = epl_reduce_sum_square(g, epl_cast(g, gradients[i], EPL_F32), (epl_reduce_opts){ 0 });
+        sum = sum ? epl_add(g, sum, square) : square;
+    }
+    epl_value *norm = epl_affine(g, epl_sqrt(g, sum), 1, 1e-6);
+    return epl_clip(g, epl_div(g, epl_scalar(g, EPL_F32, most), norm), 0, 1);
+}
+
+static scalars make_scalars(epl_graph *g, int n, epl_value *const *gradients, epl_value *rate, const epl_optimizer_opts *o)
+{
+    scalars    s = { .rate = rate };
+    epl_value *t = step_number(g);
+    if (epl_rule_counts(o->kind)) {
+        s.correct1 = correction(g, t, o->beta1);
+        s.correct2 = correction(g, t, o->beta2);
+    }
+    if (o->clip_norm > 0 && n > 0)
+        s.clip = clip_factor(g, n, gradients, o->clip_norm);
+    if (o->ema > 0)
+        s.keep = average_keep(g, t, o->ema);
+    return s;
+}
+
+/* ---- averaged weights ---- */
+
+static void average(epl_graph *g, const char *name, epl_value *next, epl_value *keep)
+{
+    if (!next)
+        return;
+    epl_value *old = epl_state(g, epl_prefixed(g, "ema.", name), epl_dtype_of(next), epl_shape_of(next), EPL_INIT_ZEROS, 0);
+    epl_value *k   = epl_cast(g, keep, epl_dtype_of(next));
+    epl_update(g, old, epl_add(g, epl_mul(g, k, old), epl_mul(g, epl_affine(g, k, -1, 1), next)));
+}
+
+static epl_value *next_of(epl_value *state)
+{
+    for (int i = 0; i < epl_n_uses(state); i++) {
+        const epl_use use = epl_use_at(state, i);
+        if (EPL_IS(use.node, update) && use.input == 0)
+            return use.node->inputs[1];
+    }
+    return state;
+}
+
+bool epl_average_states(epl_graph *g, const epl_graph *model, epl_optimizer_opts o)
+{
+    epl_value *keep = o.ema > 0 ? average_keep(g, step_number(g), o.ema) : NULL;
+    for (const epl_node *n = model->first; keep && n; n = n->next)
+        if (EPL_IS(n, state) && epl_dtype_is_float(n->outputs[0]->dtype)) {
+            epl_value *state = epl_state(g, epl_prefixed(g, "", n->attrs[0].s), n->outputs[0]->dtype, n->outputs[0]->shape,
+                                         (epl_init)n->attrs[3].i, n->attrs[4].r);
+            if (state)
+                average(g, n->attrs[0].s, next_of(state), keep);
+        }
+    return !epl_graph_failed(g);
+}
+
+bool epl_average_begin(const epl_graph *g, epl_weights *w)
+{
+    char name[1024];
+    for (const epl_node *n = g->first; n; n = n->next) {
+        if (!EPL_IS(n, parameter) && !EPL_IS(n, state))
+            continue;
+        snprintf(name, sizeof name, "ema.%s", n->attrs[0].s);
+        const epl_tensor *t = epl_weights_find(w, n->attrs[0].s);
+        if (!t || !epl_dtype_is_float(t->dtype) || epl_weights_find(w, name))
+            continue;
+        epl_tensor *copy = epl_tensor_copy(g->ctx, t);
+        if (!copy || !epl_weights_put_take(w, name, copy))
+            return false;
+    }
+    return true;
+}
+
+/* ---- parameters ---- */
+
+static epl_value *clipped(epl_graph *g, epl_value *grad, const scalars *s, const epl_optimizer_opts *o)
+{
+    if (!grad)
+        return NULL;
+    if (s->clip)
+        grad = epl_mul(g, grad, epl_cast(g, s->clip, epl_dtype_of(grad)));
+    return o->clip_value > 0 ? epl_clip(g, grad, -o->clip_value, o->clip_value) : grad;
+}
+
+static void update_parameter(epl_graph *g, epl_value *w, epl_value *grad, const scalars *s, const epl_optimizer_opts *o)
+{
+    const char                *name  = epl_value_name(w);
+    const epl_parameter_group *group = group_of(o, name);
+    const epl_dtype            type  = epl_dtype_of(w);
+    epl_value *rate = group ? epl_affine(g, s->rate, epl_default(group->rate_scale, 1), 0) : s->rate;
+    epl_rule r = { .g = g, .o = o, .name = name, .w = w, .grad = clipped(g, grad, s, o), .decay = decay_of(o, group, w) };
+    r.rate = epl_cast(g, rate, type);
+    if (s->correct1) {
+        epl_value *one = epl_scalar(g, EPL_F64, 1);
+        r.adam_rate = epl_cast(g, epl_div(g, epl_cast(g, rate, EPL_F64), s->correct1), type);
+        r.adam_root = epl_cast(g, epl_rsqrt(g, s->correct2), type);
+        r.correct1  = epl_cast(g, epl_div(g, one, s->correct1), type);
+        r.correct2  = epl_cast(g, epl_div(g, one, s->correct2), type);
+    }
+    epl_value *next = epl_rule_of(o->kind)(&r);
+    epl_update(g, w, next);
+    if (s->keep)
+        average(g, name, next, s->keep);
+}
+
+bool epl_optimize_with(epl_graph *g, int n, epl_value *const *parameters, epl_value *const *gradients, epl_value *rate,
+                       epl_optimizer_opts o)
+{
+    o = epl_optimizer_defaults(o);
+    if (!epl_rule_of(o.kind)) {
+        epl_graph_fail(g, EPL_ERR_ARGUMENT, "there is no optimizer %d", (int)o.kind);
+        return false;
+    }
+    const scalars s = make_scalars(g, n, gradients, rate, &o);
+    for (int i = 0; i < n && !epl_graph_failed(g); i++)
+        update_parameter(g, parameters[i], gradients[i], &s, &o);
+    return !epl_graph_failed(g);
+}
+
+int epl_trained_parameters(const epl_graph *g, const epl_optimizer_opts *o, const char *frozen, epl_value **out)
+{
+    int n = 0;
+    for (epl_node *node = g->first; node; node = node->next) {
+        if (!EPL_IS(node, parameter) || (frozen && epl_glob(frozen, node->attrs[0].s)))
+            continue;
+        const epl_parameter_group *group = group_of(o, node->attrs[0].s);
+        if (!group || !group->freeze)
+            out[n++] = node->outputs[0];
+    }
+    return n;
+}
+
+bool epl_optimize(epl_graph *g, epl_value *loss, epl_value *rate, epl_optimizer_opts o)
+{
+    if (epl_graph_failed(g))
+        return false;
+    epl_value **w  = epl_alloc_array(g->ctx, (size_t)g->n_nodes + 1, sizeof *w);
+    epl_value **dw = epl_alloc_array(g->ctx, (size_t)g->n_nodes + 1, sizeof *dw);
+    const int   n  = w && dw ? epl_trained_parameters(g, &o, NULL, w) : 0;
+    const bool  ok = w && dw && epl_gradient(g, loss, n, w, dw) && epl_optimize_with(g, n, w, dw, rate, o);
+    epl_release(g->ctx, w);
+    epl_release(g->ctx, dw);
+    return ok;
+}

@@ -1,0 +1,147 @@
+/* rules: how each optimizer makes a parameter's next value. Element by element, so that fusion makes one kernel of a rule; lars
+ * and lamb need norms of whole tensors in between. */
+#include "train/train.h"
+
+double epl_default(double x, double otherwise) { return x != 0 ? x : otherwise; }
+
+static epl_value *scaled(epl_rule *r, epl_value *x, double a) { return epl_affine(r->g, x, a, 0); }
+
+static epl_value *slot(epl_rule *r, const char *prefix)
+{
+    return r->w ? epl_state(r->g, epl_prefixed(r->g, prefix, r->name), epl_dtype_of(r->w), epl_shape_of(r->w), EPL_INIT_ZEROS, 0)
+                : NULL;
+}
+
+/* slot := keep slot + give x */
+static epl_value *follow(epl_rule *r, const char *prefix, double keep, epl_value *x, double give)
+{
+    epl_value *old = slot(r, prefix);
+    epl_value *new = epl_add(r->g, scaled(r, old, keep), give == 1 ? x : scaled(r, x, give));
+    epl_update(r->g, old, new);
+    return new;
+}
+
+static epl_value *step_back(epl_rule *r, epl_value *direction)
+{
+    return epl_sub(r->g, r->w, epl_mul(r->g, r->rate, direction));
+}
+
+static epl_value *decayed_gradient(epl_rule *r)
+{
+    return r->decay ? epl_add(r->g, r->grad, scaled(r, r->w, r->decay)) : r->grad;
+}
+
+static epl_value *with_momentum(epl_rule *r, epl_value *d)
+{
+    if (r->o->momentum == 0)
+        return d;
+    epl_value *b = follow(r, "train.momentum.", r->o->momentum, d, 1);
+    return r->o->nesterov ? epl_add(r->g, d, scaled(r, b, r->o->momentum)) : b;
+}
+
+static epl_value *sgd(epl_rule *r) { return step_back(r, with_momentum(r, decayed_gradient(r))); }
+
+/* The moments of Adam. */
+static void moments(epl_rule *r, epl_value *d, epl_value **m, epl_value **v)
+{
+    *m = follow(r, "train.m.", r->o->beta1, d, 1 - r->o->beta1);
+    *v = follow(r, "train.v.", r->o->beta2, epl_square(r->g, d), 1 - r->o->beta2);
+}
+
+static epl_value *adam_step(epl_rule *r, epl_value *d, epl_value *from)
+{
+    epl_value *m, *v;
+    moments(r, d, &m, &v);
+    epl_value *root = epl_affine(r->g, epl_mul(r->g, epl_sqrt(r->g, v), r->adam_root), 1, r->o->epsilon);
+    return epl_sub(r->g, from, epl_mul(r->g, r->adam_rate, epl_div(r->g, m, root)));
+}
+
+static epl_value *adam(epl_rule *r) { return adam_step(r, decayed_gradient(r), r->w); }
+
+static epl_value *adamw(epl_rule *r)
+{
+    epl_value *kept = r->decay ? epl_mul(r->g, r->w, epl_affine(r->g, r->rate, -r->decay, 1)) : r->w;
+    return adam_step(r, r->grad, kept);
+}
+
+static epl_value *rmsprop(epl_rule *r)
+{
+    epl_value *d = decayed_gradient(r);
+    epl_value *v = follow(r, "train.v.", r->o->beta2, epl_square(r->g, d), 1 - r->o->beta2);
+    epl_value *direction = epl_div(r->g, d, epl_affine(r->g, epl_sqrt(r->g, v), 1, r->o->epsilon));
+    if (r->o->momentum)
+        direction = follow(r, "train.momentum.", r->o->momentum, direction, 1);
+    return step_back(r, direction);
+}
+
+static epl_value *adagrad(epl_rule *r)
+{
+    epl_value *d = decayed_gradient(r);
+    epl_value *v = follow(r, "train.v.", 1, epl_square(r->g, d), 1);
+    return step_back(r, epl_div(r->g, d, epl_affine(r->g, epl_sqrt(r->g, v), 1, r->o->epsilon)));
+}
+
+/* numerator / denominator where both are above 0, else 1. */
+static epl_value *trust_ratio(epl_rule *r, epl_value *numerator, epl_value *denominator)
+{
+    epl_value *zero = epl_scalar(r->g, epl_dtype_of(r->w), 0);
+    epl_value *fine = epl_and(r->g, epl_greater(r->g, numerator, zero), epl_greater(r->g, denominator, zero));
+    return epl_where(r->g, fine, epl_div(r->g, numerator, denominator), epl_scalar(r->g, epl_dtype_of(r->w), 1));
+}
+
+static epl_value *norm(epl_rule *r, epl_value *x) { return epl_reduce_l2(r->g, x, (epl_reduce_opts){ 0 }); }
+
+static epl_value *lars(epl_rule *r)
+{
+    if (!r->w || epl_rank(r->w) <= 1)
+        return sgd(r);
+    epl_value *w = norm(r, r->w), *g = norm(r, r->grad);
+    epl_value *both = epl_add(r->g, g, scaled(r, w, r->decay));
+    epl_value *local = epl_mul(r->g, r->rate, trust_ratio(r, scaled(r, w, r->o->trust), both));
+    epl_value *v = follow(r, "train.momentum.", r->o->momentum, epl_mul(r->g, local, decayed_gradient(r)), 1);
+    return epl_sub(r->g, r->w, v);
+}
+
+static epl_value *lamb(epl_rule *r)
+{
+    epl_value *m, *v;
+    moments(r, r->grad, &m, &v);
+    epl_value *root = epl_affine(r->g, epl_sqrt(r->g, epl_mul(r->g, v, r->correct2)), 1, r->o->epsilon);
+    epl_value *u = epl_div(r->g, epl_mul(r->g, m, r->correct1), root);
+    if (r->decay)
+        u = epl_add(r->g, u, scaled(r, r->w, r->decay));
+    return epl_sub(r->g, r->w, epl_mul(r->g, epl_mul(r->g, r->rate, trust_ratio(r, norm(r, r->w), norm(r, u))), u));
+}
+
+/* ---- the table ---- */
+static const struct {
+    const char  *name;
+    epl_rule_fn *rule;
+    bool         counts;
+    double       rate, beta2, epsilon;
+} table[] = { /* the order of epl_optimizer_kind */
+    { "sgd", sgd, false, 0.1, 0.999, 1e-8 },         { "adam", adam, true, 0.001, 0.999, 1e-8 },
+    { "adamw", adamw, true, 0.001, 0.999, 1e-8 },    { "rmsprop", rmsprop, false, 0.01, 0.99, 1e-8 },
+    { "adagrad", adagrad, false, 0.01, 0.999, 1e-10 }, { "lars", lars, false, 0.1, 0.999, 1e-8 },
+    { "lamb", lamb, true, 0.001, 0.999, 1e-6 },
+};
+
+static bool known(epl_optimizer_kind kind) { return (unsigned)kind < EPL_COUNT(table); }
+
+epl_rule_fn *epl_rule_of(epl_optimizer_kind kind) { return known(kind) ? table[kind].rule : NULL; }
+bool         epl_rule_counts(epl_optimizer_kind kind) { return known(kind) && table[kind].counts; }
+const char  *epl_optimizer_name(epl_optimizer_kind kind) { return known(kind) ? table[kind].name : "unknown"; }
+
+epl_optimizer_opts epl_optimizer_defaults(epl_optimizer_opts o)
+{
+    if (!known(o.kind))
+        return o;
+    o.rate    = epl_default(o.rate, table[o.kind].rate);
+    o.beta1   = epl_default(o.beta1, 0.9);
+    o.beta2   = epl_default(o.beta2, table[o.kind].beta2);
+    o.epsilon = epl_default(o.epsilon, table[o.kind].epsilon);
+    o.trust   = epl_default(o.trust, 0.001);
+    return o;
+}
+
+double epl_optimizer_rate(const epl_optimizer_opts *o) { return epl_optimizer_defaults(*o).rate; }

@@ -1,0 +1,56 @@
+/* train: the inside of training, shared by the files of this floor. */
+#ifndef EPL_TRAIN_H
+#define EPL_TRAIN_H
+
+#include <espalier/ops.h>
+#include <espalier/train.h>
+
+/* ---- optimizers ---- */
+
+/* One parameter's update, while it is written. */
+typedef struct epl_rule {
+    epl_graph *g;
+    const epl_optimizer_opts *o;
+    const char *name;          /* the parameter's */
+    epl_value  *w, *grad;
+    epl_value  *rate;          /* scalars of the parameter's type, for this parameter */
+    epl_value  *adam_rate, *adam_root; /* rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+    epl_value  *correct1, *correct2;   /* 1 / (1 - beta1^t), 1 / (1 - beta2^t) */
+    double      decay;
+} epl_rule;
+
+typedef epl_value *epl_rule_fn(epl_rule *r); /* the parameter's next value; updates slots */
+epl_rule_fn *epl_rule_of(epl_optimizer_kind kind);
+bool         epl_rule_counts(epl_optimizer_kind kind); /* needs the corrections */
+
+double epl_default(double x, double otherwise); /* zero means default */
+
+/* The options with every default filled in. */
+epl_optimizer_opts epl_optimizer_defaults(epl_optimizer_opts o);
+
+/* Averages of the float states of `model` (running statistics): ema.<name> follows what g makes of them. */
+bool epl_average_states(epl_graph *g, const epl_graph *model, epl_optimizer_opts o);
+
+/* The parameters of g that are trained: not of a frozen group, not of the pattern `frozen` (NULL: none). `out` has room for
+ * all nodes. Returns how many. */
+int epl_trained_parameters(const epl_graph *g, const epl_optimizer_opts *o, const char *frozen, epl_value **out);
+
+/* ---- the step ---- */
+typedef struct epl_built_step {
+    epl_context *ctx;
+    epl_arena   *arena;
+    epl_graph   *graph, *update; /* update: NULL without accumulation */
+    const char  *borrowed;       /* names of tensors that belong to others, or NULL */
+} epl_built_step;
+
+bool epl_build_step(const epl_model *m, epl_weights *weights, epl_step_opts o, uint64_t seed, epl_built_step *out);
+void epl_built_step_release(epl_built_step *b); /* accepts a zero value */
+
+/* The inputs "x" [batch, ...] of the model's type and "target" (dtype 0, rank 0: as epl_step_opts says). */
+epl_value *epl_batch_input(epl_graph *g, const epl_graph *model, int64_t batch);
+epl_value *epl_target_input(epl_graph *g, epl_value *logits, epl_dtype dtype, epl_shape shape);
+
+/* A name under a prefix, as epl_state takes it: "/<prefix><name>", in the graph's arena. NULL if memory is out. */
+const char *epl_prefixed(epl_graph *g, const char *prefix, const char *name);
+
+#endif
