@@ -50,6 +50,31 @@ void epl_built_step_release(epl_built_step *b); /* accepts a zero value */
 epl_value *epl_batch_input(epl_graph *g, const epl_graph *model, int64_t batch);
 epl_value *epl_target_input(epl_graph *g, epl_value *logits, epl_dtype dtype, epl_shape shape);
 
+/* ---- metrics and evaluation ---- */
+typedef struct epl_tally {
+    epl_context *ctx;
+    int      n_classes; /* 0: targets are numbers, nothing but the loss is counted */
+    int64_t  samples, rows, correct, top5; /* a row is a sample or one of its pixels */
+    double   loss;      /* sum over samples */
+    double  *confusion; /* [n_classes, n_classes] or NULL */
+} epl_tally;
+
+bool        epl_tally_init(epl_context *ctx, epl_tally *t, int n_classes);
+void        epl_tally_release(epl_tally *t);
+void        epl_tally_clear(epl_tally *t);
+void        epl_tally_add(epl_tally *t, double loss, const epl_tensor *logits, const epl_tensor *labels, int64_t n_valid);
+epl_metrics epl_tally_metrics(const epl_tally *t);
+
+typedef struct epl_evaluator epl_evaluator;
+epl_evaluator   *epl_evaluator_new(const epl_model *m, epl_dataset *d, epl_evaluate_opts o); /* borrows m and d */
+void             epl_evaluator_free(epl_evaluator *e);
+bool             epl_evaluator_run(epl_evaluator *e, epl_tensor *logits, epl_metrics *out); /* with the weights of now */
+const epl_tally *epl_evaluator_tally(const epl_evaluator *e);
+
+/* The shape of a batch's labels, for a batch x; and whether the network takes such a batch (else: recorded). */
+epl_shape epl_batch_target_shape(const epl_dataset_info *info, epl_shape x);
+bool      epl_check_input(const epl_graph *model, const epl_dataset_info *info, epl_shape x);
+
 /* A name under a prefix, as epl_state takes it: "/<prefix><name>", in the graph's arena. NULL if memory is out. */
 const char *epl_prefixed(epl_graph *g, const char *prefix, const char *name);
 
