@@ -21,7 +21,6 @@ struct epl_evaluator {
 char *epl_augment_fixed_words(epl_context *ctx, const char *words)
 {
     epl_text kept = EPL_TEXT(ctx);
-    epl_text_add(&kept, "");
     for (const char *w = words ? words : ""; *w;) {
         const size_t n = strcspn(w, ","), name = strcspn(w, ":,");
         char key[32] = "";
