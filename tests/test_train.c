@@ -333,7 +333,7 @@ PROPERTY(losses_by_name_train, 8)
         d = epl_dataset_from_tensors_take(ctx, "pixels", px, one);
         CHECK_OK(t, ctx, d != NULL);
     }
-    epl_trainer_opts o = { .epochs = 6, .batch = 16, .loss = { .name = names[t->index] }, .optimizer = { .kind = EPL_ADAM, .rate = 0.01 } };
+    epl_trainer_opts o = { .epochs = 10, .batch = 16, .loss = { .name = names[t->index] }, .optimizer = { .kind = EPL_ADAM, .rate = 0.01 } };
     epl_trainer *tr = epl_trainer_new(m, d, d, o);
     CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
     int n;
