@@ -282,7 +282,7 @@ VEC_INLINE vf vlog(vf x)
 {
     vi tiny = x < 1.17549435e-38f;
     vf y = vsel(tiny, x * 8388608.0f, x);
-    vi e = ((vi)y - 0x3f3504f3) >> 23;
+    vi e = (((vi)y & 0x7fffffff) - 0x3f3504f3) >> 23; // without the sign: its result is NaN, but must not overflow here
     vf f = (vf)((vi)y - (e << 23)) - 1.0f;
     vf n = vtofloat(e) - vsel(tiny, vset(23.0f), vset(0.0f));
     vf p = vset(0.0691516552f);
