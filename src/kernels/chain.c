@@ -1,5 +1,6 @@
 /* The element-wise chain over f32, and the choice between it and the one over integers. */
 #include "kernels/chain.h"
+#include "kernels/chain_f32.h"
 #include "kernels/chain_int.h"
 #include "kernels/vmath.h"
 #include "ops/elementwise.h"
@@ -51,82 +52,6 @@ enum { ELEM_DTYPE = EPL_REF_F32, LANES = VL };
 static void (*const tile_rows[EPL_N_ELEMENTWISE])(float *, const float *const *, int64_t, const double *) = {
 #include "ops/elementwise.def"
 };
-
-/* ---- conversions ---- */
-
-#define LOAD(type, convert)                                                                                        \
-    for (int64_t k = 0; k < n; k++)                                                                                \
-        to[k] = (float)convert(((const type *)from)[at + k * stride]);                                             \
-    break
-
-static void tile_load(float *to, const void *from, int64_t dtype, int64_t at, int64_t stride, int64_t n)
-{
-    if (dtype == EPL_REF_F32 && stride == 1) {
-        memcpy(to, (const float *)from + at, (size_t)n * sizeof *to);
-        return;
-    }
-    if (stride == 0 && n > 1) { // one element, repeated
-        tile_load(to, from, dtype, at, 1, 1);
-        const float x = to[0];
-        for (int64_t k = 1; k < n; k++)
-            to[k] = x;
-        return;
-    }
-    switch (dtype) {
-    case EPL_REF_F32:  LOAD(float, );
-    case EPL_REF_F64:  LOAD(double, );
-    case EPL_REF_BF16: LOAD(uint16_t, epl_ref_bfloat_to_float);
-    case EPL_REF_F16:  LOAD(uint16_t, epl_ref_half_to_float);
-    case EPL_REF_I8:   LOAD(int8_t, );
-    case EPL_REF_I16:  LOAD(int16_t, );
-    case EPL_REF_U16:  LOAD(uint16_t, );
-    case EPL_REF_I32:  LOAD(int32_t, );
-    case EPL_REF_U32:  LOAD(uint32_t, );
-    case EPL_REF_I64:  LOAD(int64_t, );
-    case EPL_REF_U64:  LOAD(uint64_t, );
-    default:           LOAD(uint8_t, );
-    }
-}
-
-#define STORE(type, convert)                                                                                       \
-    for (int64_t k = 0; k < n; k++)                                                                                \
-        ((type *)to)[at + k] = convert(from[k]);                                                             \
-    break
-
-/* To integers: the fraction is dropped, NaN becomes 0, what the type cannot hold saturates. */
-static int64_t clamped(float x, int64_t low, int64_t high)
-{
-    const int64_t i = epl_ref_to_i64(x);
-    return i < low ? low : i > high ? high : i;
-}
-
-static int8_t to_i8(float x) { return (int8_t)clamped(x, INT8_MIN, INT8_MAX); }
-static uint8_t to_u8(float x) { return (uint8_t)clamped(x, 0, UINT8_MAX); }
-static int16_t to_i16(float x) { return (int16_t)clamped(x, INT16_MIN, INT16_MAX); }
-static uint16_t to_u16(float x) { return (uint16_t)clamped(x, 0, UINT16_MAX); }
-static int32_t to_i32(float x) { return (int32_t)clamped(x, INT32_MIN, INT32_MAX); }
-static uint32_t to_u32(float x) { return (uint32_t)clamped(x, 0, UINT32_MAX); }
-static uint8_t to_bool(float x) { return x != 0; }
-static uint64_t to_u64(float x) { return !(x > 0) ? 0 : x >= 0x1p64f ? UINT64_MAX : (uint64_t)x; }
-
-static void tile_store(void *to, int64_t dtype, int64_t at, const float *from, int64_t n)
-{
-    switch (dtype) {
-    case EPL_REF_F32:  memcpy((float *)to + at, from, (size_t)n * sizeof *from); break;
-    case EPL_REF_F64:  STORE(double, );
-    case EPL_REF_BF16: STORE(uint16_t, epl_ref_float_to_bfloat);
-    case EPL_REF_F16:  STORE(uint16_t, epl_ref_float_to_half);
-    case EPL_REF_I8:   STORE(int8_t, to_i8);
-    case EPL_REF_U8:   STORE(uint8_t, to_u8);
-    case EPL_REF_I16:  STORE(int16_t, to_i16);
-    case EPL_REF_U16:  STORE(uint16_t, to_u16);
-    case EPL_REF_I32:  STORE(int32_t, to_i32);
-    case EPL_REF_U32:  STORE(uint32_t, to_u32);
-    case EPL_REF_I64:  STORE(int64_t, epl_ref_to_i64);
-    case EPL_REF_U64:  STORE(uint64_t, to_u64);
-    default:           STORE(uint8_t, to_bool);
-    }
-}
 
 #include "kernels/chain_tiles.h"
 

@@ -42,6 +42,11 @@ typedef enum epl_chain_kind {
     EPL_CHAIN_STRIDED /* any other broadcast: every axis has a stride, 0 where it repeats */
 } epl_chain_kind;
 
+#ifdef EPL_ARTIFACT /* in a compiled network a chain is a function: the operators, printed as C (src/compile/emit_chain.c) */
+typedef struct epl_chain {
+    void (*rows)(const epl_call *call, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+} epl_chain;
+#else
 typedef struct epl_chain {
     int64_t n_in, n_steps, n_out;
     int64_t rows, columns, rows_per_image;
@@ -55,6 +60,7 @@ typedef struct epl_chain {
     int64_t arg[EPL_CHAIN_MAX_STEPS][3]; /* registers */
     double  attr[EPL_CHAIN_MAX_STEPS][2]; /* the operator's real attributes, alpha and beta */
 } epl_chain;
+#endif
 
 /* Every symbol of a kernel file carries its instruction set's name: EPL_K(conv) is epl_v3_conv in the copy for x86-64-v3. */
 #ifndef EPL_ISA

@@ -145,7 +145,8 @@ static inline int64_t epl_dwconv_dw_splits(const epl_conv_params *p)
 typedef struct epl_kernel {
     const char    *name;
     const char    *sources;         /* files of src/kernels that an artifact with this kernel needs, in order */
-    int            n_int, n_double; /* members of its parameter struct */
+    const char    *params;          /* the name of its parameter struct */
+    int            n_int, n_double; /* its members */
     int64_t      (*pieces)(const void *params);
     size_t       (*scratch)(const void *params);
     epl_kernel_fn *run;

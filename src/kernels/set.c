@@ -10,8 +10,8 @@ extern const epl_kernel_set EPL_K(kernel_set);
 
 static const epl_kernel kernels[] = {
 #define KERNEL(name, sources, params, doubles)                                                                       \
-    { #name, sources, (int)(sizeof(params) / 8) - (doubles), doubles, EPL_K(name##_pieces), EPL_K(name##_scratch), \
-      EPL_K(name) },
+    { #name, sources, #params, (int)(sizeof(params) / 8) - (doubles), doubles, EPL_K(name##_pieces),                 \
+      EPL_K(name##_scratch), EPL_K(name) },
 #include "kernels/kernels.def"
 #undef KERNEL
 };

@@ -78,7 +78,15 @@ static bool infer_row(epl_node *n, epl_row_types types)
 
 /* ---- reference: one element at a time, in double for floating types, in 64-bit integers for the others ---------------- */
 
-static void ref_row(const epl_ref_call *c, int row)
+/* begin reference */
+typedef struct epl_ref_row {
+    double (*real)(const double *in, const double *at); /* NULL where the row does not take such numbers */
+    int64_t (*integer)(const int64_t *in, const double *at);
+    uint64_t (*natural)(const uint64_t *in, const double *at);
+    int64_t n_attrs;
+} epl_ref_row;
+
+static void ref_row(const epl_ref_call *c, epl_ref_row row)
 {
     const epl_view *out = c->out;
     const int64_t n = epl_view_count(out), dtype = c->in[c->n_in - 1].dtype; // the last input is never a condition
@@ -86,7 +94,7 @@ static void ref_row(const epl_ref_call *c, int row)
     double at[2] = { 0 };
     for (int64_t i = 0; i < c->n_in; i++)
         epl_ref_broadcast_strides(&c->in[i], out->rank, stride[i]);
-    for (int i = 0; i < epl_rows[row].n_attrs; i++)
+    for (int64_t i = 0; i < row.n_attrs; i++)
         at[i] = c->attr[i].r;
 
     for (int64_t e = 0; e < n; e++, epl_ref_next(index, out->dim, out->rank)) {
@@ -100,12 +108,18 @@ static void ref_row(const epl_ref_call *c, int row)
             natural[i] = (uint64_t)integer[i];
         }
         if (epl_ref_is_float(dtype))
-            epl_ref_set(out, e, epl_rows_real[row](real, at));
+            epl_ref_set(out, e, row.real(real, at));
         else if (dtype == EPL_REF_U64)
-            epl_ref_set_i64(out, e, (int64_t)epl_rows_uint[row](natural, at));
+            epl_ref_set_i64(out, e, (int64_t)row.natural(natural, at));
         else
-            epl_ref_set_i64(out, e, epl_rows_int[row](integer, at));
+            epl_ref_set_i64(out, e, row.integer(integer, at));
     }
+}
+/* end reference */
+
+static epl_ref_row row_at(int row)
+{
+    return (epl_ref_row){ epl_rows_real[row], epl_rows_int[row], epl_rows_uint[row], epl_rows[row].n_attrs };
 }
 
 /* ---- gradients: the builder text of the rows ----------------------------------------------------------------------- */
@@ -251,7 +265,7 @@ static epl_node *sample_row(epl_graph *g, epl_rng *r, epl_dtype dtype, const epl
 
 #define ENTRY(cname, types, attributes, inputs, printed)                                                           \
     static bool infer_##cname(epl_node *n) { return infer_row(n, EPL_ROW_##types); }                               \
-    static void epl_ref_##cname(const epl_ref_call *c) { ref_row(c, EPL_EW_##cname); }                             \
+    static void epl_ref_##cname(const epl_ref_call *c) { ref_row(c, row_at(EPL_EW_##cname)); }                             \
     static epl_node *sample_##cname(epl_graph *g, epl_rng *r, epl_dtype t)                                         \
     {                                                                                                              \
         return sample_row(g, r, t, &epl_op_##cname, EPL_EW_##cname);                                               \

@@ -1,0 +1,99 @@
+/* compile: a model as C that stands alone.
+ *
+ * A compiled network is a folder: the plan of its program printed as C, the kernels that it uses (the library's own sources),
+ * its weights, an example and a Makefile. It needs a C11 compiler that knows GCC's vector extensions (GCC, Clang), libc's
+ * memcpy and memset, and libm; it has one static array of exactly the planned bytes, allocates nothing, knows no threads.
+ * Control flow stays control flow. On the same instruction set, built by the same compiler, its results are those of the
+ * library bit for bit; otherwise within the rounding of f32.
+ *
+ *     <name>.h, <name>.c   the function <name>_run(inputs..., outputs...) and its sizes
+ *     <name>_weights.c     the weights as constants, or <name>.weights: a file that the caller reads into <name>_weights
+ *     kernels/, ops/       the sources of the kernels that the network uses
+ *     main.c, Makefile     an example: runs files of samples, measures the time of a run
+ *
+ * What depends on the weights alone (folded constants, packed or sparse weights) is computed now and stored. A graph with
+ * Update nodes (a training step) compiles too: its parameters and states then live in an array that the step writes.
+ *
+ * A compiled network is not reentrant: its memory is static. Random operators need nothing more than their state. */
+#ifndef ESPALIER_COMPILE_H
+#define ESPALIER_COMPILE_H
+
+#include <espalier/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum epl_weights_form {
+    EPL_WEIGHTS_AUTO,   /* in the source up to 32 MiB, else in a file */
+    EPL_WEIGHTS_SOURCE,
+    EPL_WEIGHTS_FILE
+} epl_weights_form;
+
+/* A named dimension (the batch, a sequence length) and its size in the compiled network. */
+typedef struct epl_binding {
+    const char *dim;
+    int64_t     size;
+} epl_binding;
+
+typedef struct epl_compile_opts {
+    const char        *name;       /* of files and symbols, a C identifier; default "model". Networks of different names link
+                                      together */
+    const char        *target;     /* "generic", "x86-64-v3" ("v3"), "x86-64-v4" ("v4"), "aarch64" ("armv8"); default: the best
+                                      that this machine runs */
+    const epl_binding *bindings;   /* dimensions not listed keep the size that the graph has */
+    int                n_bindings;
+    epl_weights_form   weights;
+} epl_compile_opts;
+
+/* What was written, in bytes. */
+typedef struct epl_artifact {
+    size_t arena;   /* static memory for activations and temporaries: what the plan says */
+    size_t weights; /* constants */
+    size_t state;   /* parameters and states that the network itself changes */
+    size_t source;  /* the text of all files, weights left out */
+} epl_artifact;
+
+/* Writes the folder `dir` (made if it is not there). `out` may be NULL. */
+EPL_API bool epl_compile(const epl_model *m, const char *dir, epl_compile_opts o, epl_artifact *out);
+
+/* ---- verification --------------------------------------------------------------------------------------------------
+ * Builds the compiled network in its folder with `make` and the system's compiler, runs it on samples, and compares with the
+ * library's program on the same instruction set. */
+typedef struct epl_verify_opts {
+    const char *cc;        /* default: the target's: "gcc", or "aarch64-linux-gnu-gcc" elsewhere */
+    const char *flags;     /* more flags for the compiler, such as "-Wall -Werror" */
+    const char *runner;    /* what runs a foreign program; default "qemu-aarch64" for aarch64 elsewhere, else nothing */
+    int64_t     n_samples; /* random ones; default 16 */
+    uint64_t    seed;
+    int         n_inputs;  /* given ones instead: */
+    const epl_tensor *const *inputs; /* for each input of the graph the samples behind each other: [n * dims...] elements */
+    int         bench_runs; /* of which latency_us is the median; 0: not measured */
+} epl_verify_opts;
+
+enum { EPL_VERIFY_MAX_OUTPUTS = 32 };
+
+typedef struct epl_output_difference {
+    const char *name;    /* the graph's */
+    double      max_abs; /* of library - compiled; infinite where one is NaN and the other is not */
+    double      max_ulp; /* in units in the last place of the library's value; of floating outputs */
+    int64_t     n_different; /* elements whose bits differ */
+} epl_output_difference;
+
+typedef struct epl_verify_result {
+    int                   n_outputs;
+    epl_output_difference outputs[EPL_VERIFY_MAX_OUTPUTS];
+    int64_t               n_samples;
+    double                max_abs, max_ulp; /* over all outputs */
+    double                latency_us;       /* of a run, measured by the compiled network itself; 0 if not asked for */
+    double                build_s;
+} epl_verify_result;
+
+/* `dir` and `o` as they were given to epl_compile. False if it cannot be built or run; differences are no failure. */
+EPL_API bool epl_verify_artifact(const epl_model *m, const char *dir, epl_compile_opts o, epl_verify_opts v,
+                                 epl_verify_result *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,121 @@
+/* A kernel's parameters as an initialiser with the members' names, which are read from the struct's definition in the embedded
+ * header: all are int64_t or double, some are arrays whose length is a constant of the header. */
+#include "compile/emit.h"
+#include "compile/sources.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+typedef struct reader {
+    const char *at;      /* in the definition */
+    const char *header;
+    bool        real;    /* the declaration that we are in */
+} reader;
+
+static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+/* "<name> = 16" somewhere in the header, or a number. */
+static int constant(const char *header, const char *name, size_t length)
+{
+    if (isdigit((unsigned char)*name))
+        return atoi(name);
+    for (const char *p = strstr(header, "enum {"); p; p = strstr(p + 1, "enum {"))
+        for (const char *q = p; *q && *q != '}'; q++)
+            if (strncmp(q, name, length) == 0 && !is_word(q[-1]) && strncmp(q + length, " = ", 3) == 0)
+                return atoi(q + length + 3);
+    return 0;
+}
+
+static void skip(reader *r)
+{
+    for (;;) {
+        while (isspace((unsigned char)*r->at) || *r->at == ',' || *r->at == ';')
+            r->at++;
+        if (strncmp(r->at, "/*", 2) != 0)
+            return;
+        r->at = strstr(r->at, "*/") + 2;
+    }
+}
+
+/* The next member: its name, and its length (0: no array). False at the end. */
+static bool next_member(reader *r, const char **name, int *name_length, int *count)
+{
+    for (skip(r);; skip(r)) {
+        const bool is_int = strncmp(r->at, "int64_t ", 8) == 0, is_real = strncmp(r->at, "double ", 7) == 0;
+        if (!is_int && !is_real)
+            break;
+        r->real = is_real;
+        r->at += is_real ? 7 : 8;
+    }
+    if (!is_word(*r->at))
+        return false;
+    *name = r->at;
+    while (is_word(*r->at))
+        r->at++;
+    *name_length = (int)(r->at - *name);
+    *count       = 0;
+    if (*r->at == '[') {
+        const char *length = ++r->at;
+        while (*r->at != ']')
+            r->at++;
+        *count = constant(r->header, length, (size_t)(r->at - length));
+        r->at++;
+    }
+    return true;
+}
+
+/* The embedded header that defines `struct name`. */
+static bool find_definition(const char *name, reader *r)
+{
+    char start[96];
+    snprintf(start, sizeof start, "typedef struct %s {", name);
+    for (const epl_source *s = epl_sources; s->path; s++)
+        if (strncmp(s->path, "kernels/", 8) == 0 && strstr(s->text, start)) {
+            *r = (reader){ .header = s->text, .at = strstr(s->text, start) + strlen(start) };
+            return true;
+        }
+    return false;
+}
+
+static void print_number(epl_text *t, const unsigned char *from, bool real)
+{
+    char    text[48];
+    int64_t i;
+    double  x;
+    memcpy(&i, from, sizeof i);
+    memcpy(&x, from, sizeof x);
+    if (real)
+        epl_literal_f64(text, x);
+    else
+        epl_literal_i64(text, i);
+    epl_text_add(t, text);
+}
+
+bool epl_emit_params(epl_emitter *e, const epl_step *s, int number)
+{
+    const epl_kernel *k = s->kernel;
+    reader      r;
+    const char *name;
+    int         length, count;
+    size_t      at = 0, column = 0;
+    if (!find_definition(k->params, &r))
+        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "the parameters %s of kernel %s are not in its header", k->params, k->name);
+    epl_text_addf(&e->tables, "static const %s params_%d = {", k->params, number);
+    while (next_member(&r, &name, &length, &count) && at < s->params_bytes) {
+        epl_text_addf(&e->tables, "%s.%.*s = ", at == 0 ? "\n    " : column > 90 ? ",\n    " : ", ", length, name);
+        column = at == 0 || column > 90 ? 0 : column;
+        column += 10 + (size_t)length;
+        if (count)
+            epl_text_add(&e->tables, "{ ");
+        for (int i = 0; i < (count ? count : 1) && at < s->params_bytes; i++, at += 8, column += i ? 4 : 0) {
+            epl_text_add(&e->tables, i ? ", " : "");
+            print_number(&e->tables, (const unsigned char *)s->params + at, r.real);
+        }
+        if (count)
+            epl_text_add(&e->tables, " }");
+    }
+    epl_text_add(&e->tables, "\n};\n");
+    if (at != s->params_bytes)
+        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "%s has %zu bytes, its definition names %zu", k->params, s->params_bytes, at);
+    return true;
+}
