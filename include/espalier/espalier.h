@@ -16,5 +16,6 @@
 #include <espalier/zoo.h>
 #include <espalier/data.h>
 #include <espalier/train.h>
+#include <espalier/compile.h>
 
 #endif

@@ -250,7 +250,7 @@ static int keep_function(printer *p)
         epl_text_addf(&e->integers, "\nvoid EPL_K(chain_%d)%s;\nvoid EPL_K(chain_%d)%s\n%s", number, arguments, number, arguments, text);
         epl_text_addf(&e->prototypes, "void EPL_K(chain_%d)%s;\n", number, arguments);
     } else {
-        epl_text_addf(&e->chains, "\nstatic void chain_%d%s\n%s", number, arguments, text);
+        epl_text_addf(&e->chains, "\nstatic void chain_%d%s\n%s\n", number, arguments, text);
     }
     e->chain_texts[e->n_chain_texts++] = text;
     return number;

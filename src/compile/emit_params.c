@@ -97,22 +97,21 @@ bool epl_emit_params(epl_emitter *e, const epl_step *s, int number)
     reader      r;
     const char *name;
     int         length, count;
-    size_t      at = 0, column = 0;
+    size_t      at = 0, line = 0; /* where the line begins */
     if (!find_definition(k->params, &r))
         return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "the parameters %s of kernel %s are not in its header", k->params, k->name);
-    epl_text_addf(&e->tables, "static const %s params_%d = {", k->params, number);
+    epl_text *t = &e->tables;
+    epl_text_addf(t, "static const %s params_%d = {", k->params, number);
     while (next_member(&r, &name, &length, &count) && at < s->params_bytes) {
-        epl_text_addf(&e->tables, "%s.%.*s = ", at == 0 ? "\n    " : column > 90 ? ",\n    " : ", ", length, name);
-        column = at == 0 || column > 90 ? 0 : column;
-        column += 10 + (size_t)length;
-        if (count)
-            epl_text_add(&e->tables, "{ ");
-        for (int i = 0; i < (count ? count : 1) && at < s->params_bytes; i++, at += 8, column += i ? 4 : 0) {
-            epl_text_add(&e->tables, i ? ", " : "");
-            print_number(&e->tables, (const unsigned char *)s->params + at, r.real);
+        const bool fresh = at == 0 || t->length - line > 100;
+        epl_text_addf(t, "%s%s", at ? "," : "", fresh ? "\n    " : " ");
+        line = fresh ? t->length : line;
+        epl_text_addf(t, ".%.*s = %s", length, name, count ? "{ " : "");
+        for (int i = 0; i < (count ? count : 1) && at < s->params_bytes; i++, at += 8) {
+            epl_text_add(t, i ? ", " : "");
+            print_number(t, (const unsigned char *)s->params + at, r.real);
         }
-        if (count)
-            epl_text_add(&e->tables, " }");
+        epl_text_add(t, count ? " }" : "");
     }
     epl_text_add(&e->tables, "\n};\n");
     if (at != s->params_bytes)

@@ -55,13 +55,13 @@ static bool add_places(epl_emitter *e, const epl_block *b, epl_text *t, const ch
         n--;
     if (n == 0)
         return true;
-    epl_text_addf(t, " %s{ ", field);
+    epl_text_addf(t, "%s %s{ ", t->data[t->length - 1] == '{' ? "" : ",", field);
     for (int i = 0; i < n; i++) {
         if (!epl_emit_place(e, b, buffers[i], place))
             return false;
         epl_text_addf(t, "%s%s", i ? ", " : "", place);
     }
-    epl_text_add(t, " },");
+    epl_text_add(t, " }");
     return true;
 }
 
@@ -105,10 +105,10 @@ static bool emit_kernel(epl_emitter *e, const epl_block *b, const epl_step *s)
     epl_text_addf(&t, "EPL_K(%s)(&(epl_call){", s->kernel->name);
     bool ok = need_sources(e, s->kernel->sources) && epl_emit_params(e, s, number) &&
               add_places(e, b, &t, ".in = ", s->n_in, s->in) && add_places(e, b, &t, ".out = ", s->n_out, s->out);
-    epl_text_addf(&t, " .params = &params_%d", number);
+    epl_text_addf(&t, ", .params = &params_%d", number);
     if (ok && s->chain) {
         const int chain = epl_emit_chain(e, b, s, s->chain, true);
-        epl_text_addf(&t, ",\n    .chain = &(const epl_chain){ chain_%d },", chain);
+        epl_text_addf(&t, ",\n    .chain = &(const epl_chain){ chain_%d }", chain);
         ok = chain >= 0 && add_places(e, b, &t, ".chain_in = (const void *const[])", s->n_chain_in, s->chain_in);
     }
     epl_text_addf(&t, " }, 0, %lld, %s);", (long long)s->pieces, s->scratch ? "SCRATCH" : "NULL");
