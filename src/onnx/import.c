@@ -193,6 +193,8 @@ epl_value *onnx_constant(onnx_node *n, const Onnx__TensorProto *p)
 /* ---- inputs of a node -------------------------------------------------------------------------------------------------------- */
 bool onnx_has(onnx_node *n, int i)
 {
+    if (i < 0)
+        return false; // an input that this opset does not have
     if (i < 64)
         n->seen_in |= 1ull << i;
     if (i >= n->n_in || !*n->proto->input[i])
