@@ -189,7 +189,7 @@ static bool never_stops(onnx_node *n, const epl_graph *body, epl_value *next, co
     while (EPL_IS(next->producer, identity))
         next = next->producer->inputs[0];
     const bool passes = next == epl_graph_input_at(body, 1), starts = !cond || (first && epl_tensor_get_i64(first, 0));
-    return starts && (passes || (then && epl_tensor_get_i64(then, 0)));
+    return starts && (passes || (then && epl_tensor_count(then) == 1 && epl_tensor_get_i64(then, 0)));
 }
 
 static bool import_loop_region(onnx_node *n, const loop *l)
@@ -281,7 +281,7 @@ static bool read_loop(onnx_node *n, loop *l)
             return onnx_fail(n, EPL_ERR_FORMAT, "input %d is missing", 2 + i);
     if (onnx_has(n, 1))
         l->cond = as_scalar(n->g, onnx_in(n, 1), EPL_BOOL);
-    const epl_tensor *trip = onnx_has(n, 0) ? onnx_known_if(n, 0, l->n_scans > 0) : NULL;
+    const epl_tensor *trip = onnx_has(n, 0) ? onnx_one_if(n, 0, l->n_scans > 0) : NULL;
     l->limited = trip != NULL;
     l->trip = trip ? epl_tensor_get_i64(trip, 0) : INT32_MAX;
     l->trip = l->trip < 0 ? 0 : l->trip;

@@ -79,7 +79,7 @@ static bool import_clip(onnx_node *n)
     if (n->opset < 11)
         return x && onnx_set(n, epl_clip(n->g, x, onnx_real(n, "min", -INFINITY), onnx_real(n, "max", INFINITY)));
     epl_value *y = x ? epl_identity(n->g, x) : NULL;
-    const epl_tensor *low = onnx_has(n, 1) ? onnx_known_if(n, 1, false) : NULL, *high = onnx_has(n, 2) ? onnx_known_if(n, 2, false) : NULL;
+    const epl_tensor *low = onnx_has(n, 1) ? onnx_one_if(n, 1, false) : NULL, *high = onnx_has(n, 2) ? onnx_one_if(n, 2, false) : NULL;
     if (x && epl_dtype_is_float(x->dtype) && (low || !onnx_has(n, 1)) && (high || !onnx_has(n, 2)))
         return onnx_set(n, epl_clip(n->g, x, low ? epl_tensor_get(low, 0) : -INFINITY, high ? epl_tensor_get(high, 0) : INFINITY));
     if (y && onnx_has(n, 1))

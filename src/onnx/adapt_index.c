@@ -52,9 +52,9 @@ static bool import_scatter_nd(onnx_node *n)
 static bool import_one_hot(onnx_node *n)
 {
     epl_value        *indices = onnx_in(n, 0), *values = onnx_in(n, 2);
-    const epl_tensor *depth = onnx_known(n, 1, "the depth");
+    const epl_tensor *depth = onnx_one(n, 1, "the depth");
     int               axis;
-    if (!indices || !values || !depth || epl_tensor_count(depth) != 1)
+    if (!indices || !values || !depth)
         return false;
     const int64_t d = epl_tensor_get_i64(depth, 0);
     const int     rank = indices->shape.rank + 1;

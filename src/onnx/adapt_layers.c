@@ -208,13 +208,13 @@ static bool import_dropout(onnx_node *n)
     double rate = onnx_real(n, "ratio", 0.5);
     (void)onnx_int(n, "seed", 0);
     (void)onnx_int(n, "is_test", 0);
-    const epl_tensor *ratio = onnx_has(n, 1) ? onnx_known_if(n, 1, true) : NULL;
-    const epl_tensor *training = onnx_has(n, 2) ? onnx_known(n, 2, "the mode") : NULL;
+    const epl_tensor *ratio = onnx_has(n, 1) ? onnx_one_if(n, 1, true) : NULL;
+    const epl_tensor *training = onnx_has(n, 2) ? onnx_one(n, 2, "the mode") : NULL;
     if (onnx_has(n, 2) && !training)
         return false;
     if (training && epl_tensor_get_i64(training, 0) && !(ratio && epl_tensor_get(ratio, 0) == 0))
         return onnx_unsupported(n, "training mode, whose random numbers are not defined");
-    rate = ratio && epl_tensor_count(ratio) == 1 ? epl_tensor_get(ratio, 0) : onnx_has(n, 1) ? 0 : rate;
+    rate = ratio ? epl_tensor_get(ratio, 0) : onnx_has(n, 1) ? 0 : rate;
     const bool drops = rate > 0 && rate < 1 && epl_dtype_is_float(x->dtype);
     n->out[0] = drops ? epl_dropout(n->g, x, rate, false) : epl_identity(n->g, x);
     if (n->n_out > 1) // before opset 10 the mask has the type of x

@@ -296,8 +296,8 @@ static bool import_constant_of_shape(onnx_node *n)
 
 static bool import_range(onnx_node *n)
 {
-    const epl_tensor *start = onnx_known(n, 0, "the start"), *limit = start ? onnx_known(n, 1, "the limit") : NULL;
-    const epl_tensor *delta = limit ? onnx_known(n, 2, "the step") : NULL;
+    const epl_tensor *start = onnx_one(n, 0, "the start"), *limit = start ? onnx_one(n, 1, "the limit") : NULL;
+    const epl_tensor *delta = limit ? onnx_one(n, 2, "the step") : NULL;
     if (!delta)
         return false;
     return onnx_set(n, epl_range(n->g, start->dtype, epl_tensor_get(start, 0), epl_tensor_get(limit, 0), epl_tensor_get(delta, 0)));

@@ -378,7 +378,8 @@ static bool resize_sizes(onnx_node *n, const epl_value *x, int i_scales, int i_s
     const epl_tensor *s = onnx_has(n, i_scales) ? onnx_known(n, i_scales, "the scales") : NULL;
     const bool by_scale = s && epl_tensor_count(s) > 0;
     const epl_tensor *z = !by_scale && onnx_has(n, i_sizes) ? onnx_known(n, i_sizes, "the sizes") : NULL;
-    if (epl_error_code(onnx_context(n)) != EPL_OK || epl_tensor_count(by_scale ? s : z ? z : s) != *count)
+    const epl_tensor *given = by_scale ? s : z;
+    if (epl_error_code(onnx_context(n)) != EPL_OK || !given || epl_tensor_count(given) != *count)
         return onnx_fail(n, EPL_ERR_SHAPE, "neither scales nor sizes for %d axes", *count);
     for (int i = 0; i < *count; i++) {
         const double in = (double)x->shape.dim[axes[i]];

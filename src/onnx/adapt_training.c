@@ -28,7 +28,7 @@ static bool import_momentum(onnx_node *n)
     const int    k = tensors(n, 1);
     const double alpha = onnx_real(n, "alpha", 0), beta = onnx_real(n, "beta", 0);
     const bool   nesterov = strcmp(onnx_text(n, "mode", "standard"), "nesterov") == 0;
-    const epl_tensor *step = onnx_known(n, 1, "the step");
+    const epl_tensor *step = onnx_one(n, 1, "the step");
     if (!k || !step)
         return false;
     for (int i = 0; i < k; i++) {
@@ -46,7 +46,7 @@ static bool import_adagrad(onnx_node *n)
     epl_graph   *g = n->g;
     const int    k = tensors(n, 1);
     const double epsilon = onnx_real(n, "epsilon", 1e-6), decay = onnx_real(n, "decay_factor", 0);
-    const epl_tensor *step = onnx_known(n, 1, "the step");
+    const epl_tensor *step = onnx_one(n, 1, "the step");
     if (!k || !step)
         return false;
     epl_value *rate = times(n, onnx_in(n, 0), 1 / (1 + (double)epl_tensor_get_i64(step, 0) * decay));
@@ -66,7 +66,7 @@ static bool import_adam(onnx_node *n)
     const int    k = tensors(n, 2);
     const double alpha = onnx_real(n, "alpha", 0.9), beta = onnx_real(n, "beta", 0.999), epsilon = onnx_real(n, "epsilon", 1e-6);
     const double after = onnx_real(n, "norm_coefficient_post", 0);
-    const epl_tensor *step = onnx_known(n, 1, "the step");
+    const epl_tensor *step = onnx_one(n, 1, "the step");
     if (!k || !step)
         return false;
     const double t = (double)epl_tensor_get_i64(step, 0);

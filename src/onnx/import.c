@@ -309,6 +309,21 @@ const epl_tensor *onnx_known(onnx_node *n, int i, const char *what)
     return t;
 }
 
+const epl_tensor *onnx_one(onnx_node *n, int i, const char *what)
+{
+    const epl_tensor *t = onnx_known(n, i, what);
+    if (!t || epl_tensor_count(t) == 1)
+        return t;
+    onnx_fail(n, EPL_ERR_SHAPE, "%s should be one number, not %lld", what, (long long)epl_tensor_count(t));
+    return NULL;
+}
+
+const epl_tensor *onnx_one_if(onnx_node *n, int i, bool inputs_too)
+{
+    const epl_tensor *t = onnx_known_if(n, i, inputs_too);
+    return t && epl_tensor_count(t) == 1 ? t : NULL;
+}
+
 int onnx_known_ints(onnx_node *n, int i, const char *what, int64_t *out, int max)
 {
     const epl_tensor *t = onnx_known(n, i, what);
@@ -326,13 +341,10 @@ int onnx_known_ints(onnx_node *n, int i, const char *what, int64_t *out, int max
 
 bool onnx_known_real(onnx_node *n, int i, const char *what, double *out)
 {
-    const epl_tensor *t = onnx_known(n, i, what);
-    if (!t)
-        return false;
-    if (epl_tensor_count(t) != 1)
-        return onnx_fail(n, EPL_ERR_SHAPE, "%s should be one number", what);
-    *out = epl_tensor_get(t, 0);
-    return true;
+    const epl_tensor *t = onnx_one(n, i, what);
+    if (t)
+        *out = epl_tensor_get(t, 0);
+    return t != NULL;
 }
 
 /* ---- attributes ------------------------------------------------------------------------------------------------------------------ */

@@ -54,6 +54,8 @@ epl_value  *onnx_weight(onnx_node *n, int i, epl_shape perm); /* onnx_in with it
  * the caller gave (see epl_onnx_opts). `what` is for the sentence: "the shape". The importer owns it. NULL on failure. */
 const epl_tensor *onnx_known(onnx_node *n, int i, const char *what);
 const epl_tensor *onnx_known_if(onnx_node *n, int i, bool inputs_too); /* NULL without an error if it is not known */
+const epl_tensor *onnx_one(onnx_node *n, int i, const char *what);         /* onnx_known, of exactly one element */
+const epl_tensor *onnx_one_if(onnx_node *n, int i, bool inputs_too);      /* likewise onnx_known_if */
 int               onnx_known_ints(onnx_node *n, int i, const char *what, int64_t *out, int max); /* -1 on failure */
 bool              onnx_known_real(onnx_node *n, int i, const char *what, double *out);
 
