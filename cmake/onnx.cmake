@@ -27,6 +27,6 @@ function(epl_add_conformance)
     if(EPL_ONNX_DATA)
         add_test(NAME conformance COMMAND conformance --list tests/golden/onnx_unsupported.txt ${EPL_ONNX_DATA}
                  WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-        set_tests_properties(conformance PROPERTIES TIMEOUT 600 LABELS slow)
+        set_tests_properties(conformance PROPERTIES TIMEOUT 600)
     endif()
 endfunction()

@@ -1,6 +1,5 @@
 /* Every operator of the table: its gradient against central differences in f64, its gradient's gradient likewise, its fast
- * kernels against its reference, its inference against itself. A new operator is tested by standing in the table.
- * labels: slow */
+ * kernels against its reference, its inference against itself. A new operator is tested by standing in the table. */
 #include "common/sample.h"
 
 #include <espalier/grad.h>
