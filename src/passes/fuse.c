@@ -14,6 +14,7 @@ typedef struct group {
     int        visited;     /* stamp of the path search */
     int        next;        /* list of members */
     bool       fusable, emitted;
+    bool       updates;     /* makes the next value of a parameter or state, in its place if nothing prevents it */
 } group;
 
 typedef struct fusion {
@@ -49,6 +50,14 @@ static bool is_anchor(const epl_node *n)
 {
     return (EPL_IS(n, conv) || EPL_IS(n, conv_transpose) || EPL_IS(n, conv_input_grad) || EPL_IS(n, linear) ||
             EPL_IS(n, matmul)) && n->outputs[0]->dtype == EPL_F32 && n->inputs[0]->dtype == EPL_F32;
+}
+
+static bool is_next_value(const epl_node *n)
+{
+    for (size_t u = 0; n->n_outputs && u < n->outputs[0]->n_uses; u++)
+        if (EPL_IS(n->outputs[0]->uses[u].node, update))
+            return true;
+    return false;
 }
 
 /* Constants of one element go into the region; everything else that comes from outside is an input. */
@@ -104,6 +113,13 @@ static bool in_pair(const fusion *f, const epl_node *n, int a, int b)
     return r == a || r == b;
 }
 
+/* An anchor writes its raw result where the chain's first one goes, so that place cannot be a parameter that the chain reads:
+ * an update behind a product would be copied home. */
+static bool spoils_update(const group *x, const group *y)
+{
+    return x->n_anchors + y->n_anchors > 0 && (x->updates || y->updates);
+}
+
 /* What the chain of the two groups together would hold. Inputs are counted once; an anchor's own are not the chain's. */
 static load load_of(const fusion *f, int a, int b)
 {
@@ -144,6 +160,7 @@ static void join(fusion *f, int a, int b)
     y->parent = a;
     x->n_members += y->n_members;
     x->n_anchors += y->n_anchors;
+    x->updates |= y->updates;
     if (y->first < x->first)
         x->first = y->first;
     if (y->last > x->last)
@@ -155,7 +172,8 @@ static void try_join(fusion *f, int a, int b)
     a = find(f, a);
     b = find(f, b);
     const group *x = &f->groups[a], *y = &f->groups[b];
-    if (a == b || !x->fusable || !y->fusable || x->n_anchors + y->n_anchors > 1 || !epl_shape_equal(x->shape, y->shape))
+    if (a == b || !x->fusable || !y->fusable || x->n_anchors + y->n_anchors > 1 || spoils_update(x, y) ||
+        !epl_shape_equal(x->shape, y->shape))
         return;
     const load l = load_of(f, a, b);
     if (l.steps > MAX_STEPS || l.inputs > MAX_INPUTS || l.outputs > MAX_OUTPUTS ||
@@ -283,7 +301,7 @@ bool epl_fuse(epl_graph *g)
         n->tag     = k;
         f.nodes[k] = n;
         f.groups[k] = (group){ .parent = k, .first = k, .last = k, .n_members = 1, .n_anchors = is_anchor(n), .next = -1,
-                               .fusable = is_anchor(n) || is_chainable(n) };
+                               .fusable = is_anchor(n) || is_chainable(n), .updates = is_next_value(n) };
         if (f.groups[k].fusable)
             f.groups[k].shape = n->outputs[0]->shape;
     }
