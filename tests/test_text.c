@@ -213,3 +213,18 @@ TEST(regions_print)
     epl_graph_free(g);
     free(text);
 }
+
+/* A scope whose name holds dots is left whole. */
+TEST(scopes_are_left_as_they_were_entered)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "scopes");
+    epl_scope_push(g, "stage1.unit%d", 1);
+    epl_scope_push(g, "conv");
+    CHECK_STR(t, epl_scope(g), "stage1.unit1.conv");
+    epl_scope_pop(g);
+    CHECK_STR(t, epl_scope(g), "stage1.unit1");
+    epl_scope_pop(g);
+    CHECK_STR(t, epl_scope(g), "");
+    epl_graph_free(g);
+}

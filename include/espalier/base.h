@@ -129,6 +129,31 @@ EPL_API bool epl_glob(const char *pattern, const char *name);
  * are alike) at most a third of the length, rounded up. Names over 63 characters have no closest. */
 EPL_API const char *epl_closest(const char *name, const char *const *candidates, size_t n);
 
+/* ---- JSON, written ---------------------------------------------------------------------------------------------
+ * Commas, line ends and escapes into a text. `key` is NULL inside arrays and at the top. At most 64 levels.
+ *
+ *     epl_json_writer w = epl_json_writer_at(&text, 2);
+ *     epl_json_open_object(&w, NULL);
+ *     epl_json_put_f64(&w, "accuracy", 0.93);
+ *     epl_json_close(&w); */
+typedef struct epl_json_writer {
+    epl_text *out;
+    int       indent;   /* spaces per level; 0 writes everything on one line */
+    int       depth;
+    uint64_t  is_array; /* one bit per open level */
+    bool      not_first;
+} epl_json_writer;
+
+EPL_API epl_json_writer epl_json_writer_at(epl_text *out, int indent);
+EPL_API void            epl_json_open_object(epl_json_writer *w, const char *key);
+EPL_API void            epl_json_open_array(epl_json_writer *w, const char *key);
+EPL_API void            epl_json_close(epl_json_writer *w); /* the innermost open level */
+EPL_API void            epl_json_put_string(epl_json_writer *w, const char *key, const char *s); /* NULL: null */
+EPL_API void            epl_json_put_f64(epl_json_writer *w, const char *key, double x);         /* NaN and infinity: null */
+EPL_API void            epl_json_put_i64(epl_json_writer *w, const char *key, int64_t x);
+EPL_API void            epl_json_put_bool(epl_json_writer *w, const char *key, bool x);
+EPL_API void            epl_json_put_null(epl_json_writer *w, const char *key);
+
 /* ---- files ---------------------------------------------------------------------------------------------------
  * Reading maps; writing goes to a file beside and renames, so that a crash or a full disk leaves the old file. */
 typedef struct epl_map {

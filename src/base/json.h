@@ -1,4 +1,4 @@
-/* json: reading and writing JSON. The only place that knows the JSON library. */
+/* json: reading JSON. The only place that knows the JSON library. Writing is public: espalier/base.h. */
 #ifndef EPL_BASE_JSON_H
 #define EPL_BASE_JSON_H
 
@@ -38,30 +38,5 @@ typedef struct epl_json_member {
 
 epl_json_member epl_json_first(const epl_json *object);
 epl_json_member epl_json_next(const epl_json *object, epl_json_member m);
-
-/* ---- writing ----
- * Commas, line ends and escapes into a text. `key` is NULL inside arrays and at the top. At most 64 levels.
- *
- *     epl_json_writer w = epl_json_writer_at(&text, 2);
- *     epl_json_open_object(&w, NULL);
- *     epl_json_put_f64(&w, "accuracy", 0.93);
- *     epl_json_close(&w); */
-typedef struct epl_json_writer {
-    epl_text *out;
-    int       indent;   /* spaces per level; 0 writes everything on one line */
-    int       depth;
-    uint64_t  is_array; /* one bit per open level */
-    bool      not_first;
-} epl_json_writer;
-
-epl_json_writer epl_json_writer_at(epl_text *out, int indent);
-void            epl_json_open_object(epl_json_writer *w, const char *key);
-void            epl_json_open_array(epl_json_writer *w, const char *key);
-void            epl_json_close(epl_json_writer *w); /* the innermost open level */
-void            epl_json_put_string(epl_json_writer *w, const char *key, const char *s); /* NULL: null */
-void            epl_json_put_f64(epl_json_writer *w, const char *key, double x);         /* NaN and infinity: null */
-void            epl_json_put_i64(epl_json_writer *w, const char *key, int64_t x);
-void            epl_json_put_bool(epl_json_writer *w, const char *key, bool x);
-void            epl_json_put_null(epl_json_writer *w, const char *key);
 
 #endif

@@ -70,6 +70,12 @@ bool epl_graph_finish(epl_graph *g)
 
 /* ---- scopes ---- */
 
+/* A scope that was left by entering another; a part may hold dots, so the text alone does not tell. */
+typedef struct epl_scope_outer {
+    const char             *scope;
+    struct epl_scope_outer *outer;
+} epl_scope_outer;
+
 void epl_scope_push(epl_graph *g, const char *format, ...)
 {
     if (epl_graph_failed(g))
@@ -79,28 +85,24 @@ void epl_scope_push(epl_graph *g, const char *format, ...)
     va_start(args, format);
     vsnprintf(part, sizeof part, format, args);
     va_end(args);
-    const char *outer = g->root->scope;
-    snprintf(full, sizeof full, "%s%s%s", outer, outer[0] ? "." : "", part);
-    const char *kept = epl_arena_strdup(g->arena, full);
-    if (kept)
+    snprintf(full, sizeof full, "%s%s%s", g->root->scope, g->root->scope[0] ? "." : "", part);
+    const epl_scope_outer left = { g->root->scope, g->root->outer };
+    const char      *kept  = epl_arena_strdup(g->arena, full);
+    epl_scope_outer *outer = kept ? epl_arena_copy(g->arena, &left, sizeof left) : NULL;
+    if (outer) {
         g->root->scope = kept;
-    else
+        g->root->outer = outer;
+    } else {
         g->root->failed = true;
+    }
 }
 
 void epl_scope_pop(epl_graph *g)
 {
-    if (epl_graph_failed(g))
+    if (epl_graph_failed(g) || !g->root->outer)
         return; // the scope of the first failure stays for its sentence
-    const char *dot = strrchr(g->root->scope, '.');
-    char outer[1024] = "";
-    if (dot)
-        snprintf(outer, sizeof outer, "%.*s", (int)(dot - g->root->scope), g->root->scope);
-    const char *kept = epl_arena_strdup(g->arena, outer);
-    if (kept)
-        g->root->scope = kept;
-    else
-        g->root->failed = true;
+    g->root->scope = g->root->outer->scope;
+    g->root->outer = g->root->outer->outer;
 }
 
 const char *epl_scope(const epl_graph *g) { return g->root->scope; }

@@ -151,6 +151,7 @@ struct epl_graph {
     int64_t     next_stream;
     bool        failed;
     const char *scope;
+    struct epl_scope_outer *outer; /* what epl_scope_pop goes back to */
 };
 
 /* Adds a node at the insertion point: copies inputs and attributes (defaults filled in where attrs is NULL or a field is
