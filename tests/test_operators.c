@@ -79,6 +79,15 @@ static int float_inputs(const epl_graph *g, epl_value **x, int *indices)
     return n;
 }
 
+static void check_random_point(test *t, epl_graph *g, int n_x, const int *inputs, double rtol, double atol)
+{
+    CHECK_OK(t, g->ctx, epl_graph_finish(g));
+    epl_tensor **values = calloc((size_t)epl_graph_n_inputs(g), sizeof *values);
+    sample_values(t, g, values);
+    check_gradients(t, g, n_x, inputs, values, rtol, atol);
+    free_all(values, epl_graph_n_inputs(g));
+}
+
 PROPERTY(gradients_match_central_differences, epl_n_ops * DRAWS)
 {
     epl_context *ctx = test_context(t);
@@ -92,11 +101,7 @@ PROPERTY(gradients_match_central_differences, epl_n_ops * DRAWS)
         epl_output(g, "loss", loss);
         for (int i = 0; i < n_x; i++)
             epl_output(g, "dx", dx[i]);
-        CHECK_OK(t, ctx, epl_graph_finish(g));
-        epl_tensor **values = calloc((size_t)epl_graph_n_inputs(g), sizeof *values);
-        sample_values(t, g, values);
-        check_gradients(t, g, n_x, indices, values, 2e-6, 2e-7);
-        free_all(values, epl_graph_n_inputs(g));
+        check_random_point(t, g, n_x, indices, 2e-6, 2e-7);
     }
     epl_graph_free(g);
 }
@@ -124,11 +129,7 @@ PROPERTY(second_gradients_match_central_differences, epl_n_ops * DRAWS)
         epl_output(g, "second", second);
         for (int i = 0; i < n_x; i++)
             epl_output(g, "ddx", ddx[i]);
-        CHECK_OK(t, ctx, epl_graph_finish(g));
-        epl_tensor **values = calloc((size_t)epl_graph_n_inputs(g), sizeof *values);
-        sample_values(t, g, values);
-        check_gradients(t, g, n_x, indices, values, 2e-5, 1e-5);
-        free_all(values, epl_graph_n_inputs(g));
+        check_random_point(t, g, n_x, indices, 2e-5, 1e-5);
     }
     epl_graph_free(g);
 }

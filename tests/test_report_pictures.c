@@ -1,6 +1,6 @@
 /* Plots, matrices, grids of pictures and diagrams: small pictures kept as golden files, and everything that is not a
  * number, not a name, or not there. A golden picture that changes should be looked at: rsvg-convert tests/golden/x.svg. */
-#include "common/check.h"
+#include "common/report.h"
 
 #include <espalier/report.h>
 
@@ -35,14 +35,6 @@ static char *finish(epl_plot *p)
     char *svg = epl_plot_svg(p);
     epl_plot_free(p);
     return svg;
-}
-
-static int count(const char *s, const char *what)
-{
-    int n = 0;
-    for (const char *p = strstr(s, what); p; p = strstr(p + 1, what))
-        n++;
-    return n;
 }
 
 TEST(lines_with_spread_gaps_and_marks)
@@ -230,13 +222,6 @@ TEST(plots_hold_one_kind)
 /* ---- pictures in a grid ---- */
 
 /* A PNG file of one grey pixel. */
-static const unsigned char pixel[] = {
-    0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0x00, 0x00, 0x00, 0x0D, 0x49, 0x48, 0x44, 0x52, 0x00, 0x00, 0x00, 0x01,
-    0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x3A, 0x7E, 0x9B, 0x55, 0x00, 0x00, 0x00, 0x0A, 0x49, 0x44, 0x41,
-    0x54, 0x78, 0x9C, 0x63, 0x68, 0x00, 0x00, 0x00, 0x82, 0x00, 0x81, 0x77, 0xCD, 0x72, 0xB6, 0x00, 0x00, 0x00, 0x00, 0x49,
-    0x45, 0x4E, 0x44, 0xAE, 0x42, 0x60, 0x82
-};
-
 TEST(pictures_in_a_grid)
 {
     epl_context *ctx = test_context(t);

@@ -37,3 +37,22 @@ epl_shape epl_random_shape(epl_rng *r, int low, int high)
         s.dim[i] = epl_random_between(r, 1, 4);
     return s;
 }
+
+bool epl_nd_shape(const epl_node *n, epl_shape x, epl_shape i, int64_t batch, epl_shape *y)
+{
+    const int64_t depth = i.rank ? i.dim[i.rank - 1] : -1;
+    char a[192], b[192];
+    *y = (epl_shape){ 0 };
+    bool fits = batch >= 0 && depth >= 0 && batch < i.rank && batch + depth <= x.rank &&
+                i.rank - 1 + x.rank - batch - depth <= EPL_MAX_RANK;
+    for (int k = 0; fits && k < batch; k++)
+        fits = x.dim[k] == i.dim[k];
+    if (!fits)
+        return epl_node_fail(n, EPL_ERR_SHAPE, "indices %s do not point into data %s with %lld batch axes", epl_shape_text(a, i),
+                             epl_shape_text(b, x), (long long)batch);
+    for (int k = 0; k < i.rank - 1; k++)
+        y->dim[y->rank++] = i.dim[k];
+    for (int k = (int)(batch + depth); k < x.rank; k++)
+        y->dim[y->rank++] = x.dim[k];
+    return true;
+}

@@ -13,6 +13,10 @@ epl_attr epl_axes_attr(int n, const int *axes, int64_t storage[EPL_MAX_RANK]);
 /* Adds `op` with `like` as its last input and no attributes - also where the shapes agree, since a dimension may be bound anew. */
 epl_value *epl_apply_like(epl_graph *g, const epl_op *op, epl_value *x, epl_value *like);
 
+/* Where indices i [..., depth] point into x behind `batch` common axes (GatherND, ScatterND): the shape of what lies there. Fails
+ * the node where they do not fit. */
+bool epl_nd_shape(const epl_node *n, epl_shape x, epl_shape i, int64_t batch, epl_shape *y);
+
 static inline int64_t epl_random_between(epl_rng *r, int64_t low, int64_t high)
 {
     return low + (int64_t)epl_rng_below(r, (uint64_t)(high - low + 1));

@@ -285,24 +285,9 @@ enum { ND_BATCH, ND_N };
 
 static bool infer_gather_nd(epl_node *n)
 {
-    const epl_shape x = n->inputs[0]->shape, i = n->inputs[1]->shape;
-    const int64_t batch = n->attrs[ND_BATCH].i, depth = i.rank ? i.dim[i.rank - 1] : -1;
-    char a[192], b[192];
-    epl_shape y = { 0 };
-    if (!check_indices(n, 1))
-        return false;
-    bool fits = batch >= 0 && depth >= 0 && batch < i.rank && batch + depth <= x.rank &&
-                i.rank - 1 + x.rank - batch - depth <= EPL_MAX_RANK;
-    for (int k = 0; fits && k < batch; k++)
-        fits = x.dim[k] == i.dim[k];
-    if (!fits)
-        return epl_node_fail(n, EPL_ERR_SHAPE, "indices %s do not point into data %s with %lld batch axes", epl_shape_text(a, i),
-                             epl_shape_text(b, x), (long long)batch);
-    for (int k = 0; k < i.rank - 1; k++)
-        y.dim[y.rank++] = i.dim[k];
-    for (int k = (int)(batch + depth); k < x.rank; k++)
-        y.dim[y.rank++] = x.dim[k];
-    return epl_set_type(n, 0, n->inputs[0]->dtype, y);
+    epl_shape y;
+    return check_indices(n, 1) && epl_nd_shape(n, n->inputs[0]->shape, n->inputs[1]->shape, n->attrs[ND_BATCH].i, &y) &&
+           epl_set_type(n, 0, n->inputs[0]->dtype, y);
 }
 
 static void grad_gather_nd(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)

@@ -187,23 +187,10 @@ enum { ND_REDUCTION, ND_BATCH, ND_N };
 
 static bool infer_scatter_nd(epl_node *n)
 {
-    const epl_shape x = n->inputs[0]->shape, i = n->inputs[1]->shape;
-    const int64_t batch = n->attrs[ND_BATCH].i, depth = i.rank ? i.dim[i.rank - 1] : -1;
     char a[192], b[192];
-    epl_shape want = { 0 };
-    if (!check_types(n))
+    epl_shape want;
+    if (!check_types(n) || !epl_nd_shape(n, n->inputs[0]->shape, n->inputs[1]->shape, n->attrs[ND_BATCH].i, &want))
         return false;
-    bool fits = batch >= 0 && depth >= 0 && batch < i.rank && batch + depth <= x.rank &&
-                i.rank - 1 + x.rank - batch - depth <= EPL_MAX_RANK;
-    for (int k = 0; fits && k < batch; k++)
-        fits = x.dim[k] == i.dim[k];
-    if (!fits)
-        return epl_node_fail(n, EPL_ERR_SHAPE, "indices %s do not point into data %s with %lld batch axes", epl_shape_text(a, i),
-                             epl_shape_text(b, x), (long long)batch);
-    for (int k = 0; k < i.rank - 1; k++)
-        want.dim[want.rank++] = i.dim[k];
-    for (int k = (int)(batch + depth); k < x.rank; k++)
-        want.dim[want.rank++] = x.dim[k];
     if (!epl_shape_equal(want, n->inputs[2]->shape))
         return epl_node_fail(n, EPL_ERR_SHAPE, "the updates are %s; the indices ask for %s",
                              epl_shape_text(a, n->inputs[2]->shape), epl_shape_text(b, want));

@@ -258,6 +258,17 @@ double epl_canvas_heading(const canvas *c, bool draw)
     return any ? y + 20 : y;
 }
 
+double epl_canvas_tick_width(const scale *s)
+{
+    char   label[SCALE_LABEL_SIZE];
+    double widest = 0;
+    for (int i = 0; i < s->n_ticks; i++) {
+        epl_scale_label(s, i, label);
+        widest = fmax(widest, epl_svg_text_width(label, 11));
+    }
+    return widest;
+}
+
 void epl_canvas_y_axis(canvas *c)
 {
     char label[SCALE_LABEL_SIZE];

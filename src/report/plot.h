@@ -56,6 +56,7 @@ typedef struct canvas {
 canvas epl_canvas_new(const epl_plot *p, epl_text *t);
 double epl_canvas_heading(const canvas *c, bool draw); /* title and legend; returns the y where they end */
 void   epl_canvas_y_axis(canvas *c);                   /* grid lines and labels left of the rectangle */
+double epl_canvas_tick_width(const scale *s);           /* of the widest label */
 void   epl_canvas_no_data(const canvas *c);
 
 void epl_plot_draw_numbers(const epl_plot *p, epl_text *t);

@@ -187,17 +187,6 @@ static void draw_lying(canvas *c)
     draw_marks(c, &c->x, true);
 }
 
-static double widest_tick(const scale *s)
-{
-    char   label[SCALE_LABEL_SIZE];
-    double widest = 0;
-    for (int i = 0; i < s->n_ticks; i++) {
-        epl_scale_label(s, i, label);
-        widest = fmax(widest, epl_svg_text_width(label, 11));
-    }
-    return widest;
-}
-
 static void lay_standing(canvas *c)
 {
     const epl_plot_opts *o = &c->p->o;
@@ -205,7 +194,7 @@ static void lay_standing(canvas *c)
     c->bottom = c->height - (o->x_label ? 42 : 26);
     c->right  = c->width - 14;
     make_value_scale(&c->y, c->p, (int)((c->bottom - c->top) / 48));
-    c->left    = 20 + widest_tick(&c->y);
+    c->left    = 20 + epl_canvas_tick_width(&c->y);
     c->y.start = c->bottom;
     c->y.end   = c->top;
 }

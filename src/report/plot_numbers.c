@@ -51,17 +51,6 @@ static void see_marks(canvas *c)
             epl_scale_see(c->p->marks[i].across ? &c->y : &c->x, c->p->marks[i].at);
 }
 
-static double widest_label(const scale *s)
-{
-    char   label[SCALE_LABEL_SIZE];
-    double widest = 0;
-    for (int i = 0; i < s->n_ticks; i++) {
-        epl_scale_label(s, i, label);
-        widest = fmax(widest, epl_svg_text_width(label, 11));
-    }
-    return widest;
-}
-
 static void make_axes(canvas *c)
 {
     const epl_plot_opts *o = &c->p->o;
@@ -81,7 +70,7 @@ static void make_axes(canvas *c)
     c->bottom = c->height - (o->x_label ? 42 : 26);
     c->right  = c->width - 18;
     epl_scale_finish(&c->y, (int)((c->bottom - c->top) / 48), !y_fixed);
-    c->left = 20 + widest_label(&c->y);
+    c->left = 20 + epl_canvas_tick_width(&c->y);
     epl_scale_finish(&c->x, (int)((c->right - c->left) / 78), window.empty && !c->x.log && has_points(c->p));
     c->y.start = c->bottom;
     c->y.end   = c->top;
