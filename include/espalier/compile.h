@@ -44,6 +44,7 @@ typedef struct epl_compile_opts {
     const epl_binding *bindings;   /* dimensions not listed keep the size that the graph has */
     int                n_bindings;
     epl_weights_form   weights;
+    bool               dense;      /* weights that are mostly zero are treated like others; default: their zeros are left out */
 } epl_compile_opts;
 
 /* What was written, in bytes. */
@@ -71,7 +72,7 @@ typedef struct epl_verify_opts {
     int         bench_runs; /* of which latency_us is the median; 0: not measured */
 } epl_verify_opts;
 
-enum { EPL_VERIFY_MAX_OUTPUTS = 32 };
+enum { EPL_VERIFY_MAX_OUTPUTS = 64 };
 
 typedef struct epl_output_difference {
     const char *name;    /* the graph's */

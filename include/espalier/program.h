@@ -16,6 +16,8 @@ typedef struct epl_program epl_program;
 typedef struct epl_program_opts {
     bool        frozen;       /* parameters and states do not change between runs (unless this program updates them): what
                                  depends on them alone is computed once, weights are packed once */
+    bool        sparse;       /* of a frozen program: convolutions and linear layers whose weights are mostly zero run on lists of
+                                 the others. epl_program_refresh then refuses weights with more non-zeros */
     bool        reference;    /* reference kernels only, no fusion: slow, for tests */
     bool        no_fusion;
     bool        plan_only;    /* plan and report memory, allocate nothing; such a program cannot run */

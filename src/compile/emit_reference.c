@@ -14,7 +14,7 @@ static const char *exported(const epl_op *op)
 static bool defines(const epl_source *s, const epl_op *op)
 {
     char head[128];
-    snprintf(head, sizeof head, "void %s(const epl_ref_call *c)", op->ref_name);
+    snprintf(head, sizeof head, "void %s(const epl_ref_call *", op->ref_name);
     return strncmp(s->path, "ops/", 4) == 0 && strstr(s->text, head) != NULL;
 }
 
@@ -106,8 +106,10 @@ bool epl_emit_reference(epl_emitter *e, const epl_block *b, const epl_step *s)
     bool ok = epl_emit_need(e, file) && epl_emit_need(e, "ops/ref.h") && add_views(e, b, s->n_in, s->ref.in, s->in, &t) &&
               add_views(e, b, s->n_out, s->ref.out, s->out, &t);
     add_attrs(&t, s);
-    if (ok && !strstr(epl_text_str(&e->prototypes), exported(op)))
-        epl_text_addf(&e->prototypes, "void EPL_K(%s)(const epl_ref_call *c);\n", exported(op));
+    char prototype[128];
+    snprintf(prototype, sizeof prototype, "void EPL_K(%s)(const epl_ref_call *c);\n", exported(op));
+    if (ok && !strstr(epl_text_str(&e->prototypes), prototype))
+        epl_text_add(&e->prototypes, prototype);
     epl_emit_line(e, "%s", epl_text_str(&t));
     epl_text_release(&t);
     return ok;

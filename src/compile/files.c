@@ -122,6 +122,7 @@ static bool write_model(epl_emitter *e, const char *dir)
 {
     char path[96], vector[16], graph[96];
     epl_text run = EPL_TEXT(e->ctx), memory = EPL_TEXT(e->ctx), includes = EPL_TEXT(e->ctx), t = EPL_TEXT(e->ctx);
+    const char *body = epl_text_str(&e->body);
     epl_ports_signature(e, true, &run);
     for (size_t i = 0; i < e->n_files; i++)
         if (strstr(e->files[i], ".h") && strcmp(e->files[i], "ops/int_math.h") && strcmp(e->files[i], "ops/real_math.h"))
@@ -141,9 +142,9 @@ static bool write_model(epl_emitter *e, const char *dir)
         epl_text_addf(&memory, "#define S(offset) ((void *)((uintptr_t)%s_state + (offset)))\n", e->name);
     snprintf(vector, sizeof vector, "%d", e->target->vector);
     const char *const pairs[] = { "name", e->name, "graph", epl_emit_clean(graph, e->p->graph->name), "target", e->target->name, "vector",
-                                  vector, "flags", e->target->flags, "includes", epl_text_str(&includes), "memory", epl_text_str(&memory),
+                                  vector, "includes", epl_text_str(&includes), "memory", epl_text_str(&memory),
                                   "prototypes", epl_text_str(&e->prototypes), "chains", epl_text_str(&e->chains), "tables",
-                                  epl_text_str(&e->tables), "run", epl_text_str(&run), "body", epl_text_str(&e->body), NULL };
+                                  epl_text_str(&e->tables), "run", epl_text_str(&run), "body", body + (*body == '\n'), NULL };
     fill(&t, epl_source_text("compile/template/model.c.in"), pairs);
     snprintf(path, sizeof path, "%s.c", e->name);
     const bool ok = !run.failed && !memory.failed && !includes.failed && write_text(e, dir, path, &t);

@@ -40,6 +40,7 @@
  *                  The non-zeros of output channel j are start[j] .. start[j + 1] - 1, each with the index
  *                  (kh * KW + kw) * C + c of its tap and channel. A linear layer is n = rows, h = w = 1, kernel 1.
  *                  Faster than conv from about 70 % zeros.
+ *   sparse_pack    in w [kh, kw, c, m]       out value, index, start; epl_sparse_pack_params
  *
  * ---- matrix product: epl_gemm_params ----
  *
@@ -84,6 +85,12 @@ typedef struct epl_sparse_conv_params {
     int64_t oh, ow, m;
     int64_t kh, kw, sh, sw, dh, dw, ph, pw; /* kernel, stride, dilation, padding before */
 } epl_sparse_conv_params;
+
+typedef struct epl_sparse_pack_params {
+    int64_t depth, m;   /* of w: kh * kw * c, output channels */
+    int64_t nnz;        /* room for as many */
+    int64_t transposed; /* w is [m, depth] */
+} epl_sparse_pack_params;
 
 typedef struct epl_sum_parts_params {
     int64_t parts, count; /* out[i] = in[i] + in[count + i] + in[2 count + i] + ... */

@@ -8,6 +8,10 @@ epl_lower_fn epl_lower_conv, epl_lower_conv_input_grad, epl_lower_conv_transpose
 epl_lower_fn epl_lower_linear, epl_lower_matmul;                                                           /* lower_gemm.c */
 epl_lower_fn epl_lower_elementwise, epl_lower_fused;                                                       /* lower_chain.c */
 
+/* A convolution (or a linear layer as one of 1x1) with weights that are known and mostly zero. False: they are not. */
+bool    epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, int w, bool transposed, int bias, int y);
+bool    epl_sparse_weights_fit(const epl_program *p); /* what was zero when the program was made still suffices; else fails */
+
 epl_lower_fn epl_lower_reduce, epl_lower_sum_to, epl_lower_softmax, epl_lower_cross_entropy;              /* lower_reduce.c */
 epl_lower_fn epl_lower_batch_norm, epl_lower_batch_norm_train, epl_lower_batch_norm_grad, epl_lower_group_norm,
     epl_lower_group_norm_grad, epl_lower_row_norm, epl_lower_row_norm_grad;                                /* lower_norm.c */

@@ -10,17 +10,17 @@ static bool all_f32(const epl_node *n)
 }
 
 /* Few rows do not repay the packing of a matrix that is used once; constant matrices are packed when the program is made. */
-static bool worth_packing(const epl_block *b, const epl_gemm_params *p, const epl_value *matrix)
+static bool worth_packing(const epl_block *b, const epl_gemm_params *p, int matrix)
 {
-    const bool weight = EPL_IS(matrix->producer, parameter) || EPL_IS(matrix->producer, state);
-    return p->rows >= 64 || (weight && b->program->opts.frozen);
+    const epl_place place = b->buffers[matrix].place; // of a fused node's input the producer is not at hand
+    return p->rows >= 64 || ((place == EPL_PLACE_TENSOR || place == EPL_PLACE_CONSTANT) && b->program->opts.frozen && !b->parent);
 }
 
 static bool gemm(epl_block *b, const epl_node *n, epl_gemm_params p, const epl_value *bv, int bias)
 {
     const int a = epl_buffer_of(b, n->inputs[0]), c = epl_buffer_of(b, n->outputs[0]);
     int       matrix = epl_buffer_of(b, bv);
-    if (worth_packing(b, &p, bv)) {
+    if (worth_packing(b, &p, matrix)) {
         const int packed = epl_buffer_new(b, (size_t)epl_gemm_packed_floats(&p, b->program->kernels->vector) * sizeof(float));
         if (!epl_kernel_add(b, n, "gemm_pack", &p, sizeof p, 1, &matrix, 1, &packed))
             return false;
@@ -41,7 +41,13 @@ bool epl_lower_linear(epl_block *b, const epl_node *n, const char **why)
     const epl_gemm_params p = { .batch = 1, .rows = epl_shape_count(n->outputs[0]->shape) / (cols ? cols : 1), .cols = cols,
                                 .depth = depth, .a_row = depth, .a_col = 1, .b_row = trans ? 1 : cols,
                                 .b_col = trans ? depth : 1, .c_row = cols };
-    return gemm(b, n, p, n->inputs[1], n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1);
+    const int bias = n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1;
+    const epl_conv_params one = { .n = p.rows, .d = 1, .h = 1, .w = 1, .c = depth, .od = 1, .oh = 1, .ow = 1, .m = cols, .kd = 1,
+                                  .kh = 1, .kw = 1, .sd = 1, .sh = 1, .sw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 1 };
+    if (epl_lower_sparse(b, n, &one, epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]), trans, bias,
+                         epl_buffer_of(b, n->outputs[0])))
+        return true;
+    return gemm(b, n, p, n->inputs[1], bias);
 }
 
 /* The batch axes must be the same on both sides, or absent (or all ones) on one. */

@@ -1,6 +1,6 @@
 /* run: the flat loop over steps. A step's pieces are handed out statically to threads; how the work is cut depends on
  * shapes alone, so results have the same bits for any number of threads. */
-#include "program/program.h"
+#include "program/lower.h"
 
 #include <omp.h>
 
@@ -185,7 +185,7 @@ bool epl_program_run(epl_program *p)
 
 bool epl_program_refresh(epl_program *p)
 {
-    if (!runnable(p))
+    if (!runnable(p) || !epl_sparse_weights_fit(p))
         return false;
     run_block(p, p->root, true);
     return true;
