@@ -16,6 +16,7 @@
 #include <espalier/zoo.h>
 #include <espalier/data.h>
 #include <espalier/train.h>
+#include <espalier/compress.h>
 #include <espalier/compile.h>
 
 #endif

@@ -57,15 +57,18 @@ int epl_reparameterize(epl_graph *g, const char *pattern, epl_reparameterize_fn 
 
 /* ---- baking ---- */
 
+static bool is_weight(const epl_value *v)
+{
+    return !v || v->producer->tag == 1 || EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant);
+}
+
 /* Marks (tag 1) what depends on nothing but parameters, states and constants, and is computed. */
 static void mark_weight_expressions(epl_graph *g)
 {
     for (epl_node *n = g->first; n; n = n->next) {
         bool weights = n->n_inputs > 0 && n->n_outputs == 1 && n->op->ref && !(n->op->flags & (EPL_OP_SINK | EPL_OP_RANDOM | EPL_OP_MODAL));
-        for (int i = 0; weights && i < n->n_inputs; i++) {
-            const epl_node *from = n->inputs[i] ? n->inputs[i]->producer : NULL;
-            weights = !from || from->tag == 1 || EPL_IS(from, parameter) || EPL_IS(from, state) || EPL_IS(from, constant);
-        }
+        for (int i = 0; weights && i < n->n_inputs; i++)
+            weights = is_weight(n->inputs[i]);
         n->tag = weights;
     }
 }
@@ -133,9 +136,29 @@ static bool bake_value(epl_model *m, epl_value *v)
     return epl_weights_put_take(m->weights, epl_value_name(p), t);
 }
 
+/* Expressions with gradients of their own: of those the forward part is baked. */
+static bool inline_weight_calls(epl_graph *g)
+{
+    mark_weight_expressions(g);
+    for (epl_node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        bool call = EPL_IS(n, custom_gradient);
+        for (int i = 0; call && i < n->n_inputs; i++)
+            call = is_weight(n->inputs[i]);
+        if (!call)
+            continue;
+        if (!epl_inline_custom(n))
+            return false;
+        mark_weight_expressions(g); // what reads it may be such a call, too
+    }
+    return true;
+}
+
 bool epl_bake(epl_model *m)
 {
     epl_graph *g = m->graph;
+    if (!inline_weight_calls(g))
+        return false;
     mark_weight_expressions(g);
     for (epl_node *n = g->first, *next; n; n = next) {
         next = n->next;

@@ -1,0 +1,131 @@
+/* compress: smaller networks - weights set to zero under masks, and channels removed.
+ *
+ * A mask belongs to a parameter: the state "<parameter>.mask" (f32, 0 or 1), and the network reads weight * mask. It is part of
+ * the model: checkpoints hold it, training respects it, epl_bake (passes.h) multiplies it in and drops it. */
+#ifndef ESPALIER_COMPRESS_H
+#define ESPALIER_COMPRESS_H
+
+#include <espalier/report.h>
+#include <espalier/train.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- which weights ---------------------------------------------------------------------------------------------------
+ * Weights of convolutions, linear layers, products with a parameter, embeddings and recurrent layers can be masked; biases,
+ * norms, position tables cannot. `pattern` (default "*") chooses among them by name (epl_glob); `skip` leaves out: names, and
+ * the words "first", "last" and "depthwise": "first,last,*.key.weight". */
+
+/* How the gradient passes a mask. */
+typedef enum epl_mask_gradient {
+    EPL_MASK_FROZEN = 0, /* dW = M dW': masked weights stay exactly 0, through momentum and weight decay too */
+    EPL_MASK_STE,        /* dW = dW': all weights go on learning, the mask is chosen anew from them */
+    EPL_MASK_SRSTE       /* dW = dW' + lambda (1 - M) W: Zhou et al. 2021 (arXiv:2102.04010), eq. (9) */
+} epl_mask_gradient;
+
+typedef struct epl_mask_opts {
+    const char       *pattern, *skip;
+    epl_mask_gradient gradient;
+    double            lambda; /* EPL_MASK_SRSTE: default 2e-4 */
+} epl_mask_opts;
+
+/* Gives each chosen weight that has none a mask of ones. Returns how many weights are masked then; -1 on failure, also where
+ * nothing matches. */
+EPL_API int epl_masks_add(epl_model *m, epl_mask_opts o);
+
+/* After masks were written from outside: masked weights, and what optimizers and averages keep for them, become 0 (frozen
+ * masks; with the other gradients the weights stay). */
+EPL_API bool epl_masks_apply(epl_model *m);
+
+/* ---- pruning weights -------------------------------------------------------------------------------------------------
+ * Exactly N - floor(sparsity N + 1/2) of a layer's N weights stay; of equal scores the lower index (row-major) stays.
+ *
+ * criterion      the score; the highest stay
+ *   magnitude    |w|
+ *   random       uniform noise of (seed, name)
+ *   gradient     |g|
+ *   taylor       (w g)^2: Molchanov et al. 2017 (arXiv:1611.06440)
+ *   snip         |w g| / sum |w g|: Lee et al. 2019 (arXiv:1810.02340)
+ *   lamp         w^2 / sum of v^2 over the layer's weights that are not smaller: Lee et al. 2021 (arXiv:2010.07611)
+ *
+ * distribution   how dense each layer becomes
+ *   uniform      all alike
+ *   uniform+     the first convolution stays dense, the last layer keeps at least 20 %, the others share what remains
+ *   er           proportional to (o + i) / (o i): Mocanu et al. 2018 (arXiv:1707.04780)
+ *   erk          proportional to (o + i + kh + kw) / (o i kh kw): Evci et al. 2020 (arXiv:1911.11134)
+ *   erk+         the same with a dense last layer
+ *   global       one threshold over all scores; every layer keeps at least one weight */
+typedef struct epl_layer_sparsity {
+    const char *pattern;
+    double      sparsity;
+} epl_layer_sparsity;
+
+typedef struct epl_prune_opts {
+    const char *pattern, *skip;
+    const char *criterion;    /* default "magnitude" */
+    const char *distribution; /* default "uniform" */
+    double      sparsity;     /* of all chosen weights, in [0, 1) */
+    int         n, m;         /* both given: the n best of every m consecutive input channels stay; replaces sparsity */
+    int         block_rows, block_columns; /* whole blocks of the weight as a matrix [inputs, outputs]; default 1 x 1 */
+    const epl_layer_sparsity *layers;      /* layers with a sparsity of their own; the first that matches counts */
+    int                       n_layers;
+    const epl_weights        *gradients;   /* by parameter name, for gradient, taylor and snip (epl_weight_gradients) */
+    uint64_t          seed;
+    epl_mask_gradient gradient;
+    double            lambda;
+} epl_prune_opts;
+
+/* Adds masks where there are none, chooses what stays, sets the rest to 0. Weights that a frozen mask covers never come back.
+ * False on failure: the weights are as they were, masks may have been written. */
+EPL_API bool epl_prune_weights(epl_model *m, epl_prune_opts o);
+
+/* d loss / d parameter for one batch, in inference mode: "<parameter>" -> gradient (of the weight as the network reads it: a
+ * mask hides nothing). x and target as in training. The caller owns the result. */
+EPL_API epl_weights *epl_weight_gradients(const epl_model *m, const epl_tensor *x, const epl_tensor *target, epl_loss_opts loss);
+
+/* ---- pruning during training -----------------------------------------------------------------------------------------
+ * Zhu & Gupta 2017 (arXiv:1710.01878), eq. (1): at updates t = begin, begin + every, ..., up to end
+ *
+ *   cubic        s = final + (initial - final) (1 - (t - begin) / (n every))^exponent
+ *   linear       the same with exponent 1
+ *   exponential  the part that stays is (1 - final)^((t - begin) / (n every)), from initial on
+ *   oneshot      final at begin
+ *
+ * where n every is the largest multiple of every in end - begin, and final is prune.sparsity. Masks are chosen again from
+ * the weights at each of them; with frozen gradients they only lose elements. Later they rest; with EPL_MASK_STE and
+ * EPL_MASK_SRSTE they follow the weights to the run's end. All is a function of the update's number and of what checkpoints
+ * hold. */
+typedef struct epl_pruner_opts {
+    epl_prune_opts prune;       /* criteria without gradients */
+    const char    *schedule;    /* default "cubic" */
+    double         initial;     /* sparsity at begin; default 0 */
+    double         begin, end;  /* as parts of the run, in [0, 1]; default 0 and 0.75 */
+    int64_t        begin_step, end_step; /* instead, where end_step is given: updates, from 1 */
+    int64_t        every;       /* updates; default a fiftieth of the time between, at least 1 */
+    double         exponent;    /* of cubic: default 3 */
+} epl_pruner_opts;
+
+/* Sparsity after update `step` of `total`; 0 before begin. */
+EPL_API double epl_pruner_sparsity(const epl_pruner_opts *o, int64_t step, int64_t total);
+
+/* Adds the masks to the model, so make the hook before the trainer; hook.user is the caller's (epl_release(ctx, hook.user)), NULL
+ * on failure. The options' texts and lists are borrowed for the life of the trainer. */
+EPL_API epl_train_hook epl_pruner_hook(epl_model *m, epl_pruner_opts o);
+
+/* ---- reports ----------------------------------------------------------------------------------------------------------- */
+typedef struct epl_sparsity {
+    int64_t weights, nonzero;               /* that can be masked; not zero as the network reads them */
+    int64_t parameters, parameters_nonzero; /* all trained scalars */
+    double  macs, macs_nonzero;             /* of one run of the graph as bound; without the products with zero weights */
+} epl_sparsity;
+EPL_API bool epl_sparsity_of(const epl_model *m, epl_sparsity *out);
+
+/* A row for each weight: shape, weights, not zero, density, MACs with and without zeros, bytes dense, as CSR with 32- and
+ * 16-bit columns, and as bitmap with values; then the sums. The caller owns the table. */
+EPL_API epl_table *epl_sparsity_report(const epl_model *m);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,63 @@
+/* compress: the inside of pruning - which weights a network reads and how, what stays, what is chosen. */
+#ifndef EPL_COMPRESS_COMPRESS_H
+#define EPL_COMPRESS_COMPRESS_H
+
+#include <espalier/compress.h>
+
+#include "graph/op.h"
+
+/* ---- layers.c: the weights that can be masked ---- */
+typedef enum epl_layer_kind {
+    EPL_LAYER_CONV, EPL_LAYER_DEPTHWISE, EPL_LAYER_LINEAR, EPL_LAYER_EMBEDDING, EPL_LAYER_RECURRENT
+} epl_layer_kind;
+
+typedef struct epl_layer {
+    epl_value     *weight; /* the parameter */
+    epl_value     *read;   /* what its readers take: the parameter, or the masked one */
+    const char    *name;
+    epl_layer_kind kind;
+    int64_t        count;
+    double         macs;   /* of those who read it; a node with several weights is shared out by their sizes */
+} epl_layer;
+
+typedef struct epl_layers {
+    epl_context *ctx;
+    epl_layer   *items;
+    int          n;
+} epl_layers;
+
+/* In the order in which the network reads them. Release in any case. */
+bool epl_layers_find(epl_graph *g, epl_layers *out);
+void epl_layers_release(epl_layers *l);
+
+/* Keeps those that the pattern (NULL: all) chooses and `skip` does not leave out; fails where none is left. */
+bool epl_layers_choose(epl_layers *l, const char *pattern, const char *skip);
+
+/* ---- masks.c ---- */
+epl_tensor *epl_mask_of(const epl_weights *w, const char *parameter); /* NULL without an error */
+bool        epl_mask_is_frozen(const epl_graph *g, const char *parameter);
+bool        epl_mask_apply(epl_model *m, const char *parameter); /* what the mask covers becomes 0, slots too */
+
+/* ---- density.c: how much of each layer. density[i] of layer i; `density` overall ---- */
+bool epl_densities(epl_context *ctx, const char *rule, double density, const epl_layer *layers, int n, double *out);
+int64_t epl_keep_count(int64_t count, double sparsity); /* count - floor(sparsity count + 1/2) */
+
+/* ---- criteria.c: scores, and the best of them ---- */
+
+/* A score for each element of w; the highest stay. Elements where `mask` (or NULL) is 0 get -infinity. */
+bool epl_scores(epl_context *ctx, const char *criterion, const char *name, const epl_tensor *w, const epl_tensor *mask,
+                const epl_prune_opts *o, float *out);
+
+/* keep[i] = 1 for the `count` highest of n scores, 0 for the others; of equal ones the first stay. */
+bool epl_select(epl_context *ctx, const float *scores, int64_t n, int64_t count, unsigned char *keep);
+
+/* ---- prune.c ---- */
+
+/* Chooses anew, at this sparsity in the place of o->sparsity, and writes the masks. */
+bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity);
+bool epl_prune_check(epl_context *ctx, const epl_prune_opts *o); /* words, ranges */
+
+/* One of a list of words, or the sentence that names the closest. */
+int epl_choose_word(epl_context *ctx, const char *what, const char *word, const char *const *words, size_t n);
+
+#endif
