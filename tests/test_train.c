@@ -4,6 +4,8 @@
 
 #include <espalier/espalier.h>
 
+#include <sys/resource.h>
+
 /* A small convolutional network with BatchNorm and dropout for pictures of size x size. */
 static epl_model *network(test *t, epl_context *ctx, int size, int width, int classes, bool plain)
 {
@@ -184,9 +186,11 @@ PROPERTY(a_stopped_run_goes_on_with_the_same_bits, 3)
     char *path[4];
     for (int i = 0; i < 4; i++)
         path[i] = strdup(test_temp(t, i < 2 ? folder[i] : log[i - 2]));
+    char events[300];
+    snprintf(events, sizeof events, "%s.tfevents", path[3]);
     o.checkpoint = path[0], o.log = path[2], o.log_every = 4;
     CHECK_OK(t, ctx, train(whole, d, v, o));
-    o.checkpoint = path[1], o.log = path[3];
+    o.checkpoint = path[1], o.log = path[3], o.events = events;
     const int64_t stops[] = { 2, 5, 10, 11 };
     train_in_pieces(t, ctx, pieces, d, v, o, stops, 4);
     CHECK(t, same_weights(whole, pieces));
@@ -198,6 +202,9 @@ PROPERTY(a_stopped_run_goes_on_with_the_same_bits, 3)
         free(text);
     }
     CHECK_INT(t, size[0], size[1]);
+    size_t bytes;
+    free(test_read_file(t, events, &bytes));
+    CHECK(t, bytes > 500);
     char best[300];
     snprintf(best, sizeof best, "%s/best.safetensors", path[1]);
     epl_model *kept = epl_model_load(ctx, best);
@@ -229,6 +236,38 @@ TEST(a_checkpoint_of_another_run_is_refused)
     o.epochs = 3; // longer is no other run
     o.checkpoint = test_temp(t, "other");
     CHECK_OK(t, ctx, train(m, d, NULL, o));
+    epl_dataset_free(d);
+    epl_model_free(m);
+}
+
+/* A disk that takes no more: the run ends with an error, and the checkpoint before it is whole. */
+TEST(a_full_disk_leaves_the_last_checkpoint)
+{
+    epl_context *ctx = test_context(t);
+    epl_dataset *d   = colours(t, ctx, 40, 8, 1);
+    epl_model   *m   = network(t, ctx, 8, 4, 3, true);
+    epl_trainer_opts o = usual();
+    o.checkpoint = test_temp(t, "full"), o.epochs = 1;
+    CHECK_OK(t, ctx, train(m, d, NULL, o));
+    char   path[300];
+    size_t before, after;
+    snprintf(path, sizeof path, "%s/last.safetensors", o.checkpoint);
+    char *was = test_read_file(t, path, &before);
+    struct rlimit free_size, full;
+    getrlimit(RLIMIT_FSIZE, &free_size);
+    full = (struct rlimit){ 1000, free_size.rlim_max };
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &full);
+    o.resume = true, o.epochs = 2;
+    const bool ok = train(m, d, NULL, o);
+    setrlimit(RLIMIT_FSIZE, &free_size);
+    signal(SIGXFSZ, handler);
+    CHECK_FAILS(t, ctx, ok, EPL_ERR_IO, "last.safetensors");
+    char *is = test_read_file(t, path, &after);
+    CHECK(t, before == after && memcmp(was, is, before) == 0);
+    CHECK_OK(t, ctx, train(m, d, NULL, o));
+    free(was);
+    free(is);
     epl_dataset_free(d);
     epl_model_free(m);
 }
@@ -284,6 +323,25 @@ TEST(a_student_follows_its_teacher_in_the_same_step)
 }
 
 /* ---- mistakes ---- */
+
+/* What a step takes is known before, to the byte, and the model is not touched by the question. */
+TEST(memory_is_known_before_the_run)
+{
+    epl_context *ctx = test_context(t);
+    epl_dataset *d   = colours(t, ctx, 40, 8, 1);
+    epl_model   *m   = network(t, ctx, 8, 4, 3, false);
+    const int    tensors = epl_weights_count(m->weights);
+    epl_program_memory said;
+    CHECK_OK(t, ctx, epl_train_memory(m, (epl_step_opts){ .batch = 16, .optimizer = { .kind = EPL_ADAM } }, &said));
+    CHECK_INT(t, epl_weights_count(m->weights), tensors);
+    epl_trainer *tr = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .batch = 16, .optimizer = { .kind = EPL_ADAM } });
+    CHECK_OK(t, ctx, tr != NULL);
+    const epl_program_memory is = epl_program_memory_of(epl_trainer_program(tr));
+    CHECK(t, said.total == is.total && said.total > 0 && said.weights == is.weights);
+    epl_trainer_free(tr);
+    epl_dataset_free(d);
+    epl_model_free(m);
+}
 
 TEST(mistakes_are_explained)
 {

@@ -5,9 +5,11 @@
 #include "base/json.h"
 #include "graph/op.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define STATE_KEY   "espalier.training"
 #define AUGMENT_KEY "espalier.augment"
@@ -16,6 +18,19 @@ static bool path_of(const epl_trainer *t, const char *file, char *out, size_t si
 {
     const int n = snprintf(out, size, "%s/%s", t->o.checkpoint, file);
     return n > 0 && (size_t)n < size ? true : epl_fail(t->ctx, EPL_ERR_ARGUMENT, "the folder's name is too long: %.80s...", t->o.checkpoint);
+}
+
+/* What a killed process left half written. The folder belongs to one run. */
+void epl_trainer_sweep(const epl_trainer *t)
+{
+    char path[4096];
+    DIR *dir = t->o.checkpoint ? opendir(t->o.checkpoint) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir)) != NULL;)
+        if (epl_glob("last.safetensors.part-*,best.safetensors.part-*", e->d_name) &&
+            (size_t)snprintf(path, sizeof path, "%s/%s", t->o.checkpoint, e->d_name) < sizeof path)
+            unlink(path);
+    if (dir)
+        closedir(dir);
 }
 
 /* ---- where the run is, as JSON ---- */

@@ -120,6 +120,7 @@ static bool prepare(epl_trainer *t, epl_dataset *val)
         return false;
     t->tally       = (epl_tally){ .ctx = t->ctx, .n_classes = t->info.n_classes };
     t->fingerprint = fingerprint_of(t);
+    epl_trainer_sweep(t);
     return (!t->o.resume || epl_trainer_load(t)) && epl_journal_open(t);
 }
 

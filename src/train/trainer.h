@@ -45,6 +45,7 @@ struct epl_trainer {
 
 /* ---- checkpoint.c ---- */
 bool epl_trainer_save(epl_trainer *t);      /* last.safetensors; nothing without a folder */
+void epl_trainer_sweep(const epl_trainer *t); /* removes half-written files of a killed process */
 bool epl_trainer_load(epl_trainer *t);      /* from last.safetensors, if it exists */
 bool epl_trainer_keep_best(epl_trainer *t); /* best.safetensors, or in memory */
 bool epl_trainer_take_best(epl_trainer *t); /* the model's weights become those */
