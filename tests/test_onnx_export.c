@@ -1,0 +1,211 @@
+/* onnx_export: every model of the zoo goes to an ONNX file and comes back with the same outputs; an ordinary CNN has one transpose,
+ * at its input; operators, control flow, named dimensions, external data; what is refused. With EPL_EXPORT_DIR set, the zoo's files
+ * are left there with an input and an output each, for tests/onnx/check_export.py. */
+#include "common/sample.h"
+
+#include <espalier/onnx.h>
+#include <espalier/passes.h>
+#include <espalier/program.h>
+#include <espalier/zoo.h>
+
+#include "graph/op.h"
+#include "onnx/import.h"
+
+#include <sys/stat.h>
+
+/* Small enough for a test, with every option that changes the graph. */
+static const char *const zoo[] = {
+    "mlp:image=6,depth=2,width=8,activation=gelu", "mlp:image=6,depth=1,width=8,activation=silu,dropout=0.5", "lenet",
+    "cnn:image=12,width=4,stages=2,depth=1", "densenet:depth=10,growth=4,image=8,classes=5",
+    "mobilenet:image=32,width=0.1,classes=7", "mobilenet-v2:image=32,width=0.1,classes=7", "resnet:depth=8,width=4,image=8",
+    "resnet:depth=11,bottleneck=1,groups=2,group_width=0.5,width=4,image=8,se=1,drop_path=0.1",
+    "unet:image=16,levels=2,width=4", "vit:image=8,patch=4,width=16,depth=2,heads=2,hidden=24,classes=6",
+    "vit:image=8,patch=4,width=16,depth=1,heads=4,hidden=24,pool=mean,dropout=0.1", "lstm:length=5,channels=3,width=4,layers=2",
+    "lstm:length=5,channels=3,width=4,bidirectional=1", "lstm:length=4,channels=3,width=4,cell=gru",
+};
+
+/* Every vector differs from its start, so that a mixed-up one is seen. */
+static void disturb(epl_weights *w, epl_rng *r)
+{
+    for (int i = 0; i < epl_weights_count(w); i++) {
+        epl_tensor *t = epl_weights_at(w, i);
+        const char *name = epl_weights_name(w, i);
+        if (strstr(name, "running_var"))
+            epl_tensor_fill_uniform(t, r, 0.5, 1.5);
+        else if (t->dtype == EPL_F32 && t->shape.rank == 1)
+            for (int64_t k = 0; k < epl_tensor_count(t); k++)
+                ((float *)t->data)[k] += 0.1f * epl_rng_normal(r);
+    }
+}
+
+static epl_model *model_of(test *t, epl_context *ctx, const char *description)
+{
+    epl_graph *g = epl_zoo_build(ctx, description);
+    CHECK_OK(t, ctx, g);
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 7));
+    disturb(m->weights, t->rng);
+    return m;
+}
+
+/* The first output for this input; the caller owns it. */
+static epl_tensor *run(test *t, const epl_model *m, const epl_tensor *x)
+{
+    epl_tensor *y = NULL;
+    CHECK_OK(t, m->ctx, epl_interpret(m->graph, m->weights, &x, &y));
+    return y;
+}
+
+static int count_ops(const epl_graph *g, const char *op)
+{
+    int n = 0;
+    for (const epl_node *k = epl_first(g); k; k = epl_next(k))
+        n += strcmp(epl_node_op_name(k), op) == 0;
+    return n;
+}
+
+static const char *path_for(test *t, const char *description, const char *ending)
+{
+    static char path[700];
+    char        name[128];
+    snprintf(name, sizeof name, "%s%s", description, ending);
+    for (char *s = name; *s; s++)
+        *s = *s == ':' || *s == ',' || *s == '=' ? '_' : *s;
+    const char *dir = getenv("EPL_EXPORT_DIR");
+    if (!dir)
+        return test_temp(t, name);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+PROPERTY(zoo_comes_back, EPL_COUNT(zoo))
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = model_of(t, ctx, zoo[t->index]);
+    CHECK_OK(t, ctx, epl_onnx_export(m, path_for(t, zoo[t->index], ".onnx"), (epl_onnx_export_opts){ 0 }));
+    epl_model *back = epl_onnx_load(ctx, path_for(t, zoo[t->index], ".onnx"), (epl_onnx_opts){ .dims = "N=3" });
+    CHECK_OK(t, ctx, back && epl_graph_bind(m->graph, "N", 3));
+    epl_tensor *x = epl_tensor_new(ctx, EPL_F32, epl_shape_of(epl_graph_input_at(m->graph, 0)));
+    epl_tensor_fill_normal(x, t->rng, 0, 1);
+    epl_tensor *expected = run(t, m, x), *found = run(t, back, x);
+    CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
+    if (getenv("EPL_EXPORT_DIR")) {
+        CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, zoo[t->index], ".x.npy"), x));
+        CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, zoo[t->index], ".y.npy"), expected));
+    }
+    epl_tensor_free(x);
+    epl_tensor_free(expected);
+    epl_tensor_free(found);
+    epl_model_free(back);
+    epl_model_free(m);
+}
+
+/* ---- transposes ---- */
+static const Onnx__GraphProto *graph_of(onnx_file *f) { return f->model->graph; }
+
+static int count_in_file(test *t, epl_context *ctx, const char *path, const char *op)
+{
+    onnx_file f = { 0 };
+    CHECK_OK(t, ctx, onnx_file_open(&f, ctx, path));
+    int n = 0;
+    for (size_t i = 0; i < graph_of(&f)->n_node; i++)
+        n += strcmp(graph_of(&f)->node[i]->op_type, op) == 0;
+    onnx_file_close(&f);
+    return n;
+}
+
+TEST(convolutional_networks_have_one_transpose)
+{
+    static const char *const nets[] = { "resnet:depth=8,width=4,image=8,se=1", "cnn:image=12,width=4", "mobilenet-v2:image=32,width=0.1",
+                                        "densenet:depth=10,growth=4,image=8", "densenet:depth=121,growth=4,image=32" };
+    epl_context *ctx = test_context(t);
+    for (size_t i = 0; i < EPL_COUNT(nets); i++) {
+        epl_model *m = model_of(t, ctx, nets[i]);
+        CHECK_OK(t, ctx, epl_onnx_export(m, test_temp(t, "net.onnx"), (epl_onnx_export_opts){ 0 }));
+        CHECK_INT(t, count_in_file(t, ctx, test_temp(t, "net.onnx"), "Transpose"), 1);
+        epl_model *back = epl_onnx_load(ctx, test_temp(t, "net.onnx"), (epl_onnx_opts){ 0 });
+        CHECK_OK(t, ctx, back);
+        CHECK_INT(t, count_ops(back->graph, "Transpose"), 0);
+        CHECK_OK(t, ctx, epl_onnx_export(back, test_temp(t, "again.onnx"), (epl_onnx_export_opts){ 0 }));
+        CHECK_INT(t, count_in_file(t, ctx, test_temp(t, "again.onnx"), "Transpose"), 1);
+        epl_model_free(back);
+        epl_model_free(m);
+    }
+}
+
+/* ---- operators ---- */
+
+/* The graph of one sampled operator and, if it can be exported, its outputs against those of what comes back. */
+static bool operator_comes_back(test *t, epl_context *ctx, const epl_op *op, int opset)
+{
+    enum { MOST = 16 };
+    epl_tensor *values[MOST], *expected[MOST], *found[MOST];
+    epl_graph  *g = epl_graph_new(ctx, op->name);
+    epl_node   *n = op->sample(g, t->rng, EPL_F32);
+    CHECK_OK(t, ctx, n);
+    for (int i = 0; i < n->n_outputs; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "y%d", i);
+        epl_output(g, name, n->outputs[i]);
+    }
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_model *m = epl_model_new_take(g);
+    const char *path = test_temp(t, "operator.onnx");
+    if (!epl_onnx_export(m, path, (epl_onnx_export_opts){ .opset = opset })) {
+        CHECK_INT(t, epl_error_code(ctx), EPL_ERR_UNSUPPORTED);
+        CHECK(t, strstr(epl_error_message(ctx), "has no ONNX form: "));
+        epl_error_clear(ctx);
+        epl_model_free(m);
+        return false;
+    }
+    sample_values(t, g, values);
+    epl_weights *inputs = epl_weights_new(ctx); // for those that shapes follow from
+    for (int i = 0; i < epl_graph_n_inputs(g); i++)
+        epl_weights_put_take(inputs, epl_value_name(epl_graph_input_at(g, i)), epl_tensor_copy(ctx, values[i]));
+    epl_model *back = epl_onnx_load(ctx, path, (epl_onnx_opts){ .inputs = inputs });
+    if (!back)
+        FAIL(t, "opset %d: %s\n%s", opset, epl_error_message(ctx), epl_graph_print(g));
+    CHECK_OK(t, ctx, epl_interpret(g, m->weights, (const epl_tensor *const *)values, expected));
+    CHECK_OK(t, ctx, epl_interpret(back->graph, back->weights, (const epl_tensor *const *)values, found));
+    for (int i = 0; i < epl_graph_n_outputs(g); i++) {
+        CHECK_CLOSE(t, found[i], expected[i], .rtol = 2e-5, .atol = 2e-6);
+        epl_tensor_free(found[i]);
+        epl_tensor_free(expected[i]);
+    }
+    for (int i = 0; i < epl_graph_n_inputs(g); i++)
+        epl_tensor_free(values[i]);
+    epl_weights_free(inputs);
+    epl_model_free(back);
+    epl_model_free(m);
+    return true;
+}
+
+static int index_of_opset(int i)
+{
+    static const int opsets[] = { 13, 17, 20, 21 };
+    return opsets[i % (int)EPL_COUNT(opsets)];
+}
+
+PROPERTY(operators_come_back, epl_n_ops * 4)
+{
+    epl_context  *ctx = test_context(t);
+    const epl_op *op = epl_op_at(t->index / 4);
+    if (op->sample)
+        operator_comes_back(t, ctx, op, index_of_opset(t->index));
+}
+
+/* The operators that are refused in every draw: the list is committed, so that it can only shrink. */
+TEST(refused_operators_are_listed)
+{
+    epl_context *ctx = test_context(t);
+    epl_text     list = EPL_TEXT(ctx);
+    for (int i = 0; i < epl_n_ops; i++) {
+        bool exported = !epl_op_at(i)->sample;
+        for (int draw = 0; draw < 6 && !exported; draw++)
+            exported = operator_comes_back(t, ctx, epl_op_at(i), 21);
+        if (!exported)
+            epl_text_addf(&list, "%s\n", epl_op_at(i)->name);
+    }
+    CHECK_GOLDEN(t, "onnx_export_refused.txt", epl_text_str(&list));
+    epl_text_release(&list);
+}
