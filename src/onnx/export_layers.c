@@ -59,6 +59,8 @@ static bool emit_average_pool(onnx_export *x, const epl_node *n)
     bool           dilated = false;
     for (int i = epl_attr_ints(n, "dilations", &dilations); i > 0; i--)
         dilated = dilated || dilations[i - 1] != 1;
+    if (epl_attr_i(n, "sum"))
+        return onnx_refuse(n, "it sums over windows that hang over the end; ONNX divides by what is there");
     if (dilated && x->opset < 19)
         return onnx_refuse(n, "opset %d does not know dilations of an AveragePool, 19 does", x->opset);
     return channels_first(x, n, "AveragePool", dilated ? "|sum|" : "|sum|dilations|") != NULL;

@@ -63,13 +63,10 @@ static bool emit_expand(onnx_export *x, const epl_node *n)
 
 static bool emit_squeeze(onnx_export *x, const epl_node *n)
 {
-    int64_t          axes[EPL_MAX_RANK];
-    const int64_t   *given;
-    const int        count = epl_attr_ints(n, "axes", &given);
+    const int64_t   *axes;
+    const int        count = epl_attr_ints(n, "axes", &axes);
     const char      *in = onnx_plain(x, n, n->inputs[0]);
-    Onnx__NodeProto *p = onnx_begin(x, n, n->op->name);
-    if (count)
-        memcpy(axes, given, (size_t)count * sizeof *axes);
+    Onnx__NodeProto *p = onnx_begin(x, n, count || EPL_IS(n, squeeze) ? n->op->name : "Identity");
     onnx_arg(x, p, in);
     if (count)
         onnx_arg(x, p, onnx_const_ints(x, count, axes));
