@@ -560,6 +560,7 @@ TEST(lying_npy_files_are_refused)
         { "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", 4, EPL_OK, "" },
         { "{\"shape\":(1L,2L),\"fortran_order\":True,\"descr\":\"<f4\"}\n", 8, EPL_OK, "" },
         { "{'descr': '<f4', 'fortran_order': False, 'shape': (), }", 4, EPL_OK, "" },
+        { "{'descr': '<u8', 'fortran_order': True, 'shape': (1000000000000, 1000000000000, 0), }", 0, EPL_OK, "" },
         { "{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }", 4, EPL_ERR_UNSUPPORTED, "'>f4'" },
         { "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", 4, EPL_ERR_UNSUPPORTED, "'|O'" },
         { "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", 4, EPL_ERR_UNSUPPORTED, "structured" },

@@ -239,7 +239,7 @@ static inline epl_ref_window epl_ref_window_of(const epl_view *in, const epl_vie
     epl_ref_window_list(w.stride, strides->n, strides->ints, spatial, 1);
     epl_ref_window_list(w.dilation, dilations->n, dilations->ints, spatial, 1);
     epl_ref_window_list(w.begin, pads->n / 2, pads->ints, spatial, 0);
-    epl_ref_window_list(w.end, pads->n / 2, pads->ints + pads->n / 2, spatial, 0);
+    epl_ref_window_list(w.end, pads->n / 2, pads->n ? pads->ints + pads->n / 2 : NULL, spatial, 0);
     return w;
 }
 

@@ -186,7 +186,7 @@ static epl_tensor *read_elements(const parser *p, const unsigned char *data, siz
         return NULL;
     }
     epl_tensor *t = epl_tensor_new(p->ctx, p->dtype, p->shape);
-    if (t && p->fortran)
+    if (t && bytes && p->fortran) // an empty one may have strides beyond all numbers
         copy_fortran(t, data);
     else if (t && bytes)
         memcpy(t->data, data, bytes);

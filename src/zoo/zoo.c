@@ -50,8 +50,8 @@ const char *epl_arg_choice(const epl_zoo_args *a, const char *name) { return a->
 static bool choice_word(const char *choices, int index, char out[32])
 {
     for (; index > 0 && choices; index--) {
-        choices = strchr(choices, '|');
-        choices += choices != NULL;
+        const char *bar = strchr(choices, '|');
+        choices = bar ? bar + 1 : NULL;
     }
     if (!choices)
         return false;
