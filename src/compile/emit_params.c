@@ -1,5 +1,5 @@
 /* A kernel's parameters as an initialiser with the members' names, which are read from the struct's definition in the embedded
- * header: all are int64_t or double, some are arrays whose length is a constant of the header. */
+ * headers: all are int64_t or double, some are arrays whose length is a constant of a header. */
 #include "compile/emit.h"
 #include "compile/sources.h"
 
@@ -7,22 +7,27 @@
 #include <stdlib.h>
 
 typedef struct reader {
-    const char *at;      /* in the definition */
-    const char *header;
-    bool        real;    /* the declaration that we are in */
+    const char *at;   /* in the definition */
+    bool        real; /* the declaration that we are in */
 } reader;
 
 static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
-/* "<name> = 16" somewhere in the header, or a number. */
-static int constant(const char *header, const char *name, size_t length)
+static bool is_kernel_header(const epl_source *s)
+{
+    return strncmp(s->path, "kernels/", 8) == 0 && s->path[strlen(s->path) - 1] == 'h';
+}
+
+/* A number, or "<name> = 16" in an enum of a kernels' header. */
+static int constant(const char *name, size_t length)
 {
     if (isdigit((unsigned char)*name))
         return atoi(name);
-    for (const char *p = strstr(header, "enum {"); p; p = strstr(p + 1, "enum {"))
-        for (const char *q = p; *q && *q != '}'; q++)
-            if (strncmp(q, name, length) == 0 && !is_word(q[-1]) && strncmp(q + length, " = ", 3) == 0)
-                return atoi(q + length + 3);
+    for (const epl_source *s = epl_sources; s->path; s++)
+        for (const char *p = is_kernel_header(s) ? strstr(s->text, "enum {") : NULL; p; p = strstr(p + 1, "enum {"))
+            for (const char *q = p; *q && *q != '}'; q++)
+                if (strncmp(q, name, length) == 0 && !is_word(q[-1]) && strncmp(q + length, " = ", 3) == 0)
+                    return atoi(q + length + 3);
     return 0;
 }
 
@@ -58,7 +63,7 @@ static bool next_member(reader *r, const char **name, int *name_length, int *cou
         const char *length = ++r->at;
         while (*r->at != ']')
             r->at++;
-        *count = constant(r->header, length, (size_t)(r->at - length));
+        *count = constant(length, (size_t)(r->at - length));
         r->at++;
     }
     return true;
@@ -70,8 +75,8 @@ static bool find_definition(const char *name, reader *r)
     char start[96];
     snprintf(start, sizeof start, "typedef struct %s {", name);
     for (const epl_source *s = epl_sources; s->path; s++)
-        if (strncmp(s->path, "kernels/", 8) == 0 && strstr(s->text, start)) {
-            *r = (reader){ .header = s->text, .at = strstr(s->text, start) + strlen(start) };
+        if (is_kernel_header(s) && strstr(s->text, start)) {
+            *r = (reader){ .at = strstr(s->text, start) + strlen(start) };
             return true;
         }
     return false;
