@@ -229,3 +229,77 @@ TEST(a_cache_makes_each_program_once)
     epl_program_cache_free(c);
     epl_model_free(m);
 }
+
+/* A loop whose body hands its two carried values on crosswise. */
+TEST(loops_may_exchange_carried_values)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "exchange"), *body = epl_region_new(g);
+    epl_value   *x[2], *y[2], *out[3] = { NULL };
+    epl_input(body, "i", EPL_I64, EPL_SCALAR, NULL);
+    epl_value   *go = epl_input(body, "go", EPL_BOOL, EPL_SCALAR, NULL);
+    for (int i = 0; i < 2; i++) {
+        x[i] = epl_input(g, i ? "b" : "a", EPL_F32, EPL_SHAPE(3), NULL);
+        y[i] = epl_input(body, i ? "b" : "a", EPL_F32, EPL_SHAPE(3), NULL);
+    }
+    epl_output(body, "go", go);
+    epl_output(body, "a", y[1]);
+    epl_output(body, "b", y[0]);
+    epl_loop(g, 3, NULL, 2, x, body, 0, NULL, out);
+    epl_output(g, "a", out[0]);
+    epl_output(g, "b", out[1]);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = epl_program_new(g, NULL, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    for (int i = 0; i < 2; i++)
+        epl_tensor_set(epl_program_input(p, i), 1, 1 + i);
+    CHECK_OK(t, ctx, epl_program_run(p));
+    CHECK_NEAR(t, epl_tensor_get(epl_program_output(p, 0), 1), 2, 0);
+    CHECK_NEAR(t, epl_tensor_get(epl_program_output(p, 1), 1), 1, 0);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
+/* Weights that are mostly zero, of a convolution and of linear layers, one of them within a region: the same results, less
+ * memory, and no more non-zeros than there were. */
+TEST(sparse_programs_compute_the_same)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "sparse"), *branch[2];
+    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 9, 9, 16), NULL), *y = NULL;
+    epl_value   *w   = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(3, 3, 16, 32), EPL_INIT_NORMAL, 0.2);
+    epl_value   *v   = epl_parameter(g, "v", EPL_F32, EPL_SHAPE(24, 32), EPL_INIT_NORMAL, 0.2);
+    epl_value   *h   = epl_relu(g, epl_convolve(g, x, w, NULL, (epl_convolve_opts){ .stride = { 2, 2 }, .pad = 1 }));
+    for (int i = 0; i < 2; i++) {
+        branch[i] = epl_region_new(g);
+        epl_value *a = epl_input(branch[i], "h", EPL_F32, epl_shape_of(h), NULL), *b = epl_input(branch[i], "v", EPL_F32, EPL_SHAPE(24, 32), NULL);
+        epl_value *c = epl_multiply_rows(branch[i], a, b, NULL, true);
+        epl_output(branch[i], "y", i ? epl_tanh(branch[i], c) : c);
+    }
+    epl_if(g, epl_greater(g, epl_reduce_sum(g, x, (epl_reduce_opts){ 0 }), epl_scalar(g, EPL_F32, 0)), branch[0], branch[1], 2,
+           (epl_value *const[]){ h, v }, &y);
+    epl_output(g, "y", y);
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; i < epl_tensor_count(epl_weights_at(m->weights, k)); i++)
+            if (epl_rng_below(t->rng, 10) != 0)
+                epl_tensor_set(epl_weights_at(m->weights, k), i, 0);
+    epl_program *dense = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+    epl_program *sparse = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true });
+    CHECK_OK(t, ctx, dense && sparse);
+    for (int run = 0; run < 6; run++) {
+        epl_tensor_fill_normal(epl_program_input(dense, 0), t->rng, run - 2.5, 1);
+        memcpy(epl_program_input(sparse, 0)->data, epl_program_input(dense, 0)->data, epl_tensor_bytes(epl_program_input(dense, 0)));
+        CHECK_OK(t, ctx, epl_program_run(dense) && epl_program_run(sparse));
+        CHECK_CLOSE(t, epl_program_output(sparse, 0), epl_program_output(dense, 0), .rtol = 1e-4, .atol = 1e-5);
+        epl_tensor_set(epl_weights_at(m->weights, 1), 5 + run % 2, 0); // fewer are welcome
+        CHECK_OK(t, ctx, epl_program_refresh(dense) && epl_program_refresh(sparse));
+    }
+    CHECK(t, epl_program_memory_of(sparse).packed < epl_program_memory_of(dense).packed / 3);
+    epl_tensor_fill_normal(epl_weights_at(m->weights, 1), t->rng, 0, 1);
+    CHECK_FAILS(t, ctx, epl_program_refresh(sparse), EPL_ERR_LIMIT, "was made for");
+    epl_program_free(dense);
+    epl_program_free(sparse);
+    epl_model_free(m);
+}

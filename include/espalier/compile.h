@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 typedef enum epl_weights_form {
-    EPL_WEIGHTS_AUTO,   /* in the source up to 32 MiB, else in a file */
+    EPL_WEIGHTS_AUTO,   /* in the source up to 16 MiB, else in a file */
     EPL_WEIGHTS_SOURCE,
     EPL_WEIGHTS_FILE
 } epl_weights_form;

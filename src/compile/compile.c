@@ -1,7 +1,7 @@
 /* A model's program, planned for the target, printed as C. See compile.h. */
 #include "compile/ports.h"
 
-enum { MOST_IN_SOURCE = 32 << 20 };
+enum { MOST_IN_SOURCE = 16 << 20 };
 
 static bool has_updates(const epl_graph *g)
 {

@@ -155,7 +155,23 @@ static bool lower_view(epl_block *b, const epl_node *n)
     return !b->program->failed;
 }
 
-static epl_block *block_new(epl_program *p, epl_block *parent, epl_graph *g);
+static epl_block *block_new(epl_program *p, epl_block *parent, const int *outer, epl_graph *g);
+
+/* Carried values that a loop's body hands on as they came, to another place maybe: copied aside, for the places are written one
+ * after the other. */
+static bool take_aside(const epl_node *loop, epl_block *body, int n_carried)
+{
+    for (int i = 1; i <= n_carried; i++) {
+        const int source = body->outputs[i];
+        if (body->buffers[source].place != EPL_PLACE_PARENT)
+            continue;
+        const int aside = epl_buffer_new(body, body->buffers[source].bytes);
+        if (aside < 0 || !epl_step_add(body, loop, EPL_STEP_COPY, 1, &source, 1, &aside))
+            return false;
+        body->outputs[i] = aside;
+    }
+    return true;
+}
 
 /* If and Switch: regions read the node's inputs after the first; Loop: [i, cond, carried..., captures...], see ops/control.c.
  * The carried values live in the node's results, and every region's arena in one temporary buffer. */
@@ -173,17 +189,16 @@ static bool lower_control(epl_block *b, const epl_node *n)
     }
     const int n_carried = loop ? (int)epl_attr_i(n, "n_carried") : 0;
     for (int r = 0; r < n->n_regions; r++) {
-        epl_block *inner = blocks[r] = block_new(b->program, b, n->regions[r]);
-        if (!inner)
+        const int n_inputs = epl_graph_n_inputs(n->regions[r]);
+        int *outer = epl_block_alloc(b, (size_t)(n_inputs + 1) * sizeof *outer); // what the region's inputs read
+        for (int i = 0; outer && i < n_inputs; i++)
+            outer[i] = loop ? (i < 2 ? counters[i] : i - 2 < n_carried ? out[i - 2] : in[i - 1]) : in[i + 1];
+        blocks[r] = outer ? block_new(b->program, b, outer, n->regions[r]) : NULL;
+        if (!blocks[r])
             return false;
-        for (int i = 0; i < inner->n_inputs; i++) {
-            const int outer = loop ? (i < 2 ? counters[i] : i - 2 < n_carried ? out[i - 2] : in[i - 1]) : in[i + 1];
-            inner->buffers[inner->inputs[i]].place  = EPL_PLACE_PARENT;
-            inner->buffers[inner->inputs[i]].offset = outer;
-        }
     }
     int *all_in = epl_block_alloc(b, (size_t)(n->n_inputs + 3) * sizeof *all_in);
-    if (!all_in)
+    if (!all_in || (loop && !take_aside(n, blocks[0], n_carried)))
         return false;
     memcpy(all_in, in, (size_t)n->n_inputs * sizeof *all_in);
     int n_in = n->n_inputs;
@@ -250,8 +265,8 @@ static bool bind_source(epl_block *b, const epl_node *n)
         source.place  = EPL_PLACE_CONSTANT;
         source.tensor = n->attrs[0].tensor;
     } else if (EPL_IS(n, input)) {
-        source.place  = EPL_PLACE_INPUT;
-        source.offset = b->n_inputs;
+        source.place  = b->parent ? EPL_PLACE_PARENT : EPL_PLACE_INPUT;
+        source.offset = b->parent ? b->outer[b->n_inputs] : b->n_inputs;
         source.name   = n->attrs[0].s;
     } else {
         source.place  = EPL_PLACE_TENSOR;
@@ -280,12 +295,13 @@ static void clear_tags(epl_graph *g)
             n->outputs[i]->tag = 0;
 }
 
-static epl_block *block_new(epl_program *p, epl_block *parent, epl_graph *g)
+/* outer: the parent's buffers that the graph's inputs stand for; NULL for the root. */
+static epl_block *block_new(epl_program *p, epl_block *parent, const int *outer, epl_graph *g)
 {
     epl_block *b = epl_arena_alloc(p->memory, sizeof *b);
     if (!b)
         return NULL;
-    *b = (epl_block){ .program = p, .parent = parent, .graph = g };
+    *b = (epl_block){ .program = p, .parent = parent, .outer = outer, .graph = g };
     b->inputs  = epl_block_alloc(b, (size_t)(epl_graph_n_inputs(g) + 1) * sizeof *b->inputs);
     b->outputs = epl_block_alloc(b, (size_t)(epl_graph_n_outputs(g) + 1) * sizeof *b->outputs);
     clear_tags(g);
@@ -380,7 +396,7 @@ static const epl_node *outer_node(const epl_node *n)
 static bool lower_graph(epl_program *p)
 {
     block_free(p->root);
-    p->root = block_new(p, NULL, p->graph);
+    p->root = block_new(p, NULL, NULL, p->graph);
     return p->root && epl_plan(p);
 }
 

@@ -12,8 +12,8 @@ static bool all_f32(const epl_node *n)
 /* Few rows do not repay the packing of a matrix that is used once; constant matrices are packed when the program is made. */
 static bool worth_packing(const epl_block *b, const epl_gemm_params *p, int matrix)
 {
-    const epl_place place = b->buffers[matrix].place; // of a fused node's input the producer is not at hand
-    return p->rows >= 64 || ((place == EPL_PLACE_TENSOR || place == EPL_PLACE_CONSTANT) && b->program->opts.frozen && !b->parent);
+    const epl_place place = epl_seen_buffer(b, matrix)->place; // of a fused node's input the producer is not at hand
+    return p->rows >= 64 || ((place == EPL_PLACE_TENSOR || place == EPL_PLACE_CONSTANT) && b->program->opts.frozen);
 }
 
 static bool gemm(epl_block *b, const epl_node *n, epl_gemm_params p, const epl_value *bv, int bias)

@@ -2,12 +2,18 @@
  * non-zeros are made once; the program has room for as many as there are when it is made. */
 #include "program/lower.h"
 
+const epl_buffer *epl_seen_buffer(const epl_block *b, int buffer)
+{
+    const epl_buffer *f = &b->buffers[buffer];
+    return f->place == EPL_PLACE_PARENT ? epl_seen_buffer(b->parent, (int)f->offset) : f;
+}
+
 /* A weight that stays as it is: a parameter, state or constant of a graph without updates, of a frozen program. */
 static const float *known_weight(const epl_block *b, int buffer)
 {
     const epl_program *p = b->program;
-    const epl_buffer  *f = &b->buffers[buffer];
-    if (!p->opts.sparse || !p->opts.frozen || b->parent || (f->place != EPL_PLACE_TENSOR && f->place != EPL_PLACE_CONSTANT))
+    const epl_buffer  *f = epl_seen_buffer(b, buffer);
+    if (!p->opts.sparse || !p->opts.frozen || (f->place != EPL_PLACE_TENSOR && f->place != EPL_PLACE_CONSTANT))
         return NULL;
     for (const epl_node *n = p->graph->first; n; n = n->next)
         if (EPL_IS(n, update))
@@ -51,19 +57,23 @@ bool epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p,
            epl_kernel_add(b, n, "sparse_conv", &conv, sizeof conv, 5, (int[]){ x, value, index, start, bias }, 1, &y);
 }
 
-/* Before weights that were changed from outside are packed anew. */
-bool epl_sparse_weights_fit(const epl_program *p)
+static bool fits(const epl_block *b)
 {
-    const epl_block *b = p->root;
     for (size_t k = 0; k < b->n_steps; k++) {
         const epl_step *s = &b->steps[k];
+        for (int r = 0; s->blocks && r < s->node->n_regions; r++)
+            if (!fits(s->blocks[r]))
+                return false;
         if (s->kind != EPL_STEP_KERNEL || strcmp(s->kernel->name, "sparse_pack") != 0)
             continue;
         const epl_sparse_pack_params *pack = s->params;
         const int64_t nnz = count_nonzeros(b->buffers[s->in[0]].data, pack->depth * pack->m);
         if (nnz > pack->nnz)
-            return epl_fail(p->ctx, EPL_ERR_LIMIT, "%s %s has %lld weights that are not zero, the program was made for %lld: make it anew",
+            return epl_fail(b->program->ctx, EPL_ERR_LIMIT, "%s %s has %lld weights that are not zero, the program was made for %lld: make it anew",
                             s->node->op->name, s->node->scope, (long long)nnz, (long long)pack->nnz);
     }
     return true;
 }
+
+/* Before weights that were changed from outside are packed anew. */
+bool epl_sparse_weights_fit(const epl_program *p) { return fits(p->root); }

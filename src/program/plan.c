@@ -33,26 +33,34 @@ static epl_buffer *root_buffer(const epl_block *b, int i)
 
 /* ---- what is computed once ---- */
 
-static bool is_constant(const epl_program *p, const epl_buffer *f, const bool *updated)
+static bool is_updated(const epl_program *p, const epl_tensor *t)
 {
-    return f->place == EPL_PLACE_CONSTANT || f->place == EPL_PLACE_ONCE ||
-           (f->place == EPL_PLACE_TENSOR && p->opts.frozen && !updated[f - p->root->buffers]);
+    for (size_t k = 0; k < p->root->n_steps; k++)
+        if (p->root->steps[k].kind == EPL_STEP_COPY && root_buffer(p->root, p->root->steps[k].out[0])->tensor == t)
+            return true;
+    return false;
 }
 
-/* Steps of the root whose inputs never change run when the program is made; their results go to the store of such. */
-static bool find_once(epl_program *p)
+/* Seen through the blocks: a region reads the weights of its program. */
+static bool is_constant(const epl_block *b, int buffer)
 {
-    epl_block *b       = p->root;
-    bool      *updated = epl_alloc_array(p->ctx, b->n_buffers + 1, sizeof *updated);
-    if (!updated)
-        return false;
-    for (size_t k = 0; k < b->n_steps; k++)
-        if (b->steps[k].kind == EPL_STEP_COPY)
-            updated[root_of(b, b->steps[k].out[0])] = true;
+    const epl_buffer *f = root_buffer(b, buffer);
+    if (f->place == EPL_PLACE_PARENT)
+        return is_constant(b->parent, (int)f->offset);
+    return f->place == EPL_PLACE_CONSTANT || f->place == EPL_PLACE_ONCE ||
+           (f->place == EPL_PLACE_TENSOR && b->program->opts.frozen && !is_updated(b->program, f->tensor));
+}
+
+/* Steps whose inputs never change run when the program is made, those of regions too; their results go to the store of such. */
+static void find_once(epl_block *b)
+{
+    epl_program *p = b->program;
     for (size_t k = 0; k < b->n_steps; k++) {
         epl_step *s = &b->steps[k];
+        for (int r = 0; s->blocks && r < s->node->n_regions; r++)
+            find_once(s->blocks[r]);
         bool once = s->kind == EPL_STEP_KERNEL || s->kind == EPL_STEP_REFERENCE;
-        FOR_READ(s, i, once = once && is_constant(p, root_buffer(b, i), updated));
+        FOR_READ(s, i, once = once && is_constant(b, i));
         for (int o = 0; once && o < s->n_out; o++)
             once = root_buffer(b, s->out[o])->place == EPL_PLACE_ARENA || root_buffer(b, s->out[o])->place == EPL_PLACE_ONCE;
         s->once = once;
@@ -65,8 +73,6 @@ static bool find_once(epl_program *p)
             p->once_bytes += EPL_ALIGN(f->bytes);
         }
     }
-    epl_release(p->ctx, updated);
-    return true;
 }
 
 /* ---- lives ---- */
@@ -260,11 +266,8 @@ static bool plan_block(epl_block *b)
         if (s->scratch > p->scratch_bytes)
             p->scratch_bytes = s->scratch;
     }
-    if (!b->parent) {
-        if (!find_once(p))
-            return false;
+    if (!b->parent)
         place_updates(b);
-    }
     find_lives(b);
     place_results(b);
     return pack(b);
@@ -273,6 +276,7 @@ static bool plan_block(epl_block *b)
 bool epl_plan(epl_program *p)
 {
     p->once_bytes = p->scratch_bytes = 0;
+    find_once(p->root);
     if (!plan_block(p->root))
         return false;
     epl_program_memory *m = &p->memory_use;

@@ -67,6 +67,7 @@ struct epl_block {
     size_t       n_steps, cap_steps;
     epl_buffer  *buffers;
     size_t       n_buffers, cap_buffers;
+    const int   *outer;            /* of a region: the parent's buffers that its inputs stand for */
     int         *inputs, *outputs; /* buffers of the graph's inputs and outputs */
     int          n_inputs, n_outputs;
     size_t       arena_bytes;

@@ -158,6 +158,8 @@ static void run_block(epl_program *p, epl_block *b, bool once)
 {
     for (size_t k = 0; k < b->n_steps; k++) {
         epl_step *s = &b->steps[k];
+        for (int r = 0; once && s->blocks && r < s->node->n_regions; r++)
+            run_block(p, s->blocks[r], true);
         if (s->once != once)
             continue;
         const double start = p->profile ? epl_now_s() : 0;
