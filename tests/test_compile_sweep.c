@@ -100,6 +100,7 @@ static const struct {
 } builds[] = {
     { "generic", "gcc", 1e-5 }, { "v3", "gcc", 1e-5 }, { "v4", "gcc", 1e-5 }, { "generic", "clang", 1e-5 },
     { "v3", "clang", 1e-5 },    { "v4", "clang", 1e-5 }, { "aarch64", "aarch64-linux-gnu-gcc", 1e-5 },
+    { "v3", "gcc -fsanitize=address,undefined -fno-sanitize-recover=all", 1e-5 },
 };
 
 PROPERTY(every_target_and_compiler, EPL_COUNT(builds))

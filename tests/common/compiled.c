@@ -5,10 +5,11 @@
 
 bool compiled_has(const char *program)
 {
-    char path[512];
+    char      path[512];
+    const int length = (int)strcspn(program, " "); // flags may follow
     for (const char *p = getenv("PATH"); p && *p;) {
         const int n = (int)strcspn(p, ":");
-        snprintf(path, sizeof path, "%.*s/%s", n, p, program);
+        snprintf(path, sizeof path, "%.*s/%.*s", n, p, length, program);
         if (access(path, X_OK) == 0)
             return true;
         p += n + (p[n] == ':');
