@@ -62,12 +62,12 @@ static void find_once(epl_block *b)
         bool once = s->kind == EPL_STEP_KERNEL || s->kind == EPL_STEP_REFERENCE;
         FOR_READ(s, i, once = once && is_constant(b, i));
         for (int o = 0; once && o < s->n_out; o++)
-            once = root_buffer(b, s->out[o])->place == EPL_PLACE_ARENA || root_buffer(b, s->out[o])->place == EPL_PLACE_ONCE;
+            once = s->out[o] < 0 || root_buffer(b, s->out[o])->place == EPL_PLACE_ARENA || root_buffer(b, s->out[o])->place == EPL_PLACE_ONCE;
         s->once = once;
         for (int o = 0; once && o < s->n_out; o++) {
             epl_buffer *f = root_buffer(b, s->out[o]);
-            if (f->place == EPL_PLACE_ONCE)
-                continue; // a second step adds to it
+            if (!f || f->place == EPL_PLACE_ONCE)
+                continue; // not asked for, or a second step adds to it
             f->place  = EPL_PLACE_ONCE;
             f->offset = (int64_t)p->once_bytes;
             p->once_bytes += EPL_ALIGN(f->bytes);
@@ -132,11 +132,11 @@ static bool update_in_place(epl_block *b, size_t copy)
             continue;
         FOR_READ(s, i, if (root_of(b, i) == state) last_read = k);
         for (int o = 0; o < s->n_out; o++) {
-            if (root_of(b, s->out[o]) == next) {
+            if (s->out[o] >= 0 && root_of(b, s->out[o]) == next) {
                 maker = k;
                 writers++;
             }
-            if (root_of(b, s->out[o]) == state)
+            if (s->out[o] >= 0 && root_of(b, s->out[o]) == state)
                 return false;
         }
     }
@@ -168,8 +168,8 @@ static void place_results(epl_block *b)
         epl_step *s = &b->steps[k];
         for (int o = 0; s->in_place && o < s->n_out; o++) {
             const int out = root_of(b, s->out[o]);
-            epl_buffer *f = &b->buffers[out];
-            if (f->place != EPL_PLACE_ARENA || f->first != (int)k)
+            epl_buffer *f = out >= 0 ? &b->buffers[out] : NULL;
+            if (!f || f->place != EPL_PLACE_ARENA || f->first != (int)k)
                 continue;
             int taken = -1;
             FOR_READ(s, i, {
