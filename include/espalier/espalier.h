@@ -18,5 +18,6 @@
 #include <espalier/train.h>
 #include <espalier/compress.h>
 #include <espalier/compile.h>
+#include <espalier/pipeline.h>
 
 #endif
