@@ -27,11 +27,11 @@ typedef struct epl_layers {
 } epl_layers;
 
 /* In the order in which the network reads them. Release in any case. */
-bool epl_layers_find(epl_graph *g, epl_layers *out);
-void epl_layers_release(epl_layers *l);
+bool epl_weight_layers_find(epl_graph *g, epl_layers *out);
+void epl_weight_layers_release(epl_layers *l);
 
 /* Keeps those that the pattern (NULL: all) chooses and `skip` does not leave out; fails where none is left. */
-bool epl_layers_choose(epl_layers *l, const char *pattern, const char *skip);
+bool epl_weight_layers_choose(epl_layers *l, const char *pattern, const char *skip);
 
 /* ---- masks.c ---- */
 epl_tensor *epl_mask_of(const epl_weights *w, const char *parameter); /* NULL without an error */

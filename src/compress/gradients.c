@@ -40,7 +40,7 @@ epl_weights *epl_weight_gradients(const epl_model *m, const epl_tensor *x, const
     epl_graph   *g   = epl_graph_new(m->ctx, "gradients");
     epl_weights *out = epl_weights_new(m->ctx);
     epl_layers   layers = { 0 };
-    bool ok = g && out && epl_layers_find(m->graph, &layers);
+    bool ok = g && out && epl_weight_layers_find(m->graph, &layers);
     epl_value *loss = ok ? loss_of(g, m, x, target, o) : NULL;
     epl_value **w = loss ? epl_arena_alloc(g->arena, (size_t)(layers.n + 1) * sizeof *w) : NULL;
     ok = w != NULL;
@@ -51,7 +51,7 @@ epl_weights *epl_weight_gradients(const epl_model *m, const epl_tensor *x, const
     for (int i = 0; ok && i < layers.n; i++)
         epl_output(g, layers.items[i].name, gradients[i]);
     ok = ok && epl_graph_finish(g) && run(g, m, x, target, out);
-    epl_layers_release(&layers);
+    epl_weight_layers_release(&layers);
     epl_graph_free(g);
     if (ok)
         return out;

@@ -78,7 +78,7 @@ static int by_position(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-bool epl_layers_find(epl_graph *g, epl_layers *out)
+bool epl_weight_layers_find(epl_graph *g, epl_layers *out)
 {
     *out = (epl_layers){ .ctx = g->ctx, .items = epl_alloc_array(g->ctx, (size_t)g->n_nodes + 1, sizeof *out->items) };
     if (!out->items)
@@ -99,7 +99,7 @@ bool epl_layers_find(epl_graph *g, epl_layers *out)
     return true;
 }
 
-void epl_layers_release(epl_layers *l)
+void epl_weight_layers_release(epl_layers *l)
 {
     epl_release(l->ctx, l->items);
     *l = (epl_layers){ 0 };
@@ -118,7 +118,7 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
-bool epl_layers_choose(epl_layers *l, const char *pattern, const char *skip)
+bool epl_weight_layers_choose(epl_layers *l, const char *pattern, const char *skip)
 {
     const int total = l->n;
     const bool first = has_word(skip, "first"), last = has_word(skip, "last"), depthwise = has_word(skip, "depthwise");

@@ -75,13 +75,13 @@ static bool fill_ones(epl_model *m, const epl_layer *layer)
 int epl_masks_add(epl_model *m, epl_mask_opts o)
 {
     epl_layers layers = { 0 };
-    bool ok = epl_layers_find(m->graph, &layers) && epl_layers_choose(&layers, o.pattern, o.skip);
+    bool ok = epl_weight_layers_find(m->graph, &layers) && epl_weight_layers_choose(&layers, o.pattern, o.skip);
     masking k = { &layers, o };
     ok = ok && epl_reparameterize(m->graph, "*", put_mask, &k) >= 0;
     for (int i = 0; ok && i < layers.n; i++)
         ok = fill_ones(m, &layers.items[i]);
     const int n = ok ? layers.n : -1;
-    epl_layers_release(&layers);
+    epl_weight_layers_release(&layers);
     return n;
 }
 
@@ -145,9 +145,9 @@ bool epl_mask_apply(epl_model *m, const char *parameter)
 bool epl_masks_apply(epl_model *m)
 {
     epl_layers layers = { 0 };
-    bool ok = epl_layers_find(m->graph, &layers);
+    bool ok = epl_weight_layers_find(m->graph, &layers);
     for (int i = 0; ok && i < layers.n; i++)
         ok = !epl_mask_of(m->weights, layers.items[i].name) || epl_mask_apply(m, layers.items[i].name);
-    epl_layers_release(&layers);
+    epl_weight_layers_release(&layers);
     return ok;
 }

@@ -210,13 +210,13 @@ static bool choose(choice *c, double sparsity)
 bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity)
 {
     choice c = { .m = m, .o = o };
-    bool ok = epl_layers_find(m->graph, &c.layers) && epl_layers_choose(&c.layers, o->pattern, o->skip) && choose(&c, sparsity);
+    bool ok = epl_weight_layers_find(m->graph, &c.layers) && epl_weight_layers_choose(&c.layers, o->pattern, o->skip) && choose(&c, sparsity);
     for (int i = 0; ok && i < c.layers.n; i++)
         ok = epl_mask_apply(m, c.layers.items[i].name);
     epl_release(m->ctx, c.densities);
     epl_release(m->ctx, c.scores);
     epl_release(m->ctx, c.keep);
-    epl_layers_release(&c.layers);
+    epl_weight_layers_release(&c.layers);
     return ok;
 }
 
@@ -224,7 +224,7 @@ bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity)
 static bool check_layers(const epl_model *m, const epl_prune_opts *o)
 {
     epl_layers layers = { 0 };
-    bool ok = epl_layers_find(m->graph, &layers);
+    bool ok = epl_weight_layers_find(m->graph, &layers);
     for (int i = 0; ok && i < o->n_layers; i++) {
         bool found = false;
         for (int k = 0; k < layers.n; k++)
@@ -237,7 +237,7 @@ static bool check_layers(const epl_model *m, const epl_prune_opts *o)
         ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT, "no layer matches '%s'; there are %s", o->layers[i].pattern, epl_text_str(&names));
         epl_text_release(&names);
     }
-    epl_layers_release(&layers);
+    epl_weight_layers_release(&layers);
     return ok;
 }
 

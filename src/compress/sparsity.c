@@ -22,7 +22,7 @@ static bool count_layer(const epl_model *m, const epl_layer *l, layer_count *out
 bool epl_sparsity_of(const epl_model *m, epl_sparsity *out)
 {
     epl_layers layers = { 0 };
-    bool ok = epl_layers_find(m->graph, &layers);
+    bool ok = epl_weight_layers_find(m->graph, &layers);
     *out = (epl_sparsity){ .parameters = epl_graph_n_parameters(m->graph), .macs = epl_graph_cost(m->graph).macs };
     out->macs_nonzero = out->macs;
     for (int i = 0; ok && i < layers.n; i++) {
@@ -35,7 +35,7 @@ bool epl_sparsity_of(const epl_model *m, epl_sparsity *out)
         out->macs_nonzero -= layers.items[i].macs * (1 - c.density);
     }
     out->parameters_nonzero = out->parameters - out->weights + out->nonzero;
-    epl_layers_release(&layers);
+    epl_weight_layers_release(&layers);
     return ok;
 }
 
@@ -85,7 +85,7 @@ static epl_table *headings(epl_context *ctx)
 epl_table *epl_sparsity_report(const epl_model *m)
 {
     epl_layers layers = { 0 };
-    bool       ok = epl_layers_find(m->graph, &layers);
+    bool       ok = epl_weight_layers_find(m->graph, &layers);
     epl_table *t  = ok ? headings(m->ctx) : NULL;
     double n = 0, z = 0, macs = 0, sparse = 0;
     sizes  sum = { 0 };
@@ -106,7 +106,7 @@ epl_table *epl_sparsity_report(const epl_model *m)
         epl_table_rule(t);
         put_row(t, "all", "", n, z, macs, sparse, sum);
     }
-    epl_layers_release(&layers);
+    epl_weight_layers_release(&layers);
     if (ok)
         return t;
     epl_table_free(t);

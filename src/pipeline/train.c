@@ -12,9 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct epl_channel_opts { const char *criterion; double macs; int round_to; } epl_channel_opts; // TEMPORARY
-static bool epl_prune_channels(epl_model *m, epl_channel_opts o) { (void)m; (void)o; return true; }     // TEMPORARY
-
 static epl_model *load(const epl_stage *s) { return epl_model_load(s->pipeline->ctx, epl_stage_path(s, "model.safetensors")); }
 
 /* What the stage begins with. */
@@ -150,8 +147,7 @@ static bool add_hooks(epl_stage *s, epl_model *m, const epl_model *teacher, epl_
 
 static bool narrow(const epl_stage *s, epl_model *m)
 {
-    return s->kind != EPL_STAGE_CHANNELS ||
-           epl_prune_channels(m, (epl_channel_opts){ .criterion = s->criterion, .macs = s->macs, .round_to = (int)s->round_to });
+    return s->kind != EPL_STAGE_CHANNELS || epl_fail(m->ctx, EPL_ERR_UNSUPPORTED, "channels cannot be removed yet");
 }
 
 bool epl_stage_train(epl_stage *s)
