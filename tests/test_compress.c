@@ -43,7 +43,7 @@ TEST(erdos_renyi_kernel_densities_of_a_toy)
     epl_graph   *g   = three_layers(t, ctx);
     epl_layers   l;
     double       d[3];
-    CHECK_OK(t, ctx, epl_layers_find(g, &l));
+    CHECK_OK(t, ctx, epl_weight_layers_find(g, &l));
     CHECK_INT(t, l.n, 3);
     CHECK_OK(t, ctx, epl_densities(ctx, "erk", 0.5, l.items, l.n, d));
     CHECK_CLOSE_F64(t, d, ((double[]){ 0.83333333, 0.34722222, 1 }), 3, .atol = 1e-7);
@@ -58,7 +58,7 @@ TEST(erdos_renyi_kernel_densities_of_a_toy)
     CHECK_NEAR(t, d[2], 1, 0);
     CHECK_NEAR(t, (288 * d[0] + 1152 * d[1] + 160 * d[2]) / 1600, 0.2, .atol = 1e-12);
     CHECK_FAILS(t, ctx, epl_densities(ctx, "erk+", 0.05, l.items, l.n, d), EPL_ERR_ARGUMENT, "stay dense");
-    epl_layers_release(&l);
+    epl_weight_layers_release(&l);
     epl_graph_free(g);
 }
 
@@ -73,11 +73,11 @@ TEST(counts_are_exact_and_halves_round_up)
         epl_model *m = epl_model_new_take(three_layers(t, ctx));
         epl_layers l;
         double     d[3];
-        CHECK_OK(t, ctx, epl_model_init(m, 1) && epl_layers_find(m->graph, &l) && epl_densities(ctx, rules[i], 0.3, l.items, 3, d));
+        CHECK_OK(t, ctx, epl_model_init(m, 1) && epl_weight_layers_find(m->graph, &l) && epl_densities(ctx, rules[i], 0.3, l.items, 3, d));
         CHECK_OK(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.7, .distribution = rules[i] }));
         for (int k = 0; k < 3; k++)
             CHECK_INT(t, ones(m, l.items[k].name), epl_keep_count(l.items[k].count, 1 - d[k]));
-        epl_layers_release(&l);
+        epl_weight_layers_release(&l);
         epl_model_free(m);
     }
 }
@@ -87,7 +87,7 @@ TEST(the_parameters_of_published_tables)
     epl_context *ctx = test_context(t); // MobileNet v1 without norms: 4,210,088; half of the classifier's and pointwise weights
     epl_graph   *g = epl_zoo_build(ctx, "mobilenet:image=32");
     epl_layers   l;
-    CHECK_OK(t, ctx, g && epl_layers_find(g, &l) && epl_layers_choose(&l, NULL, "first,depthwise"));
+    CHECK_OK(t, ctx, g && epl_weight_layers_find(g, &l) && epl_weight_layers_choose(&l, NULL, "first,depthwise"));
     int64_t prunable = 0, kept = 0;
     for (int i = 0; i < l.n; i++) {
         prunable += l.items[i].count;
@@ -95,7 +95,7 @@ TEST(the_parameters_of_published_tables)
     }
     CHECK_INT(t, prunable, 3139584 + 1024000);
     CHECK_INT(t, 4210088 - prunable + kept, 2128296);
-    epl_layers_release(&l);
+    epl_weight_layers_release(&l);
     epl_graph_free(g);
 }
 
@@ -110,7 +110,7 @@ TEST(global_pruning_has_one_threshold)
     CHECK_INT(t, s.parameters - s.parameters_nonzero, s.weights - s.nonzero);
     double least_kept = 1e9;
     epl_layers l;
-    CHECK_OK(t, ctx, epl_layers_find(m->graph, &l));
+    CHECK_OK(t, ctx, epl_weight_layers_find(m->graph, &l));
     for (int i = 0; i < l.n; i++) {
         const epl_tensor *w = epl_weights_find(m->weights, l.items[i].name);
         for (int64_t k = 0; k < l.items[i].count; k++)
@@ -125,7 +125,7 @@ TEST(global_pruning_has_one_threshold)
             above += fabs(epl_tensor_get(w, k)) >= least_kept;
     }
     CHECK_INT(t, above, s.nonzero);
-    epl_layers_release(&l);
+    epl_weight_layers_release(&l);
     epl_model_free(dense);
     epl_model_free(m);
 }
@@ -180,13 +180,13 @@ TEST(random_masks_are_nested_and_follow_the_seed)
     CHECK_OK(t, ctx, epl_prune_weights(a, (epl_prune_opts){ .sparsity = 0.5, .criterion = "random", .seed = 3 }));
     CHECK_OK(t, ctx, epl_prune_weights(b, (epl_prune_opts){ .sparsity = 0.8, .criterion = "random", .seed = 3 }));
     epl_layers l;
-    CHECK_OK(t, ctx, epl_layers_find(a->graph, &l));
+    CHECK_OK(t, ctx, epl_weight_layers_find(a->graph, &l));
     const epl_tensor *wide = epl_mask_of(a->weights, l.items[0].name), *narrow = epl_mask_of(b->weights, l.items[0].name);
     for (int64_t i = 0; i < epl_tensor_count(wide); i++)
         CHECK(t, epl_tensor_get(wide, i) >= epl_tensor_get(narrow, i));
     CHECK_OK(t, ctx, epl_prune_weights(a, (epl_prune_opts){ .sparsity = 0.8, .criterion = "random", .seed = 3 }));
     CHECK(t, epl_tensor_equal(epl_mask_of(a->weights, l.items[0].name), narrow));
-    epl_layers_release(&l);
+    epl_weight_layers_release(&l);
     epl_model_free(a);
     epl_model_free(b);
 }
@@ -213,7 +213,7 @@ TEST(blocks_go_as_a_whole)
     epl_model   *m = zoo(t, ctx, "mlp:width=10,image=6");
     CHECK_OK(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.5, .block_rows = 4, .block_columns = 4, .skip = "last" }));
     epl_layers l;
-    CHECK_OK(t, ctx, epl_layers_find(m->graph, &l));
+    CHECK_OK(t, ctx, epl_weight_layers_find(m->graph, &l));
     const epl_tensor *mask = epl_mask_of(m->weights, l.items[0].name); // [36, 10]: 9 x 3 blocks, 14 stay
     int64_t blocks = 0;
     for (int64_t r = 0; r < 36; r++)
@@ -222,7 +222,7 @@ TEST(blocks_go_as_a_whole)
             blocks += r % 4 == 0 && c % 4 == 0 && epl_tensor_get(mask, r * 10 + c) == 1;
         }
     CHECK_INT(t, blocks, epl_keep_count(27, 0.5));
-    epl_layers_release(&l);
+    epl_weight_layers_release(&l);
     epl_model_free(m);
 }
 
@@ -331,12 +331,12 @@ PROPERTY(frozen_weights_stay_zero_and_masks_only_close, 7)
     CHECK_OK(t, ctx, epl_sparsity_of(m, &s)); // the averaged weights now, masked all the same
     int64_t kept = 0;
     epl_layers l;
-    CHECK_OK(t, ctx, epl_layers_find(m->graph, &l));
+    CHECK_OK(t, ctx, epl_weight_layers_find(m->graph, &l));
     for (int i = 0; i < l.n; i++)
         kept += ones(m, l.items[i].name);
     CHECK_INT(t, s.nonzero, kept);
     CHECK(t, llabs(kept - epl_keep_count(s.weights, 0.8)) <= l.n);
-    epl_layers_release(&l);
+    epl_weight_layers_release(&l);
     CHECK_OK(t, ctx, epl_bake(m));
     epl_sparsity baked;
     CHECK_OK(t, ctx, epl_sparsity_of(m, &baked));
