@@ -1,6 +1,6 @@
 #!/bin/bash
 # Documents tell the truth about files: every relative link leads somewhere, every source file named in DESIGN.md and
-# CONTRIBUTING.md exists, every page of docs/ is in its index.
+# CONTRIBUTING.md exists, every page of docs/ is linked from docs/README.md or, the verbs, docs/index.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -19,7 +19,8 @@ for page in DESIGN.md CONTRIBUTING.md; do
     done < <(grep -oE '`[a-z0-9_/]+\.(c|h|def|sh|md|txt|cmake)`' "$page" | tr -d '`' | sort -u)
 done
 for page in docs/*.md; do
-    [ "$page" = docs/README.md ] || grep -qF "]($(basename "$page"))" docs/README.md || complain "$page is not in docs/README.md"
+    [ "$page" = docs/README.md ] || grep -qF "]($(basename "$page"))" docs/README.md docs/index.md ||
+        complain "$page is linked from neither docs/README.md nor docs/index.md"
 done
 [ "$failed" = 0 ] || exit 1
 echo "docs: links, file names and the index agree with the tree"
