@@ -54,7 +54,7 @@ static void build_cnn(epl_graph *g, const epl_zoo_args *a)
     double     width = epl_arg_int(a, "width");
     for (int s = 0; s < epl_arg_int(a, "stages"); s++, width *= epl_arg_real(a, "growth"))
         for (int i = 0; i < epl_arg_int(a, "depth"); i++) {
-            char name[32];
+            char name[48];
             snprintf(name, sizeof name, "stage%d.unit%d", s + 1, i + 1);
             const int stride = i == 0 && (s > 0 || epl_arg_int(a, "stem") > 1) ? (s > 0 ? 2 : epl_arg_int(a, "stem")) : 1;
             x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = name, .conv = { .out = (int)width, .stride = stride } });
