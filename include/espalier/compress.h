@@ -113,6 +113,44 @@ EPL_API double epl_pruner_sparsity(const epl_pruner_opts *o, int64_t step, int64
  * on failure. The options' texts and lists are borrowed for the life of the trainer. */
 EPL_API epl_train_hook epl_pruner_hook(epl_model *m, epl_pruner_opts o);
 
+/* ---- removing channels ------------------------------------------------------------------------------------------------
+ * A unit is everything that must go together: a channel with its bias and norm, the rows of those who read it, through
+ * residual sums, concatenations, depthwise and grouped convolutions (whole groups), attention (whole heads), recurrent layers
+ * and reshapes. Units that stem from the same layer are a group. Where a graph's inputs or outputs, or an operator that mixes
+ * channels in another way, touch an axis, nothing of it can go. Removing units gives what the network computes with these
+ * units' weights at zero.
+ *
+ * criterion: l2 (root of the mean square of the unit's weights), l1 (mean |w|), bn-gamma (mean |weight| of its batch norms; l2
+ * where there is none), taylor ((sum w g)^2 with given gradients), random. */
+typedef struct epl_channel_opts {
+    const char *pattern, *skip; /* of the weights that lose outputs, as above */
+    const char *criterion;      /* default "l2" */
+    bool        global;         /* one ranking, scores divided by their group's mean; default: the same part of each group */
+    double      ratio;          /* part of the units to remove, in [0, 1) */
+    double      macs, params;   /* instead: what should be left of the network's multiply-adds, parameters; in (0, 1) */
+    int         round_to;       /* what stays in a group is a multiple of it, where the group has as many; default 1 */
+    int         min_channels;   /* of a group; default 1 */
+    bool        through_norms;  /* axes that layer and RMS norms average over may shrink, too: their statistics change */
+    const epl_weights *gradients;
+    uint64_t           seed;
+} epl_channel_opts;
+
+typedef struct epl_channel_result {
+    double  macs_before, macs_after;
+    int64_t params_before, params_after;
+    int64_t units, removed; /* units that could have gone; that went */
+    int     groups;
+} epl_channel_result;
+
+/* The model's graph and weights become the smaller network (slots of optimizers and averages too); the former graph is freed.
+ * `out` may be NULL. False, and the model as it was, on failure: nothing can be removed (the sentence names an operator
+ * that forbids it), or the target cannot be met. */
+EPL_API bool epl_prune_channels(epl_model *m, epl_channel_opts o, epl_channel_result *out);
+
+/* A row for each group: weight, units, how many parameters they hold, lowest and highest score; and one for each axis of a
+ * weight that cannot shrink, with the operator that forbids it. The caller owns the table. */
+EPL_API epl_table *epl_channel_groups(const epl_model *m, epl_channel_opts o);
+
 /* ---- reports ----------------------------------------------------------------------------------------------------------- */
 typedef struct epl_sparsity {
     int64_t weights, nonzero;               /* that can be masked; not zero as the network reads them */

@@ -1,0 +1,41 @@
+/* channels: the plan of what to remove - units that can go, in groups, with scores. For channels.c and its tests. */
+#ifndef EPL_COMPRESS_CHANNELS_H
+#define EPL_COMPRESS_CHANNELS_H
+
+#include "compress/units.h"
+
+typedef struct epl_channel_group {
+    char    name[256];    /* the weight (or operator) that the units stem from */
+    int     first, n;     /* its units */
+    int64_t weights;      /* parameters that are part of some unit */
+    bool    chosen;       /* the pattern takes it */
+} epl_channel_group;
+
+typedef struct epl_channel_unit {
+    int64_t root;
+    int     group;
+    double  sum, count;   /* of the criterion, over the weights of the unit */
+    double  score, key;   /* units go in the order of their keys */
+} epl_channel_unit;
+
+typedef struct epl_channel_plan {
+    const epl_model  *m;
+    epl_channel_opts  o;
+    epl_units         units;
+    int              *unit_at; /* by root: unit or -1 */
+    epl_channel_unit *list;
+    epl_channel_group *groups;
+    int              *by_score; /* units of each group, lowest first, at the group's place */
+    int              *by_key;   /* chosen units */
+    int               n, n_groups, n_chosen;
+    size_t            cap, cap_groups;
+} epl_channel_plan;
+
+/* Finds units, groups and scores. Release in any case. */
+bool epl_channels_plan(const epl_model *m, epl_channel_opts o, epl_channel_plan *out);
+void epl_channels_release(epl_channel_plan *p);
+
+/* Marks what goes, as the options say; *graph receives the smaller network (the caller's). */
+bool epl_channels_choose(epl_channel_plan *p, epl_graph **graph);
+
+#endif

@@ -1,0 +1,51 @@
+/* units: which channels go together. Every index of every axis of every value is an element; operators tie elements that can
+ * only go together (ties.c); what is tied is a class. A class that an operator holds on to is frozen. */
+#ifndef EPL_COMPRESS_UNITS_H
+#define EPL_COMPRESS_UNITS_H
+
+#include "compress/compress.h"
+
+typedef struct epl_units_block epl_units_block;
+
+typedef struct epl_units {
+    epl_context      *ctx;
+    epl_graph        *graph;  /* values' tags hold where their elements begin */
+    int64_t           n;
+    int64_t          *parent; /* union-find; roots are the lowest of their class */
+    const epl_node  **frozen; /* of roots: who holds it, or NULL */
+    bool             *gone;   /* of roots: chosen to be removed */
+    bool              through_norms;
+    epl_units_block  *blocks; /* axes that are one axis elsewhere; settled last */
+    size_t            n_blocks, cap_blocks;
+} epl_units;
+
+/* Builds the classes of a graph. Release in any case. The graph must not change meanwhile. */
+bool epl_units_find(epl_graph *g, bool through_norms, epl_units *out);
+void epl_units_release(epl_units *u);
+
+/* ---- elements ---- */
+int64_t epl_element(const epl_value *v, int axis, int64_t i);
+int64_t epl_unit_of(epl_units *u, const epl_value *v, int axis, int64_t i); /* the class: its root */
+int64_t epl_units_left(epl_units *u, const epl_value *v, int axis);         /* how many of the axis are not gone */
+
+/* ---- for ties.c ---- */
+void epl_tie(epl_units *u, int64_t a, int64_t b);
+void epl_tie_axes(epl_units *u, const epl_node *n, const epl_value *a, int axis_a, const epl_value *b, int axis_b);
+void epl_freeze_axis(epl_units *u, const epl_node *n, const epl_value *v, int axis);
+void epl_freeze_value(epl_units *u, const epl_node *n, const epl_value *v); /* v may be NULL */
+
+/* Axes [first, first + count) of `many` lie behind each other in one axis of `one` (row-major). One of them becomes the unit,
+ * the others stay whole: the only one that nobody has frozen, or of several the first. */
+bool epl_units_add_block(epl_units *u, const epl_node *n, const epl_value *many, int first, int count, const epl_value *one, int axis);
+
+/* ---- ties.c ---- */
+bool epl_units_tie_node(epl_units *u, const epl_node *n);
+
+/* ---- shrink.c: the smaller network ---- */
+epl_graph  *epl_units_shrink(epl_units *u);                                           /* the caller owns it */
+epl_tensor *epl_units_slice(epl_units *u, const epl_value *v, const epl_tensor *t);   /* t, of v's shape, without what is gone */
+
+/* "Output 'logits'", "LayerNorm block1.norm1". Returns out. */
+const char *epl_node_label(const epl_node *n, char out[256]);
+
+#endif
