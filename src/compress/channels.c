@@ -100,7 +100,7 @@ static bool fail_frozen(epl_channel_plan *p)
 {
     epl_layers layers = { 0 };
     char label[256];
-    bool found = epl_layers_find(p->units.graph, &layers) && epl_layers_choose(&layers, p->o.pattern, p->o.skip);
+    bool found = epl_weight_layers_find(p->units.graph, &layers) && epl_weight_layers_choose(&layers, p->o.pattern, p->o.skip);
     for (int i = 0; found && i < layers.n; i++) {
         const epl_value *w = layers.items[i].weight;
         const epl_node  *n = p->units.frozen[epl_unit_of(&p->units, w, w->shape.rank - 1, 0)];
@@ -112,7 +112,7 @@ static bool fail_frozen(epl_channel_plan *p)
     }
     if (found)
         epl_fail(p->m->ctx, EPL_ERR_ARGUMENT, "no channel can be removed");
-    epl_layers_release(&layers);
+    epl_weight_layers_release(&layers);
     return false;
 }
 
@@ -247,7 +247,7 @@ epl_table *epl_channel_groups(const epl_model *m, epl_channel_opts o)
     epl_channel_plan p = { 0 };
     epl_layers       layers = { 0 };
     epl_table       *t = NULL;
-    if (epl_channels_plan(m, o, &p) && epl_layers_find(m->graph, &layers)) {
+    if (epl_channels_plan(m, o, &p) && epl_weight_layers_find(m->graph, &layers)) {
         t = epl_table_new(m->ctx, "Channels");
         epl_table_column(t, "outputs of", (epl_column_opts){ .key = "group" });
         epl_table_column(t, "units", (epl_column_opts){ 0 });
@@ -261,7 +261,7 @@ epl_table *epl_channel_groups(const epl_model *m, epl_channel_opts o)
             put_frozen(t, &p, &layers.items[i]);
     }
     if (layers.ctx)
-        epl_layers_release(&layers);
+        epl_weight_layers_release(&layers);
     epl_channels_release(&p);
     return t;
 }

@@ -215,8 +215,8 @@ static bool named(const epl_layers *all, const epl_layers *chosen, const char *n
 static bool choose_groups(epl_channel_plan *p)
 {
     epl_layers all = { 0 }, chosen = { 0 };
-    bool ok = epl_layers_find(p->units.graph, &all) && epl_layers_find(p->units.graph, &chosen) &&
-              epl_layers_choose(&chosen, p->o.pattern, p->o.skip);
+    bool ok = epl_weight_layers_find(p->units.graph, &all) && epl_weight_layers_find(p->units.graph, &chosen) &&
+              epl_weight_layers_choose(&chosen, p->o.pattern, p->o.skip);
     for (int g = 0; ok && g < p->n_groups; g++)
         p->groups[g].chosen = named(&all, &chosen, p->groups[g].name);
     for (int i = 0; ok && i < all.n; i++)
@@ -224,8 +224,8 @@ static bool choose_groups(epl_channel_plan *p)
             if (p->groups[g].chosen && !named(&all, &chosen, all.items[i].name) && epl_glob(p->o.skip, all.items[i].name) &&
                 group_shrinks(p, g, all.items[i].weight))
                 p->groups[g].chosen = false; // it would shrink a weight that is to stay
-    epl_layers_release(&all);
-    epl_layers_release(&chosen);
+    epl_weight_layers_release(&all);
+    epl_weight_layers_release(&chosen);
     return ok;
 }
 
