@@ -4,10 +4,13 @@
 
 #include "base/json.h"
 
+#include <espalier/data.h>
 #include <espalier/graph.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,16 +29,13 @@ typedef struct outcome {
 
 enum { MAX_WORDS = 48 };
 
-/* Runs `espalier words...`; a word cannot hold a blank. The texts are free()d by forget. */
-static outcome command(test *t, const char *words)
+/* Starts `espalier words...` with its outputs in files; a word cannot hold a blank. */
+static pid_t start(test *t, const char *words, const char *out, const char *err)
 {
     extern char **environ;
-    char  copy[4096], out[512], err[512];
+    char  copy[4096], *rest = copy;
     char *argv[MAX_WORDS + 2] = { EPL_BINARY_DIR "/espalier" };
     snprintf(copy, sizeof copy, "%s", words);
-    snprintf(out, sizeof out, "%s", test_temp(t, "stdout"));
-    snprintf(err, sizeof err, "%s", test_temp(t, "stderr"));
-    char *rest = copy;
     for (int n = 1; n < MAX_WORDS && (argv[n] = strtok_r(rest, " ", &rest)) != NULL; n++)
         continue;
     posix_spawn_file_actions_t files;
@@ -43,9 +43,19 @@ static outcome command(test *t, const char *words)
     posix_spawn_file_actions_addopen(&files, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_addopen(&files, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     pid_t pid;
-    int   status = -1;
     CHECK_INT(t, posix_spawn(&pid, argv[0], &files, NULL, argv, environ), 0);
     posix_spawn_file_actions_destroy(&files);
+    return pid;
+}
+
+/* Runs it to its end; the texts are freed by forget. */
+static outcome command(test *t, const char *words)
+{
+    char out[512], err[512];
+    int  status = -1;
+    snprintf(out, sizeof out, "%s", test_temp(t, "stdout"));
+    snprintf(err, sizeof err, "%s", test_temp(t, "stderr"));
+    const pid_t pid = start(t, words, out, err);
     CHECK_INT(t, waitpid(pid, &status, 0), pid);
     return (outcome){ WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), test_read_file(t, out, NULL),
                       test_read_file(t, err, NULL) };
@@ -208,7 +218,11 @@ static void file_fails(test *t, const char *verb, const char *file, const char *
 
 static const struct {
     const char *verb, *rest;
-} readers[] = { { "info", "" }, { "show", "" } };
+} readers[] = {
+    { "info", "" }, { "show", "" }, { "train", "--data blobs -o /nowhere/out.safetensors" }, { "eval", "--data blobs" },
+    { "predict", "x.npy" }, { "bench", "" }, { "prune", "-o /nowhere/out.safetensors" },
+    { "distill", "--teacher mlp --data blobs -o /nowhere/out.safetensors" }, { "compile", "-o /nowhere/out" }, { "verify", "/nowhere" },
+};
 
 PROPERTY(wrong_files_are_failures, EPL_COUNT(readers))
 {
@@ -299,4 +313,254 @@ TEST(a_full_disk_is_no_success)
         test_skip(t, "no /dev/full");
     CHECK(t, WEXITSTATUS(system(EPL_BINARY_DIR "/espalier models > /dev/full 2> /dev/null")) == 1);
     fails(t, "new mlp -o /dev/full/m.safetensors", 1, "/dev/full/m.safetensors");
+}
+
+/* ---- a network's way through the verbs ---- */
+
+static epl_model *load(test *t, epl_context *ctx, const char *path)
+{
+    epl_model *m = epl_model_load(ctx, path);
+    CHECK_OK(t, ctx, m);
+    return m;
+}
+
+static double member(const epl_json *j, const char *name)
+{
+    double x = NAN;
+    epl_json_f64(epl_json_get(j, name), &x);
+    return x;
+}
+
+static void same_tensors(test *t, const epl_weights *a, const epl_weights *b)
+{
+    CHECK_INT(t, epl_weights_count(a), epl_weights_count(b));
+    for (int i = 0; i < epl_weights_count(a); i++) {
+        const epl_tensor *other = epl_weights_find(b, epl_weights_name(a, i));
+        CHECK(t, other && epl_tensor_equal(epl_weights_at(a, i), other));
+    }
+}
+
+/* data.npz, three classes that are told apart by where the light is; x.npy, its first five samples. */
+static void save_data(test *t, epl_context *ctx, const char *dir)
+{
+    char         path[512];
+    epl_rng      r = epl_rng_at(7, 0);
+    epl_weights *data = epl_weights_new(ctx);
+    epl_tensor  *x = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(240, 4, 4, 1)), *y = epl_tensor_new(ctx, EPL_I64, EPL_SHAPE(240));
+    for (int64_t i = 0; i < 240; i++) {
+        epl_tensor_set_i64(y, i, i % 3);
+        for (int64_t k = 0; k < 16; k++)
+            epl_tensor_set(x, i * 16 + k, 0.3 * (double)epl_rng_normal(&r) + (k / 4 == i % 3 ? 1 : 0));
+    }
+    epl_tensor *some = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(5, 4, 4, 1));
+    memcpy(some->data, x->data, epl_tensor_bytes(some));
+    snprintf(path, sizeof path, "%s/x.npy", dir);
+    CHECK_OK(t, ctx, epl_npy_save(ctx, path, some));
+    epl_tensor_free(some);
+    CHECK_OK(t, ctx, epl_weights_put_take(data, "x", x) && epl_weights_put_take(data, "y", y));
+    snprintf(path, sizeof path, "%s/data.npz", dir);
+    CHECK_OK(t, ctx, epl_npz_save(data, path));
+    epl_weights_free(data);
+}
+
+/* new, train, eval, predict, convert and show in a folder of their own. */
+TEST(a_network_goes_through_the_verbs)
+{
+    epl_context *ctx = test_context(t);
+    char dir[400], words[2048];
+    snprintf(dir, sizeof dir, "%s", test_temp(t, "way"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, dir));
+    snprintf(words, sizeof words, "new mlp:classes=3,image=4,channels=1 -q -o %s/m.safetensors", dir);
+    succeeds(t, words);
+    save_data(t, ctx, dir);
+
+    snprintf(words, sizeof words, "train %s/m.safetensors --data npz:%s/data.npz --val-fraction 0.2 --epochs 4 -b 16 -q --json "
+             "-o %s/t.safetensors", dir, dir, dir);
+    epl_json *j = json_of(t, ctx, words);
+    CHECK_INT(t, epl_json_length(epl_json_get(j, "epochs")), 4);
+    CHECK(t, member(epl_json_at(epl_json_get(j, "epochs"), 3), "val_accuracy") > 0.9);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "%s/t.safetensors.run/log.jsonl", dir);
+    CHECK(t, epl_file_exists(words));
+    snprintf(words, sizeof words, "%s/t.safetensors.run/last.safetensors", dir);
+    CHECK(t, epl_file_exists(words));
+
+    snprintf(words, sizeof words, "eval %s/t.safetensors --data npz:%s/data.npz --split train --json -q --confusion", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "count") == 240 && member(j, "accuracy") > 0.9);
+    CHECK_INT(t, epl_json_length(epl_json_get(j, "confusion")), 3);
+    epl_json_free(j);
+
+    snprintf(words, sizeof words, "predict %s/t.safetensors %s/x.npy --json -k 2", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK_INT(t, epl_json_length(j), 5);
+    for (size_t i = 0; i < 5; i++) {
+        const epl_json *classes = epl_json_get(epl_json_at(j, i), "classes");
+        CHECK_INT(t, epl_json_length(classes), 2);
+        CHECK(t, member(epl_json_at(classes, 0), "class") == (double)(i % 3));
+        CHECK(t, member(epl_json_at(classes, 0), "score") > member(epl_json_at(classes, 1), "score"));
+    }
+    epl_json_free(j);
+    snprintf(words, sizeof words, "predict %s/t.safetensors %s/x.npy -o %s/logits.npy -b 2", dir, dir, dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "%s/logits.npy", dir);
+    epl_tensor *logits = epl_npy_load(ctx, words);
+    CHECK_OK(t, ctx, logits);
+    CHECK(t, epl_shape_equal(logits->shape, EPL_SHAPE(5, 3)));
+    epl_tensor_free(logits);
+
+    snprintf(words, sizeof words, "convert %s/t.safetensors %s/w.npz -q", dir, dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "convert %s/w.npz %s/u.safetensors --model %s/m.safetensors -q", dir, dir, dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "%s/t.safetensors", dir);
+    epl_model *a = load(t, ctx, words);
+    snprintf(words, sizeof words, "%s/u.safetensors", dir);
+    epl_model *b = load(t, ctx, words);
+    same_tensors(t, a->weights, b->weights);
+    epl_model_free(a);
+    epl_model_free(b);
+
+    snprintf(words, sizeof words, "show %s/u.safetensors --svg -o %s/u.svg", dir, dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "bench %s/u.safetensors --seconds 0 --json", dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "runs") >= 10 && member(j, "median_s") >= member(j, "least_s") && member(j, "p95_s") >= member(j, "median_s"));
+    CHECK(t, epl_json_length(epl_json_get(j, "steps")) > 2);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "bench %s/u.safetensors --seconds 0 --train --batch 4 --json", dir);
+    epl_json_free(json_of(t, ctx, words));
+    snprintf(words, sizeof words, "convert %s/u.safetensors %s/w.npy", dir, dir);
+    fails(t, words, 2, "choose one with --tensor");
+    snprintf(words, sizeof words, "convert %s/x.npy %s/u2.safetensors --model %s/m.safetensors --tensor head.weight", dir, dir, dir);
+    fails(t, words, 1, "head.weight");
+}
+
+/* The masks' share of zeros, through training and compilation; a student with its teacher. */
+TEST(a_network_is_pruned_distilled_and_compiled)
+{
+    epl_context *ctx = test_context(t);
+    char dir[400], words[2048];
+    snprintf(dir, sizeof dir, "%s", test_temp(t, "small"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, dir));
+    save_data(t, ctx, dir);
+    snprintf(words, sizeof words, "train mlp:classes=3,image=4,channels=1 --data npz:%s/data.npz --no-val -e 3 -b 16 -q --no-run "
+             "-o %s/t.safetensors", dir, dir);
+    succeeds(t, words);
+
+    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/once.safetensors -s 0.75 --json -q", dir, dir);
+    epl_json *j = json_of(t, ctx, words);
+    CHECK_NEAR(t, member(j, "nonzero") / member(j, "weights"), 0.25, .atol = 1e-3);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --criterion taylor --data npz:%s/data.npz --no-val "
+             "-e 2 -b 16 --json -q --no-run", dir, dir, dir);
+    epl_json_free(json_of(t, ctx, words));
+    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --data npz:%s/data.npz --no-val -e 6 -b 16 "
+             "--teacher %s/t.safetensors --json -q --no-run --bake", dir, dir, dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK_NEAR(t, member(j, "nonzero") / member(j, "weights"), 0.25, .atol = 1e-3);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "eval %s/p.safetensors --data npz:%s/data.npz --split train --json -q", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "accuracy") > 0.9);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "prune mlp -o /dev/null --criterion snip");
+    fails(t, words, 2, "say --data");
+    fails(t, "prune mlp -o /dev/null --n-of-m 2", 2, "two numbers as in 2:4");
+    fails(t, "prune mlp -o /dev/null --teacher mlp", 2, "say --data");
+
+    snprintf(words, sizeof words, "distill mlp:classes=3,image=4,channels=1 --teacher %s/t.safetensors --data npz:%s/data.npz --no-val -e 3 "
+             "-b 16 -q --no-run -o %s/s.safetensors --json", dir, dir, dir);
+    epl_json_free(json_of(t, ctx, words));
+
+    if (system("make --version > /dev/null 2>&1") != 0)
+        test_skip(t, "make is missing: what was compiled is not checked");
+    snprintf(words, sizeof words, "compile %s/p.safetensors -o %s/c --name small --target generic --json", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "arena") > 0 && member(j, "weights") > 0);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "%s/c/small.h", dir);
+    CHECK(t, epl_file_exists(words));
+    snprintf(words, sizeof words, "verify %s/p.safetensors %s/c --json --samples 4", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "samples") == 4 && member(j, "max_abs") <= 1e-5);
+    CHECK_INT(t, epl_json_length(epl_json_get(j, "outputs")), 1);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "verify %s/p.safetensors %s/c --data npz:%s/data.npz --split train --limit 30 --json", dir, dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "samples") == 30 && member(j, "max_abs") <= 1e-5);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "verify %s/t.safetensors %s/c --name small", dir, dir); /* another network's weights */
+    outcome o = command(t, words);
+    CHECK_INT(t, o.status, 1);
+    CHECK(t, strstr(o.err, "espalier verify: the largest difference is ") == o.err);
+    forget(&o);
+}
+
+TEST(pictures_are_fitted_to_the_network)
+{
+    epl_context *ctx = test_context(t);
+    char         words[1024], path[400];
+    epl_tensor  *image = epl_tensor_new(ctx, EPL_U8, EPL_SHAPE(40, 64, 3));
+    snprintf(path, sizeof path, "%s", test_temp(t, "a.png"));
+    if (!epl_image_save_png(ctx, path, image)) {
+        epl_error_clear(ctx);
+        epl_tensor_free(image);
+        test_skip(t, "built without PNG");
+    }
+    epl_tensor_free(image);
+    snprintf(words, sizeof words, "predict lenet %s --json", path);
+    epl_json *j = json_of(t, ctx, words);
+    CHECK_INT(t, epl_json_length(j), 1);
+    CHECK_STR(t, epl_json_string(epl_json_get(epl_json_at(j, 0), "input")), path);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "predict lenet %s --augment normalise:0.1:0.2:0.3", path);
+    fails(t, words, 2, "normalise");
+    snprintf(words, sizeof words, "predict lstm %s", path);
+    fails(t, words, 1, "not pictures");
+    snprintf(words, sizeof words, "predict unet:image=16,classes=2,width=4 %s", path);
+    fails(t, words, 2, "--output");
+}
+
+/* Ctrl-C: the run ends after a step, leaves a checkpoint, and goes on to the same bits. */
+TEST(an_interrupted_run_goes_on)
+{
+    epl_context *ctx = test_context(t);
+    char dir[400], options[900], words[2048], path[512];
+    snprintf(dir, sizeof dir, "%s", test_temp(t, "stop"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, dir));
+    save_data(t, ctx, dir);
+    snprintf(options, sizeof options, "train mlp:classes=3,image=4,channels=1 --data npz:%s/data.npz --no-val -e 60 -b 8 -q", dir);
+    snprintf(words, sizeof words, "%s -o %s/whole.safetensors --no-run", options, dir);
+    succeeds(t, words);
+
+    snprintf(words, sizeof words, "%s -o %s/part.safetensors --log-every 1", options, dir);
+    char  err[512];
+    snprintf(err, sizeof err, "%s", test_temp(t, "err"));
+    const pid_t pid = start(t, words, test_temp(t, "out"), err);
+    snprintf(path, sizeof path, "%s/part.safetensors.run/log.jsonl", dir);
+    for (struct stat s = { 0 }; stat(path, &s) != 0 || s.st_size == 0;) {
+        int status;
+        CHECK_INT(t, waitpid(pid, &status, WNOHANG), 0);
+        usleep(1000);
+    }
+    CHECK_INT(t, kill(pid, SIGINT), 0);
+    int status;
+    CHECK_INT(t, waitpid(pid, &status, 0), pid);
+    CHECK(t, WIFEXITED(status));
+    CHECK_INT(t, WEXITSTATUS(status), 130);
+    char *said = test_read_file(t, err, NULL);
+    CHECK(t, strstr(said, "espalier train: training stopped after update") == said && lines_of(said) == 1);
+    free(said);
+    snprintf(path, sizeof path, "%s/part.safetensors", dir);
+    CHECK(t, !epl_file_exists(path));
+
+    snprintf(words, sizeof words, "%s -o %s --resume", options, path);
+    succeeds(t, words);
+    epl_model *b = load(t, ctx, path);
+    snprintf(path, sizeof path, "%s/whole.safetensors", dir);
+    epl_model *a = load(t, ctx, path);
+    same_tensors(t, a->weights, b->weights);
+    epl_model_free(a);
+    epl_model_free(b);
 }

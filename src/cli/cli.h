@@ -63,6 +63,9 @@ bool cli_unknown(cli *c, const char *what, const char *word, const char *const *
 /* ---- models (model.c) ---- */
 #define CLI_MODEL_HELP "network: .safetensors, .onnx, or a description such as resnet:depth=20"
 
+/* Metadata of a model's weights: the names of its classes, one a line. */
+#define CLI_CLASSES_KEY "espalier.classes"
+
 /* Sizes of named dimensions, as the options --batch and --dim give them. */
 typedef struct cli_dims {
     int64_t   batch; /* of the first dimension that the first input names; 0: as it is */

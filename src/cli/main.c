@@ -77,8 +77,19 @@ static int run(cli *c, int argc, char **argv)
     return run_verb(c, argc - 1, argv + 1);
 }
 
+/* OpenMP's waiting threads would keep a core busy: on a machine with other work a step then takes ten times as long. The
+ * runtime reads its variable when it is loaded, so the process starts again with it, unless the user has decided. */
+static void wait_without_spinning(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0)
+        execv("/proc/self/exe", argv); // comes back only where there is no /proc: slower, not wrong
+}
+
 int main(int argc, char **argv)
 {
+    wait_without_spinning(argv);
     cli c = { 0 };
     c.ctx = epl_context_new((epl_context_opts){ 0 });
     c.arena = c.ctx ? epl_arena_new(c.ctx) : NULL;

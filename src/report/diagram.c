@@ -91,7 +91,7 @@ static void forget_layout(epl_diagram *d)
 {
     for (size_t i = 0; i < d->n_regions; i++) {
         diagram_region *r = &d->regions[i];
-        epl_layers_release(&r->l);
+        epl_diagram_layers_release(&r->l);
         epl_release(d->ctx, r->ports);
         r->ports   = NULL;
         r->n_ports = r->ports_capacity = 0;

@@ -31,7 +31,7 @@ int epl_layers_edge(layers *l, layer_edge e)
     return (int)l->n_edges++;
 }
 
-void epl_layers_release(layers *l)
+void epl_diagram_layers_release(layers *l)
 {
     void *const all[] = { l->vertices, l->edges, l->segments, l->row_start, l->row, l->up_start,
                           l->up, l->down_start, l->down, l->row_top, l->row_height };

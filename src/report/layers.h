@@ -42,6 +42,6 @@ typedef struct layers {
 int  epl_layers_vertex(layers *l, layer_vertex v); /* its index, or -1 */
 int  epl_layers_edge(layers *l, layer_edge e);
 bool epl_layers_solve(layers *l);
-void epl_layers_release(layers *l);
+void epl_diagram_layers_release(layers *l);
 
 #endif

@@ -1,0 +1,130 @@
+/* convert: tensors and networks from one file form to another. */
+#include <string.h>
+
+#include "cli.h"
+
+static bool ends_with(const char *s, const char *end)
+{
+    const size_t n = strlen(s), k = strlen(end);
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* A single array under a name. */
+static epl_weights *open_npy(cli *c, const char *path, const char *name)
+{
+    epl_tensor  *t = epl_npy_load(c->ctx, path);
+    epl_weights *w = t ? epl_weights_new(c->ctx) : NULL;
+    if (!w) {
+        epl_tensor_free(t);
+        return NULL;
+    }
+    if (epl_weights_put_take(w, name ? name : "tensor", t))
+        return w;
+    epl_weights_free(w);
+    return NULL;
+}
+
+static epl_weights *open_any(cli *c, const char *path, const char *tensor)
+{
+    if (ends_with(path, ".safetensors"))
+        return epl_weights_open(c->ctx, path);
+    if (ends_with(path, ".npz"))
+        return epl_npz_open(c->ctx, path);
+    if (ends_with(path, ".npy"))
+        return open_npy(c, path, tensor);
+    epl_fail(c->ctx, EPL_ERR_ARGUMENT, "'%s' must end in .safetensors, .npz, .npy or .onnx", path);
+    return NULL;
+}
+
+static bool save_one(cli *c, const epl_weights *w, const char *tensor, const char *out)
+{
+    if (!tensor && epl_weights_count(w) != 1)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s holds one array, but there are %d tensors: choose one with --tensor", out,
+                        epl_weights_count(w));
+    const epl_tensor *t = tensor ? epl_weights_find(w, tensor) : epl_weights_at(w, 0);
+    if (t)
+        return epl_npy_save(c->ctx, out, t);
+    const char **names = epl_arena_alloc(c->arena, (size_t)epl_weights_count(w) * sizeof *names + 1);
+    for (int i = 0; names && i < epl_weights_count(w); i++)
+        names[i] = epl_weights_name(w, i);
+    return names && cli_unknown(c, "tensor", tensor, names, (size_t)epl_weights_count(w));
+}
+
+static bool save_any(cli *c, const epl_weights *w, const char *tensor, const char *out)
+{
+    if (ends_with(out, ".safetensors"))
+        return epl_weights_save(w, out);
+    if (ends_with(out, ".npz"))
+        return epl_npz_save(w, out);
+    if (ends_with(out, ".npy"))
+        return save_one(c, w, tensor, out);
+    return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "'%s' must end in .safetensors, .npz or .npy", out);
+}
+
+/* The network of `model` with the tensors of w, all of which have to fit. */
+static bool put_into(cli *c, const epl_weights *w, const char *model, const char *out)
+{
+    epl_model *m  = cli_model_load(c, model, NULL);
+    bool       ok = m != NULL;
+    if (ok && !ends_with(out, ".safetensors"))
+        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "'%s' must end in .safetensors: --model makes a model file", out);
+    for (int i = 0; ok && i < epl_weights_count(w); i++) {
+        const char       *name = epl_weights_name(w, i);
+        const epl_tensor *own  = epl_weights_find(m->weights, name);
+        char a[192], b[192];
+        if (!own)
+            ok = epl_fail(c->ctx, EPL_ERR_SHAPE, "'%s' has no tensor named '%s'", model, name);
+        else if (own->dtype != epl_weights_at(w, i)->dtype || !epl_shape_equal(own->shape, epl_weights_at(w, i)->shape))
+            ok = epl_fail(c->ctx, EPL_ERR_SHAPE, "tensor '%s' is %s%s, '%s' wants %s%s", name, epl_dtype_name(epl_weights_at(w, i)->dtype),
+                          epl_shape_text(a, epl_weights_at(w, i)->shape), model, epl_dtype_name(own->dtype), epl_shape_text(b, own->shape));
+        else
+            memcpy(own->data, epl_weights_at(w, i)->data, epl_tensor_bytes(own));
+    }
+    ok = ok && epl_model_save(m, out);
+    epl_model_free(m);
+    return ok;
+}
+
+static bool convert(cli *c, const char *in, const char *out, const char *tensor, const char *model, const cli_dims *dims)
+{
+    if (ends_with(in, ".onnx")) {
+        epl_model *m  = cli_model_load(c, in, dims);
+        const bool ok = m && (ends_with(out, ".safetensors") ? epl_model_save(m, out) : save_any(c, m->weights, tensor, out));
+        epl_model_free(m);
+        return ok;
+    }
+    epl_weights *w  = open_any(c, in, tensor);
+    const bool   ok = w && (model ? put_into(c, w, model, out) : save_any(c, w, tensor, out));
+    epl_weights_free(w);
+    return ok;
+}
+
+static int run(cli *c, int argc, char **argv)
+{
+    const char *in = NULL, *out = NULL, *tensor = NULL, *model = NULL;
+    cli_dims    dims = { 0 };
+    const cli_option options[] = {
+        EPL_ARG("input", &in, ".safetensors, .npz, .npy or .onnx"),
+        EPL_ARG("output", &out, ".safetensors, .npz or .npy"),
+        EPL_OPT_TEXT(0, "tensor", "NAME", &tensor, "the tensor to write to .npy, or the name of the one read from it"),
+        EPL_OPT_TEXT(0, "model", "MODEL", &model, "write this network with the tensors of the input in their place"),
+        CLI_OPT_DIMS(&dims),
+        EPL_OPT_END
+    };
+    if (!cli_parse(c, options, argc, argv))
+        return cli_status(c);
+    const bool ok = convert(c, in, out, tensor, model, &dims);
+    if (ok)
+        cli_remark(c, "wrote %s", out);
+    return cli_end(c, ok);
+}
+
+const cli_verb cli_verb_convert = {
+    .name = "convert", .run = run,
+    .summary  = "tensors and networks from one form of file to another",
+    .about    = "A network (.onnx, or a model in .safetensors) stays a network in .safetensors; .npz and .npy hold its tensors alone. "
+                "The forms of files go by their names' ends. NumPy has no bf16: such tensors become f32 there.",
+    .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors weights.npz\n"
+                "espalier convert weights.npz t2.safetensors --model t.safetensors\n"
+                "espalier convert t.safetensors w.npy --tensor stem.conv.weight",
+};

@@ -1,0 +1,209 @@
+/* prune: weights set to zero under masks, at once or little by little while training. */
+#include <string.h>
+
+#include "training.h"
+
+typedef struct pruning {
+    epl_pruner_opts o;
+    const char     *teacher, *pruning, *gradient, *n_of_m, *block;
+    bool            bake, report;
+    int64_t         every, gradient_samples;
+    epl_distill_opts distill;
+} pruning;
+
+/* "2:4" or "1x16" into two numbers. */
+static bool read_pair(cli *c, const char *option, const char *text, char between, int *a, int *b)
+{
+    char rest, middle;
+    if (!text || (sscanf(text, "%d%c%d%c", a, &middle, b, &rest) == 3 && middle == between && *a > 0 && *b > 0))
+        return true;
+    return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--%s is '%s', but must be two numbers as in %s", option, text, between == ':' ? "2:4" : "1x16");
+}
+
+static epl_mask_gradient gradient_of(const char *name)
+{
+    return strcmp(name, "ste") == 0 ? EPL_MASK_STE : strcmp(name, "srste") == 0 ? EPL_MASK_SRSTE : EPL_MASK_FROZEN;
+}
+
+/* ---- criteria that look at gradients ---- */
+
+static bool needs_gradients(const char *criterion)
+{
+    return strcmp(criterion, "gradient") == 0 || strcmp(criterion, "taylor") == 0 || strcmp(criterion, "snip") == 0;
+}
+
+static epl_weights *gradients(cli *c, const epl_model *m, const cli_training *t, int64_t samples)
+{
+    epl_dataset *d = cli_data_open(c, &t->data, EPL_SPLIT_TRAIN, t->val_fraction);
+    const int64_t count = d ? epl_dataset_info_of(d).count : 0;
+    char   *words = d ? epl_augment_fixed_words(c->ctx, t->augment ? t->augment : "") : NULL;
+    epl_loader_opts lo = { .batch = samples < count ? samples : count, .shuffle = true, .seed = (uint64_t)c->seed, .augment = words,
+                           .no_prefetch = true };
+    epl_loader  *l = words ? epl_loader_new(c->ctx, d, lo) : NULL;
+    epl_batch    b;
+    epl_weights *g = l && epl_loader_next(l, &b)
+                         ? epl_weight_gradients(m, b.x, b.labels, (epl_loss_opts){ .name = t->loss, .smoothing = t->smoothing }) : NULL;
+    epl_loader_free(l);
+    epl_release(c->ctx, words);
+    epl_dataset_free(d);
+    return g;
+}
+
+/* ---- the ways of pruning ---- */
+
+static bool prune_at_once(cli *c, epl_model *m, const pruning *p, const cli_training *t)
+{
+    epl_prune_opts o = p->o.prune;
+    epl_weights   *g = NULL;
+    if (needs_gradients(o.criterion)) {
+        if (!t->data.name)
+            return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--criterion %s looks at gradients: say --data", o.criterion);
+        g = gradients(c, m, t, p->gradient_samples);
+        if (!g)
+            return false;
+        o.gradients = g;
+    }
+    const bool ok = epl_prune_weights(m, o);
+    epl_weights_free(g);
+    return ok;
+}
+
+/* Training with the pruner, and the teacher if there is one, as hooks. A criterion that needs gradients prunes before it. */
+static bool prune_while_training(cli *c, epl_model *m, const pruning *p, const cli_training *t, const char *out)
+{
+    epl_train_hook hooks[2] = { 0 };
+    int            n = 0;
+    epl_model     *teacher = p->teacher ? cli_model_load(c, p->teacher, NULL) : NULL;
+    bool ok = teacher || !p->teacher;
+    if (ok && needs_gradients(p->o.prune.criterion)) {
+        ok = prune_at_once(c, m, p, t);
+    } else if (ok) {
+        hooks[n] = epl_pruner_hook(m, p->o);
+        ok = hooks[n++].user != NULL;
+    }
+    if (ok && teacher) {
+        hooks[n] = epl_distill_hook(teacher, p->distill);
+        ok = hooks[n++].user != NULL;
+    }
+    ok = ok && cli_train(c, m, t, out, hooks, n);
+    for (int i = 0; i < n; i++)
+        epl_release(c->ctx, hooks[i].user);
+    epl_model_free(teacher);
+    return ok;
+}
+
+/* ---- what came of it ---- */
+
+static char *as_json(cli *c, const epl_sparsity *s, const char *out)
+{
+    epl_text        text = EPL_TEXT(c->ctx);
+    epl_json_writer w    = epl_json_writer_at(&text, 2);
+    epl_json_open_object(&w, NULL);
+    epl_json_put_string(&w, "output", out);
+    epl_json_put_i64(&w, "weights", s->weights);
+    epl_json_put_i64(&w, "nonzero", s->nonzero);
+    epl_json_put_i64(&w, "parameters", s->parameters);
+    epl_json_put_i64(&w, "parameters_nonzero", s->parameters_nonzero);
+    epl_json_put_f64(&w, "macs", s->macs);
+    epl_json_put_f64(&w, "macs_nonzero", s->macs_nonzero);
+    epl_json_close(&w);
+    return epl_text_detach(&text);
+}
+
+static bool print_sparsity(cli *c, const epl_model *m, const char *out, bool report)
+{
+    epl_sparsity s;
+    if (!epl_sparsity_of(m, &s))
+        return false;
+    if (report) {
+        epl_table *t = epl_sparsity_report(m);
+        const bool ok = t && cli_print_table(c, t);
+        epl_table_free(t);
+        return ok;
+    }
+    if (c->json)
+        return cli_print_take(c, as_json(c, &s, out));
+    epl_text text = EPL_TEXT(c->ctx);
+    char     macs[32], left[32];
+    epl_format_count(macs, s.macs);
+    epl_format_count(left, s.macs_nonzero);
+    epl_text_addf(&text, "%s: %lld of %lld weights left (%.2f %% zero), %s of %s multiply-adds\n", out, (long long)s.nonzero,
+                  (long long)s.weights, s.weights ? 100.0 * (double)(s.weights - s.nonzero) / (double)s.weights : 0, left, macs);
+    return cli_print_take(c, epl_text_detach(&text));
+}
+
+static bool prune(cli *c, const char *in, const char *out, const pruning *p, const cli_training *t)
+{
+    epl_model *m = cli_model_load(c, in, NULL);
+    bool ok = m != NULL;
+    if (ok && p->teacher && !t->data.name)
+        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--teacher teaches while training: say --data");
+    if (ok)
+        ok = t->data.name ? prune_while_training(c, m, p, t, out) : prune_at_once(c, m, p, t);
+    if (ok && p->bake)
+        ok = epl_bake(m);
+    if (ok && (p->bake || !t->data.name))
+        ok = epl_model_save(m, out);
+    ok = ok && print_sparsity(c, m, out, p->report);
+    epl_model_free(m);
+    return ok;
+}
+
+static bool settle(cli *c, pruning *p)
+{
+    epl_prune_opts *o = &p->o.prune;
+    o->seed      = (uint64_t)c->seed;
+    o->gradient  = gradient_of(p->gradient);
+    p->o.schedule = p->pruning;
+    p->o.every    = p->every;
+    return read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
+}
+
+static int run(cli *c, int argc, char **argv)
+{
+    const char  *in = NULL, *out = NULL;
+    cli_training t = CLI_TRAINING;
+    pruning      p = { .o = { .prune = { .pattern = "*", .criterion = "magnitude", .distribution = "uniform", .sparsity = 0.5 },
+                              .begin = 0, .end = 0.75 },
+                       .pruning = "cubic", .gradient = "frozen", .gradient_samples = 256, .distill = { 4, 0.9 } };
+    const cli_option training[] = { CLI_OPT_TRAINING(&t, false), EPL_OPT_END };
+    const cli_option options[] = {
+        EPL_ARG("model", &in, CLI_MODEL_HELP),
+        EPL_OPT_MUST('o', "output", "FILE", &out, "the model to write"),
+        EPL_OPT_REAL('s', "sparsity", &p.o.prune.sparsity, 0, 0.99999, "share of the weights to set to zero"),
+        EPL_OPT_CHOICE(0, "criterion", "magnitude|random|gradient|taylor|snip|lamp", &p.o.prune.criterion, "what decides which weights stay"),
+        EPL_OPT_CHOICE(0, "distribution", "uniform|uniform+|er|erk|erk+|global", &p.o.prune.distribution, "how dense each layer becomes"),
+        EPL_OPT_TEXT(0, "n-of-m", "N:M", &p.n_of_m, "keep the N best of every M input channels instead, as in 2:4"),
+        EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
+        EPL_OPT_TEXT(0, "pattern", "NAMES", &p.o.prune.pattern, "which weights"),
+        EPL_OPT_TEXT(0, "skip", "NAMES", &p.o.prune.skip, "which weights not; also first, last, depthwise"),
+        EPL_OPT_FLAG(0, "bake", &p.bake, "multiply the masks in and drop them: the zeros are no longer held"),
+        EPL_OPT_FLAG(0, "report", &p.report, "print a line for every weight"),
+        EPL_OPT_CHOICE(0, "pruning", "cubic|linear|exponential|oneshot", &p.pruning, "with --data: how sparsity grows while training"),
+        EPL_OPT_REAL(0, "begin", &p.o.begin, 0, 1, "with --data: where in the run pruning begins"),
+        EPL_OPT_REAL(0, "end", &p.o.end, 1e-6, 1, "with --data: where it ends; the rest is for recovery"),
+        EPL_OPT_INT(0, "every", &p.every, 0, 1e12, "with --data: updates between prunings (0: a fiftieth of the time between)"),
+        EPL_OPT_CHOICE(0, "mask-gradient", "frozen|ste|srste", &p.gradient, "how the gradient passes the masks"),
+        EPL_OPT_INT(0, "gradient-samples", &p.gradient_samples, 1, 1e9, "of criteria that look at gradients"),
+        EPL_OPT_TEXT(0, "teacher", "MODEL", &p.teacher, "with --data: distil from this network meanwhile"),
+        EPL_OPT_REAL(0, "temperature", &p.distill.temperature, 1e-3, 1e3, "of the distillation"),
+        EPL_OPT_REAL(0, "alpha", &p.distill.alpha, 1e-3, 1, "share of the teacher in the loss"),
+        EPL_OPT_GROUP("training, if --data is given", training),
+        EPL_OPT_END
+    };
+    if (!cli_parse(c, options, argc, argv))
+        return cli_status(c);
+    t.no_results = c->json || p.report; // one document
+    return cli_end(c, settle(c, &p) && prune(c, in, out, &p, &t));
+}
+
+const cli_verb cli_verb_prune = {
+    .name = "prune", .json = true, .run = run,
+    .summary  = "sets weights to zero, at once or little by little while training",
+    .about    = "Without --data the weights are pruned at once. With --data the network trains while its sparsity grows to the end "
+                "(Zhu & Gupta 2017, arXiv:1710.01878). The masks stay in the model, so that further training keeps the zeros; --bake "
+                "takes them out.",
+    .examples = "espalier prune t.safetensors -o p.safetensors --sparsity 0.5\n"
+                "espalier prune t.safetensors -o p.safetensors --sparsity 0.9 --data fashion-mnist --epochs 6 --skip first\n"
+                "espalier prune t.safetensors -o p.safetensors --n-of-m 2:4 --report",
+};

@@ -1,0 +1,169 @@
+/* training: see training.h. */
+#include "training.h"
+
+#include <math.h>
+#include <string.h>
+
+epl_dataset *cli_data_open(cli *c, const cli_data *d, epl_data_split split, double val_fraction)
+{
+    return epl_dataset_open(c->ctx, d->name, (epl_dataset_opts){ .split = split, .dir = d->dir, .limit = d->limit,
+                                                                 .val_fraction = val_fraction, .seed = (uint64_t)c->seed });
+}
+
+/* ---- what a run needs ---- */
+
+typedef struct session {
+    cli             *c;
+    epl_dataset     *train, *val;
+    epl_trainer_opts o;
+    epl_train_hook   hooks[8];
+    char             log[512], events[512], run[480];
+} session;
+
+/* A line for every epoch, above the progress. */
+static bool tell_epoch(void *user, epl_trainer *t, int64_t epoch)
+{
+    session *s = user;
+    int      n;
+    const epl_epoch_record *r = &epl_trainer_history(t, &n)[n - 1];
+    char     val[96] = "", accuracy[48] = "", seconds[32];
+    (void)epoch;
+    if (isfinite(r->accuracy))
+        snprintf(accuracy, sizeof accuracy, " accuracy %.2f %%", 100 * r->accuracy);
+    if (isfinite(r->val_loss))
+        snprintf(val, sizeof val, isfinite(r->val_accuracy) ? ", validation loss %.4f accuracy %.2f %%" : ", validation loss %.4f",
+                 r->val_loss, 100 * r->val_accuracy);
+    epl_format_seconds(seconds, r->seconds);
+    epl_meter_print(s->c->meter, "epoch %lld: loss %.4f%s%s, rate %.3g, %s", (long long)r->epoch, r->loss, accuracy, val, r->rate, seconds);
+    return true;
+}
+
+/* The folder and the files of the run. */
+static bool place_run(session *s, const cli_training *t, const char *out)
+{
+    if (t->no_run)
+        return true;
+    snprintf(s->run, sizeof s->run, "%s%s", t->run ? t->run : out, t->run ? "" : ".run");
+    snprintf(s->log, sizeof s->log, "%s/log.jsonl", s->run);
+    snprintf(s->events, sizeof s->events, "%s/events.out.tfevents.espalier", s->run);
+    s->o.checkpoint = s->run;
+    s->o.log        = s->log;
+    s->o.events     = s->events;
+    return epl_make_directories(s->c->ctx, s->run);
+}
+
+/* The test part, where there is one; a part of the training data where a share is named. */
+static bool open_data(session *s, const cli_training *t)
+{
+    s->train = cli_data_open(s->c, &t->data, EPL_SPLIT_TRAIN, t->val_fraction);
+    if (!s->train || t->no_val)
+        return s->train != NULL;
+    s->val = cli_data_open(s->c, &t->data, t->val_fraction > 0 ? EPL_SPLIT_VAL : EPL_SPLIT_TEST, t->val_fraction);
+    if (!s->val && t->val_fraction == 0 && epl_error_code(s->c->ctx) == EPL_ERR_ARGUMENT) {
+        epl_error_clear(s->c->ctx);
+        cli_remark(s->c, "no validation: '%s' has no test part (--val-fraction takes some of the training part)", t->data.name);
+        return true;
+    }
+    return s->val != NULL;
+}
+
+static bool fill_options(session *s, const cli_training *t, const epl_train_hook *hooks, int n_hooks)
+{
+    s->o = (epl_trainer_opts){ .epochs = (int)t->epochs, .batch = t->batch, .augment = t->augment, .seed = (uint64_t)s->c->seed,
+                               .loss = { .name = t->loss, .smoothing = t->smoothing }, .accumulate = (int)t->accumulate,
+                               .n_workers = (int)t->workers, .patience = (int)t->patience, .restore_best = t->best,
+                               .resume = t->resume, .log_every = (int)t->log_every, .memory_limit = t->memory_limit,
+                               .stop = &cli_stop, .hooks = s->hooks };
+    for (int i = 0; i < n_hooks; i++)
+        s->hooks[s->o.n_hooks++] = hooks[i];
+    if (!s->c->quiet)
+        s->hooks[s->o.n_hooks++] = (epl_train_hook){ .after_epoch = tell_epoch, .user = s };
+    return epl_optimizer_parse(s->c->ctx, t->optimizer, &s->o.optimizer) && epl_schedule_parse(s->c->ctx, t->schedule, &s->o.schedule);
+}
+
+/* ---- what is left of it ---- */
+
+/* Names of the classes, one a line, for predict. */
+static bool keep_classes(epl_model *m, epl_dataset *d)
+{
+    const int n = epl_dataset_info_of(d).n_classes;
+    epl_text  names = EPL_TEXT(m->ctx);
+    for (int i = 0; i < n; i++)
+        epl_text_addf(&names, "%s%s", i ? "\n" : "", epl_dataset_class_name(d, i));
+    const bool ok = n == 0 || epl_weights_set_metadata(m->weights, CLI_CLASSES_KEY, epl_text_str(&names));
+    epl_text_release(&names);
+    return ok;
+}
+
+static void json_epoch(epl_json_writer *w, const epl_epoch_record *r)
+{
+    epl_json_open_object(w, NULL);
+    epl_json_put_i64(w, "epoch", r->epoch);
+    epl_json_put_i64(w, "step", r->step);
+    epl_json_put_f64(w, "rate", r->rate);
+    epl_json_put_f64(w, "loss", r->loss);
+    epl_json_put_f64(w, "accuracy", r->accuracy);
+    epl_json_put_f64(w, "val_loss", r->val_loss);
+    epl_json_put_f64(w, "val_accuracy", r->val_accuracy);
+    epl_json_put_f64(w, "seconds", r->seconds);
+    epl_json_close(w);
+}
+
+static char *results(cli *c, const epl_trainer *t, const char *out)
+{
+    epl_text text = EPL_TEXT(c->ctx);
+    int      n;
+    const epl_epoch_record *r = epl_trainer_history(t, &n);
+    double   seconds = 0;
+    char     time[32];
+    for (int i = 0; i < n; i++)
+        seconds += r[i].seconds;
+    if (c->json) {
+        epl_json_writer w = epl_json_writer_at(&text, 2);
+        epl_json_open_object(&w, NULL);
+        epl_json_put_string(&w, "output", out);
+        epl_json_put_i64(&w, "updates", epl_trainer_updates(t));
+        epl_json_put_f64(&w, "best", epl_trainer_best(t));
+        epl_json_put_f64(&w, "seconds", seconds);
+        epl_json_open_array(&w, "epochs");
+        for (int i = 0; i < n; i++)
+            json_epoch(&w, &r[i]);
+        epl_json_close(&w);
+        epl_json_close(&w);
+        return epl_text_detach(&text);
+    }
+    epl_format_seconds(time, seconds);
+    epl_text_addf(&text, "%s: %lld updates in %s", out, (long long)epl_trainer_updates(t), time);
+    if (n)
+        epl_text_addf(&text, ", loss %.4f", r[n - 1].loss);
+    if (n && isfinite(r[n - 1].val_loss))
+        epl_text_addf(&text, ", validation loss %.4f", r[n - 1].val_loss);
+    if (n && isfinite(r[n - 1].val_accuracy))
+        epl_text_addf(&text, " accuracy %.2f %%", 100 * r[n - 1].val_accuracy);
+    return epl_text_detach(&text);
+}
+
+bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, const epl_train_hook *hooks, int n_hooks)
+{
+    session      s = { .c = c };
+    epl_trainer *trainer = NULL;
+    bool ok = fill_options(&s, t, hooks, n_hooks) && open_data(&s, t) && place_run(&s, t, out);
+    if (ok) {
+        s.o.progress = cli_progress(c, "samples");
+        trainer = epl_trainer_new(m, s.train, s.val, s.o);
+        ok = trainer && epl_trainer_run(trainer);
+        cli_progress_end(c);
+    }
+    char *text = ok && !t->no_results ? results(c, trainer, out) : NULL;
+    epl_trainer_free(trainer);
+    ok = ok && keep_classes(m, s.train) && epl_model_save(m, out);
+    if (ok && !t->no_results)
+        ok = cli_print_take(c, text);
+    else
+        epl_release(c->ctx, text);
+    if (epl_error_code(c->ctx) == EPL_ERR_INTERRUPTED && s.o.checkpoint)
+        cli_remark(c, "the same command with --resume goes on");
+    epl_dataset_free(s.val);
+    epl_dataset_free(s.train);
+    return ok;
+}

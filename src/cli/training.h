@@ -1,0 +1,66 @@
+/* training: the options and the run that train, distill and prune share. */
+#ifndef EPL_CLI_TRAINING_H
+#define EPL_CLI_TRAINING_H
+
+#include "cli.h"
+
+/* ---- data ---- */
+typedef struct cli_data {
+    const char *name, *dir;
+    int64_t     limit;
+} cli_data;
+
+#define CLI_DATA_HELP "data set, such as fashion-mnist, cifar10, folder:DIR, npz:FILE, blobs (include/espalier/data.h lists all)"
+#define CLI_OPT_DATA(d, must)                                                                                                  \
+    { .kind = CLI_TEXT, .letter = 'd', .name = "data", .value = "NAME[:...]", .target = EPL_TARGET(const char *, &(d)->name),  \
+      .help = CLI_DATA_HELP, .required = must },                                                                               \
+    EPL_OPT_DIR(0, "data-dir", &(d)->dir, "where the data set's files lie (default: ESPALIER_DATA, then the usual place)"),    \
+    EPL_OPT_INT(0, "limit", &(d)->limit, 0, 1e15, "use the first N samples (0: all)")
+
+/* ---- training ---- */
+typedef struct cli_training {
+    cli_data    data;
+    double      val_fraction, smoothing;
+    bool        no_val, resume, best, no_run;
+    bool        no_results; /* the caller prints what came of it */
+    int64_t     epochs, batch, accumulate, workers, patience, log_every;
+    const char *augment, *optimizer, *schedule, *loss, *run;
+    size_t      memory_limit;
+} cli_training;
+
+#define CLI_TRAINING                                                                                                           \
+    { .epochs = 10, .batch = 64, .accumulate = 1, .workers = 1, .log_every = 50, .optimizer = "adamw", .schedule = "cosine",   \
+      .loss = "cross-entropy" }
+
+#define CLI_OPT_TRAINING(t, must)                                                                                              \
+    CLI_OPT_DATA(&(t)->data, must),                                                                                            \
+    EPL_OPT_REAL(0, "val-fraction", &(t)->val_fraction, 0, 0.99,                                                               \
+                 "validate on this share of the training part (default: on the data set's test part)"),                       \
+    EPL_OPT_FLAG(0, "no-val", &(t)->no_val, "do not validate"),                                                                \
+    EPL_OPT_INT('e', "epochs", &(t)->epochs, 1, 1e6, "passes over the data"),                                                  \
+    EPL_OPT_INT('b', "batch", &(t)->batch, 1, 1 << 24, "samples of a step"),                                                   \
+    EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &(t)->optimizer,                                                                \
+                 "sgd, adam, adamw, rmsprop, adagrad, lars or lamb, as in sgd:rate=0.1,momentum=0.9,nesterov=1,decay=5e-4"),   \
+    EPL_OPT_TEXT(0, "schedule", "NAME[:...]", &(t)->schedule,                                                                  \
+                 "constant, step, multi-step, cosine, linear, polynomial, exponential or one-cycle, as in cosine:warmup=1"),  \
+    EPL_OPT_TEXT(0, "loss", "NAME", &(t)->loss, "cross-entropy, mse, l1, huber, bce, focal, dice or kl"),                      \
+    EPL_OPT_REAL(0, "smoothing", &(t)->smoothing, 0, 0.99, "label smoothing of cross-entropy"),                                \
+    EPL_OPT_TEXT(0, "augment", "WORDS", &(t)->augment, "as in pad-crop:4,flip,cutout:8,mixup:0.2 (include/espalier/data.h)"),  \
+    EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \
+    EPL_OPT_INT(0, "patience", &(t)->patience, 0, 1e6, "stop after so many validations without a new best (0: never)"),        \
+    EPL_OPT_FLAG(0, "best", &(t)->best, "keep the weights of the best validation, not the last"),                              \
+    EPL_OPT_INT(0, "workers", &(t)->workers, 1, 256, "threads that prepare batches"),                                          \
+    EPL_OPT_BYTES(0, "memory-limit", &(t)->memory_limit, "of a step: compute activations again to stay below"),                \
+    EPL_OPT_DIR(0, "run", &(t)->run, "folder of the run: checkpoints, log.jsonl, TensorBoard events (default: the output's "   \
+                                     "name and .run)"),                                                                        \
+    EPL_OPT_FLAG(0, "no-run", &(t)->no_run, "leave no folder"),                                                                \
+    EPL_OPT_INT(0, "log-every", &(t)->log_every, 1, 1e9, "updates between lines of the log"),                                  \
+    EPL_OPT_FLAG(0, "resume", &(t)->resume, "go on from the folder's last checkpoint")
+
+/* Opens a part of the data; the caller owns it. */
+epl_dataset *cli_data_open(cli *c, const cli_data *d, epl_data_split split, double val_fraction);
+
+/* Trains m in place, prints what came of it, and saves it as `out`. */
+bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, const epl_train_hook *hooks, int n_hooks);
+
+#endif
