@@ -265,3 +265,20 @@ TEST(refusals_are_sentences)
     CHECK_FAILS(t, ctx, epl_verify_artifact(m, "/nonexistent", (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, &r), EPL_ERR_IO, "make");
     epl_model_free(m);
 }
+
+/* Whatever allocation fails, the call says so: no half of a network is left without an error. */
+PROPERTY(failed_allocations_are_told, 16)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "small");
+    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(3, 4), NULL);
+    epl_output(g, "y", epl_tanh(g, epl_cumsum(g, epl_multiply_rows(g, x, weight(g, "w", EPL_SHAPE(4, 5)), NULL, false), 1, (epl_cumsum_opts){ 0 })));
+    epl_model *m = finished(t, g);
+    CHECK_OK(t, ctx, epl_model_save(m, test_temp(t, "m.safetensors")));
+    epl_model_free(m);
+    epl_context *starved = test_context(t, .fail_allocation = 80 + 15 * t->index);
+    m = epl_model_load(starved, test_temp(t, "m.safetensors"));
+    const bool ok = m && epl_compile(m, test_temp(t, "starved"), (epl_compile_opts){ 0 }, NULL);
+    CHECK_INT(t, epl_error_code(starved), ok ? EPL_OK : EPL_ERR_MEMORY);
+    epl_model_free(m);
+}

@@ -64,6 +64,7 @@ static void emitter_release(epl_emitter *e)
 bool epl_compile(const epl_model *m, const char *dir, epl_compile_opts o, epl_artifact *out)
 {
     epl_context *ctx = m->ctx;
+    const bool   clean = epl_error_code(ctx) == EPL_OK;
     epl_emitter  e   = { .ctx = ctx, .name = o.name ? o.name : "model", .body = EPL_TEXT(ctx), .tables = EPL_TEXT(ctx),
                          .chains = EPL_TEXT(ctx), .integers = EPL_TEXT(ctx), .prototypes = EPL_TEXT(ctx) };
     if (!epl_is_identifier(e.name) || strlen(e.name) > 48)
@@ -74,7 +75,7 @@ bool epl_compile(const epl_model *m, const char *dir, epl_compile_opts o, epl_ar
     bool ok  = e.p && epl_ports_make(&e) && epl_emit_plan(&e);
     if (ok) {
         settle(&e, o.weights);
-        ok = epl_emit_files(&e, dir);
+        ok = epl_emit_files(&e, dir) && (!clean || epl_error_code(ctx) == EPL_OK); // a text cut short by lack of memory is none
     }
     if (ok && out)
         *out = e.made;

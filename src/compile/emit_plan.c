@@ -55,7 +55,7 @@ static bool add_places(epl_emitter *e, const epl_block *b, epl_text *t, const ch
         n--;
     if (n == 0)
         return true;
-    epl_text_addf(t, "%s %s{ ", t->data[t->length - 1] == '{' ? "" : ",", field);
+    epl_text_addf(t, "%s %s{ ", t->length && t->data[t->length - 1] == '{' ? "" : ",", field);
     for (int i = 0; i < n; i++) {
         if (!epl_emit_place(e, b, buffers[i], place))
             return false;

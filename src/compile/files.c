@@ -108,7 +108,7 @@ static bool write_header(epl_emitter *e, const char *dir)
                                   "weights", number[1], "state", number[2], "run", epl_text_str(&run), "extra", epl_text_str(&extra), NULL };
     fill(&t, epl_source_text("compile/template/model.h.in"), pairs);
     snprintf(path, sizeof path, "%s.h", e->name);
-    const bool ok = !ports.failed && !counts.failed && !run.failed && !extra.failed && write_text(e, dir, path, &t);
+    const bool ok = write_text(e, dir, path, &t) && !ports.failed && !counts.failed && !run.failed && !extra.failed;
     epl_text_release(&ports);
     epl_text_release(&counts);
     epl_text_release(&run);
@@ -147,7 +147,7 @@ static bool write_model(epl_emitter *e, const char *dir)
                                   epl_text_str(&e->tables), "run", epl_text_str(&run), "body", body + (*body == '\n'), NULL };
     fill(&t, epl_source_text("compile/template/model.c.in"), pairs);
     snprintf(path, sizeof path, "%s.c", e->name);
-    const bool ok = !run.failed && !memory.failed && !includes.failed && write_text(e, dir, path, &t);
+    const bool ok = write_text(e, dir, path, &t) && !run.failed && !memory.failed && !includes.failed;
     epl_text_release(&run);
     epl_text_release(&memory);
     epl_text_release(&includes);
@@ -204,7 +204,7 @@ static bool write_main(epl_emitter *e, const char *dir)
                                   "outputs", epl_text_str(&outputs), "call", epl_text_str(&call), "load",
                                   e->in_file ? epl_text_str(&load) : "    return 1; // they are in the program\n", NULL };
     fill(&t, epl_source_text("compile/template/main.c.in"), pairs);
-    const bool ok = !buffers.failed && !inputs.failed && !outputs.failed && !call.failed && write_text(e, dir, "main.c", &t);
+    const bool ok = write_text(e, dir, "main.c", &t) && !buffers.failed && !inputs.failed && !outputs.failed && !call.failed;
     epl_text_release(&buffers);
     epl_text_release(&inputs);
     epl_text_release(&outputs);

@@ -205,7 +205,7 @@ static bool emit_fused(fusion *f, int r)
 {
     epl_graph  *g       = f->g, *region = epl_region_new(g);
     const int   n       = f->groups[r].n_members;
-    int        *members = epl_alloc_array(g->ctx, (size_t)n, sizeof *members), k = 0, n_outer = 0, n_results = 0;
+    int        *members = epl_arena_alloc(g->arena, (size_t)n * sizeof *members), k = 0, n_outer = 0, n_results = 0;
     epl_value  *outer[MAX_INPUTS + 16], *results[MAX_OUTPUTS + 1];
     if (!region || !members)
         return false;
@@ -257,7 +257,6 @@ static bool emit_fused(fusion *f, int r)
         epl_replace(results[i], fused->outputs[i]);
     for (int m = n - 1; m >= 0; m--)
         epl_node_remove(f->nodes[members[m]]);
-    epl_release(g->ctx, members);
     return true;
 }
 

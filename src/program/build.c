@@ -156,6 +156,7 @@ static bool lower_view(epl_block *b, const epl_node *n)
 }
 
 static epl_block *block_new(epl_program *p, epl_block *parent, const int *outer, epl_graph *g);
+static void block_free(epl_block *b);
 
 /* Carried values that a loop's body hands on as they came, to another place maybe: copied aside, for the places are written one
  * after the other. */
@@ -316,6 +317,7 @@ static epl_block *block_new(epl_program *p, epl_block *parent, const int *outer,
             b->outputs[b->n_outputs++] = epl_buffer_of(b, n->inputs[0]);
     if (!ok || !lower_updates(b) || p->failed) {
         p->failed = true;
+        block_free(b);
         return NULL;
     }
     return b;
