@@ -336,3 +336,32 @@ TEST(the_table_shows_groups_and_what_is_held)
     epl_table_free(table);
     epl_model_free(m);
 }
+
+TEST(statistics_are_measured_again)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "norms");
+    epl_value   *x = epl_batch_norm(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 2, 2, 3), "N,,,"), (epl_norm_opts){ .name = "first" });
+    x = epl_batch_norm(g, epl_affine(g, epl_dropout(g, x, 0.9, false), 2, 5), (epl_norm_opts){ .name = "second" });
+    epl_output(g, "y", x);
+    epl_model  *m = take_model(t, ctx, g);
+    epl_tensor *data = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(32, 2, 2, 3)), *y = epl_tensor_new(ctx, EPL_I64, EPL_SHAPE(32));
+    epl_tensor_fill_normal(data, t->rng, 3, 2);
+    double mean[3] = { 0 }, var[3] = { 0 };
+    for (int i = 0; i < 384; i++)
+        mean[i % 3] += epl_tensor_get(data, i) / 128;
+    for (int i = 0; i < 384; i++)
+        var[i % 3] += pow(epl_tensor_get(data, i) - mean[i % 3], 2) / 127;
+    const float gamma = (float)epl_tensor_get(epl_weights_find(m->weights, "first.weight"), 1),
+                beta  = (float)epl_tensor_get(epl_weights_find(m->weights, "first.bias"), 1);
+    epl_dataset *d = epl_dataset_from_tensors_take(ctx, "data", data, y);
+    CHECK_OK(t, ctx, d && epl_recalibrate_norms(m, d, (epl_recalibrate_opts){ .batches = 3, .batch = 32 }));
+    for (int c = 0; c < 3; c++) {
+        CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "first.running_mean"), c), mean[c], .rtol = 1e-5);
+        CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "first.running_var"), c), var[c], .rtol = 1e-5);
+    }
+    CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "second.running_mean"), 1), 2 * beta + 5, .rtol = 1e-4);
+    CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "second.running_var"), 1), 4 * gamma * gamma * 128 / 127, .rtol = 1e-4);
+    epl_dataset_free(d);
+    epl_model_free(m);
+}

@@ -151,6 +151,15 @@ EPL_API bool epl_prune_channels(epl_model *m, epl_channel_opts o, epl_channel_re
  * weight that cannot shrink, with the operator that forbids it. The caller owns the table. */
 EPL_API epl_table *epl_channel_groups(const epl_model *m, epl_channel_opts o);
 
+/* Statistics of batch norms after weights have changed: their means over `batches` batches. */
+typedef struct epl_recalibrate_opts {
+    int         batches; /* default 16 */
+    int64_t     batch;   /* default 64, at most the data set's size */
+    const char *augment; /* default: what the model says it needs */
+    uint64_t    seed;    /* of the order */
+} epl_recalibrate_opts;
+EPL_API bool epl_recalibrate_norms(epl_model *m, epl_dataset *d, epl_recalibrate_opts o);
+
 /* ---- reports ----------------------------------------------------------------------------------------------------------- */
 typedef struct epl_sparsity {
     int64_t weights, nonzero;               /* that can be masked; not zero as the network reads them */
