@@ -147,7 +147,8 @@ static bool add_hooks(epl_stage *s, epl_model *m, const epl_model *teacher, epl_
 
 static bool narrow(const epl_stage *s, epl_model *m)
 {
-    return s->kind != EPL_STAGE_CHANNELS || epl_fail(m->ctx, EPL_ERR_UNSUPPORTED, "channels cannot be removed yet");
+    const epl_channel_opts what = { .criterion = s->criterion, .macs = s->macs, .round_to = (int)s->round_to, .seed = s->pipeline->seed };
+    return s->kind != EPL_STAGE_CHANNELS || epl_prune_channels(m, what, NULL);
 }
 
 bool epl_stage_train(epl_stage *s)
