@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
 
-floors="base report tensor graph ops grad passes kernels program onnx nn zoo data train compress morph search analysis dist online compile bench"
+floors="base report tensor graph ops grad passes kernels program onnx nn zoo data train compress morph search analysis dist online compile bench pipeline"
 
 awk -v floors="$floors" '
     BEGIN { n = split(floors, list, " "); for (i = 1; i <= n; i++) rank[list[i]] = i }
