@@ -241,6 +241,18 @@ PROPERTY(wrong_files_are_failures, EPL_COUNT(readers))
     file_fails(t, verb, path, rest, "text.onnx");
 }
 
+TEST(wrong_pipelines_are_failures)
+{
+    char words[1024], path[512];
+    fails(t, "run /nowhere/p.yaml", 1, "/nowhere/p.yaml");
+    snprintf(path, sizeof path, "%s", test_temp(t, "p.yaml"));
+    FILE *f = fopen(path, "w");
+    CHECK(t, f && fputs("name: x\nstages: [", f) >= 0 && fclose(f) == 0);
+    snprintf(words, sizeof words, "run %s --check", path);
+    fails(t, words, 1, "p.yaml");
+    succeeds(t, "run " EPL_SOURCE_DIR "/pipelines/fashion-mnist.yaml --check");
+}
+
 /* ---- results ---- */
 
 TEST(models_lists_the_zoo)
@@ -421,6 +433,15 @@ TEST(a_network_goes_through_the_verbs)
     epl_model_free(a);
     epl_model_free(b);
 
+    snprintf(words, sizeof words, "convert %s/t.safetensors %s/t.onnx -q", dir, dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "predict %s/t.onnx %s/x.npy --json", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK_INT(t, epl_json_length(j), 5);
+    for (size_t i = 0; i < 5; i++)
+        CHECK(t, member(epl_json_at(epl_json_get(epl_json_at(j, i), "classes"), 0), "class") == (double)(i % 3));
+    epl_json_free(j);
+
     snprintf(words, sizeof words, "show %s/u.safetensors --svg -o %s/u.svg", dir, dir);
     succeeds(t, words);
     snprintf(words, sizeof words, "bench %s/u.safetensors --seconds 0 --json", dir);
@@ -466,6 +487,19 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     epl_json_free(j);
     snprintf(words, sizeof words, "prune mlp -o /dev/null --criterion snip");
     fails(t, words, 2, "say --data");
+    fails(t, "prune mlp -o /dev/null --channels l2", 2, "needs one of --ratio, --macs and --params");
+    fails(t, "prune mlp -o /dev/null --ratio 0.5", 2, "go with --channels");
+    snprintf(words, sizeof words, "prune %s/t.safetensors --channels l2 --macs 0.5 -o %s/half.safetensors --json -q", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "macs") <= 0.51 * (16 * 256 + 256 * 256 + 256 * 3) && member(j, "nonzero") == member(j, "weights"));
+    epl_json_free(j);
+    snprintf(words, sizeof words, "prune %s/t.safetensors --channels taylor --ratio 0.5 --data npz:%s/data.npz --no-val -e 4 -b 16 -q "
+             "--no-run --teacher %s/t.safetensors -o %s/half.safetensors", dir, dir, dir, dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "eval %s/half.safetensors --data npz:%s/data.npz --split train --json -q", dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "accuracy") > 0.9);
+    epl_json_free(j);
     fails(t, "prune mlp -o /dev/null --n-of-m 2", 2, "two numbers as in 2:4");
     fails(t, "prune mlp -o /dev/null --teacher mlp", 2, "say --data");
 

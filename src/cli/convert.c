@@ -58,7 +58,7 @@ static bool save_any(cli *c, const epl_weights *w, const char *tensor, const cha
         return epl_npz_save(w, out);
     if (ends_with(out, ".npy"))
         return save_one(c, w, tensor, out);
-    return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "'%s' must end in .safetensors, .npz or .npy", out);
+    return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "'%s' must end in .safetensors, .npz, .npy or .onnx", out);
 }
 
 /* The network of `model` with the tensors of w, all of which have to fit. */
@@ -85,11 +85,19 @@ static bool put_into(cli *c, const epl_weights *w, const char *model, const char
     return ok;
 }
 
+/* A network as .onnx, .safetensors, or its tensors alone. */
+static bool save_model(cli *c, const epl_model *m, const char *tensor, const char *out)
+{
+    if (ends_with(out, ".onnx"))
+        return epl_onnx_export(m, out, (epl_onnx_export_opts){ 0 });
+    return ends_with(out, ".safetensors") ? epl_model_save(m, out) : save_any(c, m->weights, tensor, out);
+}
+
 static bool convert(cli *c, const char *in, const char *out, const char *tensor, const char *model, const cli_dims *dims)
 {
-    if (ends_with(in, ".onnx")) {
+    if (ends_with(in, ".onnx") || ends_with(out, ".onnx")) {
         epl_model *m  = cli_model_load(c, in, dims);
-        const bool ok = m && (ends_with(out, ".safetensors") ? epl_model_save(m, out) : save_any(c, m->weights, tensor, out));
+        const bool ok = m && save_model(c, m, tensor, out);
         epl_model_free(m);
         return ok;
     }
@@ -105,7 +113,7 @@ static int run(cli *c, int argc, char **argv)
     cli_dims    dims = { 0 };
     const cli_option options[] = {
         EPL_ARG("input", &in, ".safetensors, .npz, .npy or .onnx"),
-        EPL_ARG("output", &out, ".safetensors, .npz or .npy"),
+        EPL_ARG("output", &out, ".safetensors, .npz, .npy or .onnx"),
         EPL_OPT_TEXT(0, "tensor", "NAME", &tensor, "the tensor to write to .npy, or the name of the one read from it"),
         EPL_OPT_TEXT(0, "model", "MODEL", &model, "write this network with the tensors of the input in their place"),
         CLI_OPT_DIMS(&dims),
@@ -122,9 +130,9 @@ static int run(cli *c, int argc, char **argv)
 const cli_verb cli_verb_convert = {
     .name = "convert", .run = run,
     .summary  = "tensors and networks from one form of file to another",
-    .about    = "A network (.onnx, or a model in .safetensors) stays a network in .safetensors; .npz and .npy hold its tensors alone. "
+    .about    = "A network (.onnx, or a model in .safetensors) stays a network in .safetensors and .onnx; .npz and .npy hold its tensors alone. "
                 "The forms of files go by their names' ends. NumPy has no bf16: such tensors become f32 there.",
-    .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors weights.npz\n"
+    .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors t.onnx\nespalier convert t.safetensors weights.npz\n"
                 "espalier convert weights.npz t2.safetensors --model t.safetensors\n"
                 "espalier convert t.safetensors w.npy --tensor stem.conv.weight",
 };

@@ -81,6 +81,8 @@ static epl_model *from_onnx(cli *c, const char *path, const cli_dims *d)
         m = ok ? epl_onnx_load(c->ctx, path, (epl_onnx_opts){ .dims = epl_text_str(&dims) }) : NULL;
     }
     epl_text_release(&dims);
+    if (m && *epl_onnx_fixed_inputs(m))
+        cli_remark(c, "%s: the values of %s were taken for good, shapes follow from them", path, epl_onnx_fixed_inputs(m));
     return m;
 }
 

@@ -1,13 +1,15 @@
-/* prune: weights set to zero under masks, at once or little by little while training. */
+/* prune: weights set to zero under masks, at once or little by little while training; or whole channels removed. */
 #include <string.h>
 
 #include "training.h"
 
 typedef struct pruning {
     epl_pruner_opts o;
+    epl_channel_opts channels;
+    bool            by_channels; /* whole channels, not weights */
     const char     *teacher, *pruning, *gradient, *n_of_m, *block;
     bool            bake, report;
-    int64_t         every, gradient_samples;
+    int64_t         every, gradient_samples, round_to;
     epl_distill_opts distill;
 } pruning;
 
@@ -51,31 +53,55 @@ static epl_weights *gradients(cli *c, const epl_model *m, const cli_training *t,
 
 /* ---- the ways of pruning ---- */
 
+/* Of the criterion, where it looks at them; *out is NULL where it does not. The caller owns them. */
+static bool gradients_for(cli *c, const char *criterion, const epl_model *m, const pruning *p, const cli_training *t, epl_weights **out)
+{
+    *out = NULL;
+    if (!needs_gradients(criterion))
+        return true;
+    if (!t->data.name)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "the criterion '%s' looks at gradients: say --data", criterion);
+    *out = gradients(c, m, t, p->gradient_samples);
+    return *out != NULL;
+}
+
 static bool prune_at_once(cli *c, epl_model *m, const pruning *p, const cli_training *t)
 {
     epl_prune_opts o = p->o.prune;
-    epl_weights   *g = NULL;
-    if (needs_gradients(o.criterion)) {
-        if (!t->data.name)
-            return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--criterion %s looks at gradients: say --data", o.criterion);
-        g = gradients(c, m, t, p->gradient_samples);
-        if (!g)
-            return false;
-        o.gradients = g;
-    }
-    const bool ok = epl_prune_weights(m, o);
+    epl_weights   *g;
+    bool ok = gradients_for(c, o.criterion, m, p, t, &g);
+    o.gradients = g;
+    ok = ok && epl_prune_weights(m, o);
     epl_weights_free(g);
     return ok;
 }
 
-/* Training with the pruner, and the teacher if there is one, as hooks. A criterion that needs gradients prunes before it. */
+static bool remove_channels(cli *c, epl_model *m, const pruning *p, const cli_training *t)
+{
+    epl_channel_opts   o = p->channels;
+    epl_channel_result r = { 0 };
+    epl_weights       *g;
+    bool ok = gradients_for(c, o.criterion, m, p, t, &g);
+    o.gradients = g;
+    ok = ok && epl_prune_channels(m, o, &r);
+    epl_weights_free(g);
+    if (ok)
+        cli_remark(c, "removed %lld of %lld channels in %d groups: %.1f %% of the multiply-adds and %.1f %% of the parameters left",
+                   (long long)r.removed, (long long)r.units, r.groups, 100 * r.macs_after / r.macs_before,
+                   100 * (double)r.params_after / (double)r.params_before);
+    return ok;
+}
+
+/* Training with the pruner, and the teacher if there is one, as hooks. Channels, and criteria that need gradients, come before it. */
 static bool prune_while_training(cli *c, epl_model *m, const pruning *p, const cli_training *t, const char *out)
 {
     epl_train_hook hooks[2] = { 0 };
     int            n = 0;
     epl_model     *teacher = p->teacher ? cli_model_load(c, p->teacher, NULL) : NULL;
     bool ok = teacher || !p->teacher;
-    if (ok && needs_gradients(p->o.prune.criterion)) {
+    if (ok && p->by_channels) {
+        ok = remove_channels(c, m, p, t);
+    } else if (ok && needs_gradients(p->o.prune.criterion)) {
         ok = prune_at_once(c, m, p, t);
     } else if (ok) {
         hooks[n] = epl_pruner_hook(m, p->o);
@@ -139,7 +165,8 @@ static bool prune(cli *c, const char *in, const char *out, const pruning *p, con
     if (ok && p->teacher && !t->data.name)
         ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--teacher teaches while training: say --data");
     if (ok)
-        ok = t->data.name ? prune_while_training(c, m, p, t, out) : prune_at_once(c, m, p, t);
+        ok = t->data.name ? prune_while_training(c, m, p, t, out)
+             : p->by_channels ? remove_channels(c, m, p, t) : prune_at_once(c, m, p, t);
     if (ok && p->bake)
         ok = epl_bake(m);
     if (ok && (p->bake || !t->data.name))
@@ -156,6 +183,15 @@ static bool settle(cli *c, pruning *p)
     o->gradient  = gradient_of(p->gradient);
     p->o.schedule = p->pruning;
     p->o.every    = p->every;
+    p->by_channels       = p->channels.criterion != NULL;
+    p->channels.pattern  = o->pattern;
+    p->channels.skip     = o->skip;
+    p->channels.seed     = o->seed;
+    p->channels.round_to = (int)p->round_to;
+    const int targets = (p->channels.ratio > 0) + (p->channels.macs > 0) + (p->channels.params > 0);
+    if (p->by_channels ? targets != 1 : targets != 0)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? "--channels needs one of --ratio, --macs and --params, not %d of them"
+                                                                 : "--ratio, --macs and --params go with --channels (%d given)", targets);
     return read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
 }
 
@@ -175,6 +211,13 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_CHOICE(0, "distribution", "uniform|uniform+|er|erk|erk+|global", &p.o.prune.distribution, "how dense each layer becomes"),
         EPL_OPT_TEXT(0, "n-of-m", "N:M", &p.n_of_m, "keep the N best of every M input channels instead, as in 2:4"),
         EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
+        EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|taylor|random", &p.channels.criterion,
+                       "remove whole channels instead, the lowest of these scores first, with all that hangs on them"),
+        EPL_OPT_REAL(0, "ratio", &p.channels.ratio, 0, 0.999, "with --channels: the share to remove"),
+        EPL_OPT_REAL(0, "macs", &p.channels.macs, 0, 0.999, "with --channels: the share of multiply-adds to leave"),
+        EPL_OPT_REAL(0, "params", &p.channels.params, 0, 0.999, "with --channels: the share of parameters to leave"),
+        EPL_OPT_FLAG(0, "rank-globally", &p.channels.global, "with --channels: one ranking, not the same share of each group"),
+        EPL_OPT_INT(0, "round-to", &p.round_to, 0, 1 << 16, "with --channels: leave multiples of N"),
         EPL_OPT_TEXT(0, "pattern", "NAMES", &p.o.prune.pattern, "which weights"),
         EPL_OPT_TEXT(0, "skip", "NAMES", &p.o.prune.skip, "which weights not; also first, last, depthwise"),
         EPL_OPT_FLAG(0, "bake", &p.bake, "multiply the masks in and drop them: the zeros are no longer held"),
@@ -199,11 +242,12 @@ static int run(cli *c, int argc, char **argv)
 
 const cli_verb cli_verb_prune = {
     .name = "prune", .json = true, .run = run,
-    .summary  = "sets weights to zero, at once or little by little while training",
+    .summary  = "sets weights to zero, or removes channels, at once or while training",
     .about    = "Without --data the weights are pruned at once. With --data the network trains while its sparsity grows to the end "
                 "(Zhu & Gupta 2017, arXiv:1710.01878). The masks stay in the model, so that further training keeps the zeros; --bake "
-                "takes them out.",
+                "takes them out. --channels removes whole channels, before the training, and the network becomes a smaller one.",
     .examples = "espalier prune t.safetensors -o p.safetensors --sparsity 0.5\n"
                 "espalier prune t.safetensors -o p.safetensors --sparsity 0.9 --data fashion-mnist --epochs 6 --skip first\n"
-                "espalier prune t.safetensors -o p.safetensors --n-of-m 2:4 --report",
+                "espalier prune t.safetensors -o p.safetensors --n-of-m 2:4 --report\n"
+                "espalier prune t.safetensors -o p.safetensors --channels l2 --macs 0.5 --data fashion-mnist --epochs 3",
 };
