@@ -403,6 +403,18 @@ static void write_summary(FILE *out, const list *l, const char *op, epl_bench_pa
     fprintf(out, "\n");
 }
 
+static void write_sparse_summary(FILE *out, const list *l, int threads)
+{
+    double log_sum = 0.0;
+    int n = 0;
+    for (int i = 0; i < l->n; i++)
+        if (l->lines[i].threads == threads && l->lines[i].vs_dense > 0.0)
+            log_sum += log(l->lines[i].vs_dense), n++;
+    if (n)
+        fprintf(out, "sparse %d thread%s: the dense kernel's time / ours, geometric mean %.2f over %d shapes\n", threads,
+                threads > 1 ? "s" : "", exp(log_sum / n), n);
+}
+
 static void write_head(const bench *b, FILE *out, const int *threads, int n_threads)
 {
     fprintf(out, "instruction set %s\n", epl_kernels()->isa);
@@ -449,6 +461,8 @@ bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o)
         fprintf(out, "\n]\n");
     if (ok && !o.json)
         fprintf(out, "\n");
+    for (int i = 0; ok && !o.json && i < n_threads; i++)
+        write_sparse_summary(out, l, threads[i]);
     for (int i = 0; ok && !o.json && i < n_threads; i++)
         for (int pass = 0; pass < N_PASSES; pass++) {
             write_summary(out, l, "conv", (epl_bench_pass)pass, threads[i]);

@@ -20,17 +20,19 @@ EPL_KERNEL(sparse_conv);
 
 enum {
     SIDE = VL >= 8 ? 8 : 4,    /* of the squares that are transposed */
-    GROUP = VL == 16 ? 8 : 4,  /* channels side by side; twice as many sums, which must be registers */
-    WIDE = 2 * VL,             /* pixels of a tile */
-    BLOCK = 2560 / VL,         /* taps, at most: a panel of 20 KB */
+    VECTORS = VL == 16 ? 4 : 2, /* of a tile of pixels */
+    GROUP = 4,                 /* channels side by side; VECTORS times as many sums, which must be registers */
+    WIDE = VECTORS * VL,       /* pixels of a tile */
+    BLOCK = VL == 16 ? 128 : 2560 / VL, /* taps, at most: a panel of 20 or 32 KB */
     PIECE_TILES = 4,
     HEAD = 1 + GROUP           /* of a group's list */
 };
 
+/* Two blocks are made equal; more are not, so that their ends tend to be those of kernel positions. */
 static int64_t block_taps(int64_t taps)
 {
     const int64_t blocks = epl_ceil_div(taps, BLOCK);
-    return blocks ? epl_ceil_div(epl_ceil_div(taps, blocks), SIDE) * SIDE : SIDE;
+    return blocks > 2 ? BLOCK : blocks ? epl_ceil_div(epl_ceil_div(taps, blocks), SIDE) * SIDE : SIDE;
 }
 
 /* ---- packing ---- */
@@ -127,7 +129,6 @@ void EPL_K(sparse_pack)(const epl_call *call, int64_t begin, int64_t end, void *
 /* ---- transposition of SIDE x SIDE ---- */
 
 typedef float row_vector __attribute__((vector_size(SIDE * 4)));
-typedef float quad __attribute__((vector_size(16)));
 
 #if VL >= 8
 #define LOWER(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
@@ -141,22 +142,21 @@ typedef float quad __attribute__((vector_size(16)));
 #define UPPER_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
 #endif
 
-/* Four elements of row i, and where a vector holds eight, of row i + 4 behind them. */
+/* Four elements of row i, and where a vector holds eight, of row i + 4 behind them. Written as a shuffle, the second load costs
+ * GCC 12 an instruction across lanes, and a square twice the time. */
 VEC_INLINE row_vector load_rows(const float *const *row, int i, int64_t at)
 {
-    quad first;
-    memcpy(&first, row[i] + at, sizeof first);
-#if VL >= 8
-    quad second;
-    memcpy(&second, row[i + 4] + at, sizeof second);
-    return __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
+#if defined(__AVX__) && VL >= 8
+    return (row_vector)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[i] + at)), _mm_loadu_ps(row[i + 4] + at), 1);
 #else
-    return first;
+    row_vector v;
+    memcpy(&v, row[i] + at, sizeof v);
+    return v;
 #endif
 }
 
 /* to[column * to_row + i] = row[i][at + column]. */
-VEC_INLINE void transpose_square(const float *const *row, int64_t at, float *to, int64_t to_row)
+VEC_INLINE void transpose_square(const float *const row[SIDE], int64_t at, float *to, int64_t to_row)
 {
     VEC_UNROLL for (int c = 0; c < SIDE; c += 4) {
         const row_vector a = load_rows(row, 0, at + c), b = load_rows(row, 1, at + c);
@@ -173,9 +173,13 @@ VEC_INLINE void transpose_square(const float *const *row, int64_t at, float *to,
 static void transpose(const float *const *row, int64_t rows, int64_t begin, int64_t end, float *to, int64_t to_row)
 {
     for (int64_t r = 0; r < rows; r += SIDE) {
+        const float *square[SIDE]; // in registers
+        VEC_UNROLL for (int i = 0; i < SIDE; i++) {
+            square[i] = row[rows - r >= SIDE ? r + i : r];
+        }
         int64_t c = begin;
         for (; rows - r >= SIDE && c + SIDE <= end; c += SIDE)
-            transpose_square(row + r, c, to + (c - begin) * to_row + r, to_row);
+            transpose_square(square, c, to + (c - begin) * to_row + r, to_row);
         for (; c < end; c++)
             for (int64_t i = r; i < rows && i < r + SIDE; i++)
                 to[(c - begin) * to_row + i] = row[i][c];
@@ -184,53 +188,65 @@ static void transpose(const float *const *row, int64_t rows, int64_t begin, int6
 
 /* ---- a tile ---- */
 
-typedef struct place { /* of an output pixel */
-    int64_t n, d, h, w;
-} place;
+/* The output pixels of a tile: where the window of each begins in the source. */
+typedef struct tile {
+    int64_t pixels;
+    int64_t at[WIDE], d[WIDE], h[WIDE], w[WIDE]; /* `at`: the same as an element of x, of the first channel */
+} tile;
 
-static place place_of(const epl_conv_params *p, int64_t pixel)
+/* Where a tile is not full, the last pixel is repeated up to a whole square. */
+static void place_tile(const epl_conv_params *p, int64_t first, int64_t pixels, tile *t)
 {
-    const int64_t row = pixel / p->ow, plane = row / p->oh;
-    return (place){ plane / p->od, plane % p->od, row % p->oh, pixel % p->ow };
+    int64_t w = first % p->ow, h = first / p->ow % p->oh, d = first / p->ow / p->oh % p->od, n = first / p->ow / p->oh / p->od;
+    t->pixels = epl_ceil_div(pixels, SIDE) * SIDE;
+    for (int64_t i = 0; i < t->pixels; i++) {
+        t->d[i] = d * p->sd - p->pd, t->h[i] = h * p->sh - p->ph, t->w[i] = w * p->sw - p->pw;
+        t->at[i] = (((n * p->d + t->d[i]) * p->h + t->h[i]) * p->w + t->w[i]) * p->c;
+        if (i + 1 >= pixels)
+            continue;
+        if (++w == p->ow)
+            w = 0, h++;
+        if (h == p->oh)
+            h = 0, d++;
+        if (d == p->od)
+            d = 0, n++;
+    }
 }
 
-static void step(const epl_conv_params *p, place *at)
+static void place_pointwise(const epl_conv_params *p, int64_t first, int64_t pixels, tile *t)
 {
-    at->w++;
-    if (at->w == p->ow)
-        at->w = 0, at->h++;
-    if (at->h == p->oh)
-        at->h = 0, at->d++;
-    if (at->d == p->od)
-        at->d = 0, at->n++;
+    t->pixels = epl_ceil_div(pixels, SIDE) * SIDE;
+    for (int64_t i = 0; i < t->pixels; i++)
+        t->at[i] = (first + epl_min(i, pixels - 1)) * p->c;
 }
 
-/* The source pixel of `at` under a kernel position; `zeros` outside of the image. */
-static const float *source(const epl_conv_params *p, const float *x, const place *at, int64_t position, const float *zeros)
+/* The source pixels under a kernel position; `zeros` outside of the image. */
+static void find_rows(const epl_conv_params *p, const tile *t, const float *x, int64_t position, const float *zeros, const float **row)
 {
-    const int64_t kw = position % p->kw, kh = position / p->kw % p->kh, kd = position / p->kw / p->kh;
-    const int64_t d = at->d * p->sd - p->pd + kd * p->dd, h = at->h * p->sh - p->ph + kh * p->dh, w = at->w * p->sw - p->pw + kw * p->dw;
-    if (d < 0 || d >= p->d || h < 0 || h >= p->h || w < 0 || w >= p->w)
-        return zeros;
-    return x + (((at->n * p->d + d) * p->h + h) * p->w + w) * p->c;
+    const int64_t w = position % p->kw * p->dw, h = position / p->kw % p->kh * p->dh, d = position / p->kw / p->kh * p->dd;
+    const int64_t shift = ((d * p->h + h) * p->w + w) * p->c;
+    for (int64_t i = 0; i < t->pixels; i++) {
+        const int inside = ((uint64_t)(t->d[i] + d) < (uint64_t)p->d) & ((uint64_t)(t->h[i] + h) < (uint64_t)p->h) &
+                           ((uint64_t)(t->w[i] + w) < (uint64_t)p->w);
+        const float *const beginning = inside ? x : zeros;
+        row[i] = beginning + (inside ? t->at[i] + shift : 0);
+    }
 }
 
-/* panel[tap - t0][pixel] for the taps [t0, t1) of `count` pixels. Where a tile is not full the last pixels repeat the last one. */
-static void fill_panel(const epl_conv_params *p, const float *x, int64_t pixel, int64_t count, int64_t t0, int64_t t1,
-                       const float *zeros, float *panel)
+/* panel[tap - t0][pixel] for the taps [t0, t1). */
+static void fill_panel(const epl_conv_params *p, const tile *t, const float *x, int64_t t0, int64_t t1, const float *zeros,
+                       float *panel)
 {
     const float *row[WIDE];
-    const int64_t rows = epl_ceil_div(count, SIDE) * SIDE;
-    for (int64_t t = t0; t < t1;) {
-        const int64_t position = t / p->c, c = t % p->c, until = epl_min(p->c, c + t1 - t);
-        place at = place_of(p, pixel);
-        for (int64_t i = 0; i < rows; i++) {
-            row[i] = source(p, x, &at, position, zeros);
-            if (i + 1 < count)
-                step(p, &at);
-        }
-        transpose(row, rows, c, until, panel + (t - t0) * WIDE, WIDE);
-        t += until - c;
+    for (int64_t tap = t0; tap < t1;) {
+        const int64_t c = tap % p->c, until = epl_min(p->c, c + t1 - tap);
+        if (epl_conv_is_pointwise(p))
+            for (int64_t i = 0; i < t->pixels; i++)
+                row[i] = x + t->at[i];
+        else
+            find_rows(p, t, x, tap / p->c, zeros, row);
+        transpose(row, t->pixels, c, until, panel + (tap - t0) * WIDE, WIDE);
+        tap += until - c;
     }
 }
 
@@ -238,11 +254,11 @@ static void fill_panel(const epl_conv_params *p, const float *x, int64_t pixel, 
 VEC_INLINE const float *run_group(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int begin,
                                   const int vectors)
 {
-    int32_t n, channel[GROUP];
+    const int32_t *channel = (const int32_t *)(const void *)(list + 1);
+    vf sum[GROUP][VECTORS];
+    int32_t n;
     memcpy(&n, list, sizeof n);
-    memcpy(channel, list + 1, sizeof channel);
     list += HEAD;
-    vf sum[GROUP][2];
     VEC_UNROLL for (int i = 0; i < GROUP; i++) {
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
             sum[i][j] = !begin ? vload(sums + channel[i] * WIDE + j * VL) : vset(bias && channel[i] < m ? bias[channel[i]] : 0.0f);
@@ -258,32 +274,57 @@ VEC_INLINE const float *run_group(const float *list, const float *panel, const f
             }
         }
     }
+    const volatile int32_t *again = channel; // kept, they would take the sums' registers
     VEC_UNROLL for (int i = 0; i < GROUP; i++) {
+        float *to = sums + again[i] * WIDE;
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            vstore(sums + channel[i] * WIDE + j * VL, sum[i][j]);
+            vstore(to + j * VL, sum[i][j]);
         }
     }
     return list;
 }
 
+#define DEFINE(vectors)                                                                                                     \
+    static const float *run_block_##vectors(const float *list, const float *panel, const float *bias, int64_t m, float *sums, \
+                                            int begin)                                                                      \
+    {                                                                                                                       \
+        for (int64_t i = 0; i < m; i += GROUP)                                                                              \
+            list = run_group(list, panel, bias, m, sums, begin, vectors);                                                   \
+        return list;                                                                                                        \
+    }
+DEFINE(1) DEFINE(2)
+#if VL == 16
+DEFINE(3) DEFINE(4)
+#endif
+
 static const float *run_block(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int begin,
                               int64_t pixels)
 {
-    for (int64_t i = 0; i < m; i += GROUP)
-        list = pixels > VL ? run_group(list, panel, bias, m, sums, begin, 2) : run_group(list, panel, bias, m, sums, begin, 1);
-    return list;
+    static const float *(*const variants[VECTORS])(const float *, const float *, const float *, int64_t, float *, int) = {
+        run_block_1, run_block_2,
+#if VL == 16
+        run_block_3, run_block_4,
+#endif
+    };
+    return variants[epl_ceil_div(pixels, VL) - 1](list, panel, bias, m, sums, begin);
 }
 
+/* y[pixel][channel] = sums[channel][pixel]; a line of y is written as a whole. */
 static void store_tile(const float *sums, int64_t pixels, int64_t m, float *y)
 {
-    const float *row[SIDE];
-    for (int64_t q = 0; q < pixels; q += SIDE)
-        for (int64_t j = 0; j < m; j += SIDE) {
-            const int64_t rows = epl_min(SIDE, m - j);
-            for (int64_t i = 0; i < rows; i++)
+    for (int64_t q = 0; q < pixels; q += SIDE) {
+        int64_t j = 0;
+        for (; q + SIDE <= pixels && j + SIDE <= m; j += SIDE) {
+            const float *row[SIDE];
+            VEC_UNROLL for (int i = 0; i < SIDE; i++) {
                 row[i] = sums + (j + i) * WIDE;
-            transpose(row, rows, q, epl_min(q + SIDE, pixels), y + q * m + j, m);
+            }
+            transpose_square(row, q, y + q * m + j, m);
         }
+        for (; j < m; j++)
+            for (int64_t i = q; i < pixels && i < q + SIDE; i++)
+                y[i * m + j] = sums[j * WIDE + i];
+    }
 }
 
 /* ---- pieces ---- */
@@ -306,7 +347,12 @@ static void run_piece(const epl_conv_params *p, const epl_call *call, int64_t fi
     for (int64_t t0 = 0; t0 < taps; t0 += block, list = next)
         for (int64_t q = first; q < last; q += WIDE) {
             const int64_t pixels = epl_min(WIDE, last - q);
-            fill_panel(p, call->in[0], q, pixels, t0, epl_min(t0 + block, taps), zeros, panel);
+            tile t;
+            if (epl_conv_is_pointwise(p))
+                place_pointwise(p, q, pixels, &t);
+            else
+                place_tile(p, q, pixels, &t);
+            fill_panel(p, &t, call->in[0], t0, epl_min(t0 + block, taps), zeros, panel);
             next = run_block(list, panel, call->in[2], p->m, sums + (q - first) / WIDE * each, t0 == 0, pixels);
         }
     for (int64_t q = first; q < last; q += WIDE)
