@@ -28,8 +28,8 @@ typedef struct epl_pass_opts {
     bool frozen; /* parameters are constants */
 } epl_pass_opts;
 
-/* What lowering does to a graph: settle shapes, inline regions with custom gradients, fold constants, simplify, merge common
- * sub-expressions, remove what is dead, order, and (if asked) fuse. */
+/* What lowering does to a graph: settle shapes, inline regions with custom gradients, fold constants, simplify, fold normalisation
+ * into the weights before it (if they are constants), merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
 
 /* Moves transposes towards the outputs, where those that undo each other vanish. Exact. An imported network in channels-first

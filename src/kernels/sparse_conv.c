@@ -2,133 +2,25 @@
  * layer.
  *
  * After "Fast sparse convnets" (Elsen et al. 2020): neighbouring pixels lie side by side in a vector, so a non-zero weight costs
- * one multiply-add per vector of pixels and nothing is looked up per element. A tile of two vectors of output pixels takes the
+ * one multiply-add per vector of pixels and nothing is looked up per element. A tile of some vectors of output pixels takes the
  * taps (kernel position, channel) in blocks that fit the first cache: the block's source is transposed into panel[tap][pixel],
  * where a tap of any kernel position is an aligned row, and all output channels add their non-zeros of the block to their sums.
- * They do so in groups, whose lists are made equally long, so that there are enough independent sums and the ends of loops are
- * few.
- *
- * sparse_pack sorts the output channels of each block by their number of non-zeros, because equal neighbours need little
- * filling. What it writes, in units of 4 bytes: the size of all of it, and per block and group: the length n of the lists, the
- * GROUP channels, and n x GROUP pairs of offset in the panel (integer) and value. A piece is a range of tiles. */
+ * They do so in groups of lists equally long (sparse.h), so that there are enough independent sums and the ends of loops are few.
+ * A piece is a range of tiles. */
 #include "kernels/chain.h"
-#include "kernels/kernels.h"
-#include "kernels/micro.h"
+#include "kernels/sparse.h"
 
-EPL_KERNEL(sparse_pack);
 EPL_KERNEL(sparse_conv);
 
 enum {
-    SIDE = VL >= 8 ? 8 : 4,    /* of the squares that are transposed */
-    VECTORS = VL == 16 ? 4 : 2, /* of a tile of pixels */
-    GROUP = 4,                 /* channels side by side; VECTORS times as many sums, which must be registers */
-    WIDE = VECTORS * VL,       /* pixels of a tile */
-    BLOCK = VL == 16 ? 128 : 2560 / VL, /* taps, at most: a panel of 20 or 32 KB */
-    PIECE_TILES = 4,
-    HEAD = 1 + GROUP           /* of a group's list */
+    SIDE = EPL_SPARSE_SIDE, VECTORS = EPL_SPARSE_VECTORS, GROUP = EPL_SPARSE_GROUP, WIDE = EPL_SPARSE_WIDE,
+    PIECE_TILES = 4
 };
-
-/* Two blocks are made equal; more are not, so that their ends tend to be those of kernel positions. */
-static int64_t block_taps(int64_t taps)
-{
-    const int64_t blocks = epl_ceil_div(taps, BLOCK);
-    return blocks > 2 ? BLOCK : blocks ? epl_ceil_div(epl_ceil_div(taps, blocks), SIDE) * SIDE : SIDE;
-}
-
-/* ---- packing ---- */
-
-typedef struct packer {
-    const epl_sparse_pack_params *p;
-    const float *w;
-    int32_t *count, *order, *first; /* per channel, per channel, per count */
-} packer;
-
-static float weight(const packer *k, int64_t tap, int64_t m)
-{
-    return k->w[tap * k->p->tap_stride + m * k->p->out_stride];
-}
-
-/* Sorts the channels by their number of non-zeros among taps [t0, t1). */
-static void sort_channels(const packer *k, int64_t t0, int64_t t1)
-{
-    const int64_t m = k->p->m;
-    memset(k->count, 0, (size_t)m * sizeof *k->count);
-    memset(k->first, 0, (size_t)(t1 - t0 + 2) * sizeof *k->first);
-    for (int64_t t = t0; t < t1; t++)
-        for (int64_t j = 0; j < m; j++)
-            k->count[j] += weight(k, t, j) != 0.0f;
-    for (int64_t j = 0; j < m; j++)
-        k->first[k->count[j] + 1]++;
-    for (int64_t i = 0; i <= t1 - t0; i++)
-        k->first[i + 1] += k->first[i];
-    for (int64_t j = 0; j < m; j++)
-        k->order[k->first[k->count[j]]++] = (int32_t)j;
-}
-
-/* Group g of the sorted channels at `out`, or nowhere if out is NULL; returns its size. */
-static int64_t pack_group(const packer *k, int64_t t0, int64_t t1, int64_t g, int32_t *out)
-{
-    const int64_t m = k->p->m, at = g * GROUP, width = epl_min(GROUP, m - at);
-    const int32_t n = k->count[k->order[at + width - 1]];
-    if (!out)
-        return HEAD + 2 * GROUP * (int64_t)n;
-    out[0] = n;
-    memset(out + HEAD, 0, (size_t)(2 * GROUP * n) * sizeof *out);
-    for (int64_t i = 0; i < GROUP; i++) {
-        out[1 + i] = i < width ? k->order[at + i] : (int32_t)m;
-        int32_t *pair = out + HEAD + 2 * i;
-        for (int64_t t = t0; i < width && t < t1; t++) {
-            const float value = weight(k, t, out[1 + i]);
-            if (value == 0.0f)
-                continue;
-            pair[0] = (int32_t)((t - t0) * WIDE);
-            memcpy(&pair[1], &value, sizeof value);
-            pair += 2 * GROUP;
-        }
-    }
-    return HEAD + 2 * GROUP * (int64_t)n;
-}
-
-static int64_t pack_all(const packer *k, int32_t *out)
-{
-    const int64_t taps = k->p->taps, block = block_taps(taps);
-    int64_t size = 1;
-    for (int64_t t0 = 0; t0 < taps; t0 += block) {
-        sort_channels(k, t0, epl_min(t0 + block, taps));
-        for (int64_t g = 0; g * GROUP < k->p->m; g++)
-            size += pack_group(k, t0, epl_min(t0 + block, taps), g, out ? out + size : NULL);
-    }
-    return size;
-}
-
-int64_t EPL_K(sparse_pack_pieces)(const void *params)
-{
-    (void)params;
-    return 1;
-}
-
-size_t EPL_K(sparse_pack_scratch)(const void *params)
-{
-    const epl_sparse_pack_params *p = params;
-    return (size_t)(2 * p->m + block_taps(p->taps) + 2) * sizeof(int32_t);
-}
-
-void EPL_K(sparse_pack)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
-{
-    const epl_sparse_pack_params *p = call->params;
-    int32_t *count = scratch, *out = call->out[0];
-    const packer k = { p, call->in[0], count, count + p->m, count + 2 * p->m };
-    for (; begin < end; begin++) {
-        const int64_t size = pack_all(&k, NULL);
-        out[0] = (int32_t)size;
-        if (size <= p->capacity)
-            pack_all(&k, out);
-    }
-}
 
 /* ---- transposition of SIDE x SIDE ---- */
 
 typedef float row_vector __attribute__((vector_size(SIDE * 4)));
+typedef float quad __attribute__((vector_size(16)));
 
 #if VL >= 8
 #define LOWER(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
@@ -142,16 +34,17 @@ typedef float row_vector __attribute__((vector_size(SIDE * 4)));
 #define UPPER_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
 #endif
 
-/* Four elements of row i, and where a vector holds eight, of row i + 4 behind them. Written as a shuffle, the second load costs
- * GCC 12 an instruction across lanes, and a square twice the time. */
+/* Four elements of row i, and where a vector holds eight, of row i + 4 behind them. */
 VEC_INLINE row_vector load_rows(const float *const *row, int i, int64_t at)
 {
-#if defined(__AVX__) && VL >= 8
-    return (row_vector)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[i] + at)), _mm_loadu_ps(row[i + 4] + at), 1);
+    quad first;
+    memcpy(&first, row[i] + at, sizeof first);
+#if VL >= 8
+    quad second;
+    memcpy(&second, row[i + 4] + at, sizeof second);
+    return __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
 #else
-    row_vector v;
-    memcpy(&v, row[i] + at, sizeof v);
-    return v;
+    return first;
 #endif
 }
 
@@ -258,7 +151,7 @@ VEC_INLINE const float *run_group(const float *list, const float *panel, const f
     vf sum[GROUP][VECTORS];
     int32_t n;
     memcpy(&n, list, sizeof n);
-    list += HEAD;
+    list += EPL_SPARSE_HEAD;
     VEC_UNROLL for (int i = 0; i < GROUP; i++) {
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
             sum[i][j] = !begin ? vload(sums + channel[i] * WIDE + j * VL) : vset(bias && channel[i] < m ? bias[channel[i]] : 0.0f);
@@ -341,7 +234,7 @@ static int64_t piece_tiles(const epl_conv_params *p)
 
 static void run_piece(const epl_conv_params *p, const epl_call *call, int64_t first, int64_t last, float *scratch)
 {
-    const int64_t taps = p->kd * p->kh * p->kw * p->c, block = block_taps(taps), each = (p->m + 1) * WIDE;
+    const int64_t taps = p->kd * p->kh * p->kw * p->c, block = epl_sparse_block(taps), each = (p->m + 1) * WIDE;
     const float *zeros = scratch, *list = (const float *)call->in[1] + 1, *next = list;
     float *panel = scratch + epl_ceil_div(p->c, VL) * VL, *sums = panel + block * WIDE;
     for (int64_t t0 = 0; t0 < taps; t0 += block, list = next)
@@ -369,7 +262,7 @@ size_t EPL_K(sparse_conv_scratch)(const void *params)
 {
     const epl_conv_params *p = params;
     const int64_t taps = p->kd * p->kh * p->kw * p->c;
-    return (size_t)(epl_ceil_div(p->c, VL) * VL + (block_taps(taps) + piece_tiles(p) * (p->m + 1)) * WIDE) * sizeof(float);
+    return (size_t)(epl_ceil_div(p->c, VL) * VL + (epl_sparse_block(taps) + piece_tiles(p) * (p->m + 1)) * WIDE) * sizeof(float);
 }
 
 void EPL_K(sparse_conv)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
