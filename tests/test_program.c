@@ -274,6 +274,70 @@ TEST(sparse_expressions_and_norms_fold_into_weights)
     epl_model_free(m);
 }
 
+/* Runs g's program on g's inputs and holds every output to the interpreter's, bits included if `exact`. */
+static epl_program *held_to_interpreter(test *t, const epl_graph *g, bool exact)
+{
+    epl_context *ctx = test_context(t);
+    epl_tensor **values = random_inputs(t, g), *expected[8];
+    CHECK_OK(t, ctx, epl_interpret(g, NULL, (const epl_tensor *const *)values, expected));
+    epl_program *p = epl_program_new(g, NULL, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    feed(p, values);
+    CHECK_OK(t, ctx, epl_program_run(p));
+    for (int i = 0; i < epl_program_n_outputs(p); i++) {
+        if (exact)
+            CHECK(t, epl_tensor_equal(epl_program_output(p, i), expected[i]));
+        else
+            CHECK_CLOSE(t, epl_program_output(p, i), expected[i], .rtol = 1e-4, .atol = 1e-5);
+        epl_tensor_free(expected[i]);
+    }
+    for (int i = 0; i < epl_graph_n_inputs(g); i++)
+        epl_tensor_free(values[i]);
+    free(values);
+    return p;
+}
+
+static int reference_steps(const epl_program *p)
+{
+    int n = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        n += strcmp(epl_program_step(p, i).kernel, "reference") == 0;
+    return n;
+}
+
+TEST(draws_are_the_references)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "draws");
+    epl_value   *key = epl_sample_input(g, EPL_I64, EPL_SHAPE(2), 0, 1e6, 0);
+    epl_output(g, "a", epl_random_bernoulli(g, key, 0.3, (epl_random_opts){ .shape = EPL_SHAPE(40001), .dtype = EPL_BOOL }));
+    epl_output(g, "b", epl_random_bernoulli(g, key, 1.0, (epl_random_opts){ .shape = EPL_SHAPE(7) }));
+    epl_output(g, "c", epl_random_bernoulli(g, key, 0.7, (epl_random_opts){ .shape = EPL_SHAPE(16385) }));
+    epl_output(g, "d", epl_random_uniform(g, key, -1, 3, (epl_random_opts){ .shape = EPL_SHAPE(130, 260) }));
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = held_to_interpreter(t, g, true);
+    CHECK_INT(t, reference_steps(p), 0);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
+TEST(recurrent_layers_run_on_matrix_products)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "recurrent");
+    epl_value   *x = epl_sample_input(g, EPL_F32, EPL_SHAPE(3, 5, 4), -1, 1, 0), *h, *c;
+    epl_value   *w = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 4, 4 * 6), -1, 1, 0), *r = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 6, 4 * 6), -1, 1, 0);
+    epl_value   *b = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 2 * 4 * 6), -1, 1, 0);
+    epl_output(g, "y", epl_recur_lstm(g, x, w, r, b, (epl_recurrent_opts){ .direction = 2 }, &h, &c));
+    epl_output(g, "h", h);
+    epl_output(g, "c", c);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = held_to_interpreter(t, g, false);
+    CHECK_INT(t, reference_steps(p), 0);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
 TEST(a_cache_makes_each_program_once)
 {
     epl_context *ctx = test_context(t);

@@ -17,6 +17,7 @@ bool    epl_sparse_weights_fit(const epl_program *p); /* the program's room for 
 epl_lower_fn epl_lower_reduce, epl_lower_sum_to, epl_lower_softmax, epl_lower_cross_entropy;              /* lower_reduce.c */
 epl_lower_fn epl_lower_batch_norm, epl_lower_batch_norm_train, epl_lower_batch_norm_grad, epl_lower_group_norm,
     epl_lower_group_norm_grad, epl_lower_row_norm, epl_lower_row_norm_grad;                                /* lower_norm.c */
+epl_lower_fn epl_lower_random; /* lower_random.c */
 epl_lower_fn epl_lower_pool, epl_lower_max_pool_grad, epl_lower_average_pool_grad, epl_lower_adaptive_average_pool,
     epl_lower_adaptive_average_pool_grad;                                                                  /* lower_pool.c */
 epl_lower_fn epl_lower_transpose, epl_lower_expand, epl_lower_slice, epl_lower_unslice, epl_lower_pad, epl_lower_concat,
