@@ -212,6 +212,132 @@ TEST(a_memory_limit_is_met_or_refused_with_the_least)
     epl_model_free(kept);
 }
 
+/* relu(norm(conv(x, mask * w))) with given statistics, and a linear layer whose weights are [out, in]. */
+static epl_graph *masked_graph(test *t, epl_context *ctx)
+{
+    epl_graph *g = epl_graph_new(ctx, "masked");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 9, 9, 24), NULL);
+    epl_value *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(3, 3, 24, 40), EPL_INIT_NORMAL, 0.1);
+    epl_value *v = epl_parameter(g, "v", EPL_F32, EPL_SHAPE(32, 40), EPL_INIT_NORMAL, 0.1);
+    epl_value *mask = epl_state(g, "mask", EPL_F32, EPL_SHAPE(3, 3, 24, 40), EPL_INIT_ONES, 0), *of[4];
+    for (int i = 0; i < 4; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "n%d", i);
+        of[i] = epl_parameter(g, name, EPL_F32, EPL_SHAPE(40), EPL_INIT_UNIFORM, 0.5);
+    }
+    of[3] = epl_add(g, epl_square(g, of[3]), epl_scalar(g, EPL_F32, 0.1)); // a variance
+    epl_value *y = epl_convolve(g, x, epl_mul(g, mask, w), of[0], (epl_convolve_opts){ .pad = 1 });
+    y = epl_relu(g, epl_normalize_batch(g, y, of[0], of[1], of[2], of[3], 1e-5, 0.9));
+    epl_output(g, "y", epl_multiply_rows(g, y, v, NULL, true));
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    return g;
+}
+
+static void zero_most(test *t, epl_tensor *w, int percent)
+{
+    for (int64_t i = 0; i < epl_tensor_count(w); i++)
+        if ((int)epl_rng_below(t->rng, 100) < percent)
+            epl_tensor_set(w, i, 0);
+}
+
+TEST(sparse_expressions_and_norms_fold_into_weights)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = epl_model_new_take(masked_graph(t, ctx));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    zero_most(t, epl_weights_find(m->weights, "mask"), 90);
+    zero_most(t, epl_weights_find(m->weights, "v"), 85);
+    epl_tensor **values = random_inputs(t, m->graph), *expected = NULL;
+    CHECK_OK(t, ctx, epl_interpret(m->graph, m->weights, (const epl_tensor *const *)values, &expected));
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true });
+    CHECK_OK(t, ctx, p != NULL);
+    feed(p, values);
+    CHECK_OK(t, ctx, epl_program_run(p));
+    CHECK_CLOSE(t, epl_program_output(p, 0), expected, .rtol = 1e-4, .atol = 1e-5);
+    int each_time = 0; // steps, which are the two products
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        each_time += strcmp(epl_program_step(p, i).kernel, "sparse_conv") == 0;
+    CHECK(t, each_time == 2);
+    char *text = epl_program_print(p);
+    for (const char *line = text; *line; line = strchr(line, '\n') + 1)
+        CHECK(t, strstr(line, "sparse_conv") == line + 6 || memmem(line, (size_t)(strchr(line, '\n') - line), "[once]", 6));
+    epl_release(ctx, text);
+    CHECK(t, epl_program_memory_of(p).packed < 9 * 24 * 40 * 4); // the lists alone, not the weights they were made of
+    epl_tensor *mask = epl_weights_find(m->weights, "mask"); // refused: there is no room for so many
+    for (int64_t i = 0; i < epl_tensor_count(mask); i++)
+        epl_tensor_set(mask, i, 1);
+    CHECK_FAILS(t, ctx, epl_program_refresh(p), EPL_ERR_LIMIT, "make it anew");
+    epl_program_free(p);
+    epl_tensor_free(expected);
+    epl_tensor_free(values[0]);
+    free(values);
+    epl_model_free(m);
+}
+
+/* Runs g's program on g's inputs and holds every output to the interpreter's, bits included if `exact`. */
+static epl_program *held_to_interpreter(test *t, const epl_graph *g, bool exact)
+{
+    epl_context *ctx = test_context(t);
+    epl_tensor **values = random_inputs(t, g), *expected[8];
+    CHECK_OK(t, ctx, epl_interpret(g, NULL, (const epl_tensor *const *)values, expected));
+    epl_program *p = epl_program_new(g, NULL, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    feed(p, values);
+    CHECK_OK(t, ctx, epl_program_run(p));
+    for (int i = 0; i < epl_program_n_outputs(p); i++) {
+        if (exact)
+            CHECK(t, epl_tensor_equal(epl_program_output(p, i), expected[i]));
+        else
+            CHECK_CLOSE(t, epl_program_output(p, i), expected[i], .rtol = 1e-4, .atol = 1e-5);
+        epl_tensor_free(expected[i]);
+    }
+    for (int i = 0; i < epl_graph_n_inputs(g); i++)
+        epl_tensor_free(values[i]);
+    free(values);
+    return p;
+}
+
+static int reference_steps(const epl_program *p)
+{
+    int n = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        n += strcmp(epl_program_step(p, i).kernel, "reference") == 0;
+    return n;
+}
+
+TEST(draws_are_the_references)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "draws");
+    epl_value   *key = epl_sample_input(g, EPL_I64, EPL_SHAPE(2), 0, 1e6, 0);
+    epl_output(g, "a", epl_random_bernoulli(g, key, 0.3, (epl_random_opts){ .shape = EPL_SHAPE(40001), .dtype = EPL_BOOL }));
+    epl_output(g, "b", epl_random_bernoulli(g, key, 1.0, (epl_random_opts){ .shape = EPL_SHAPE(7) }));
+    epl_output(g, "c", epl_random_bernoulli(g, key, 0.7, (epl_random_opts){ .shape = EPL_SHAPE(16385) }));
+    epl_output(g, "d", epl_random_uniform(g, key, -1, 3, (epl_random_opts){ .shape = EPL_SHAPE(130, 260) }));
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = held_to_interpreter(t, g, true);
+    CHECK_INT(t, reference_steps(p), 0);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
+TEST(recurrent_layers_run_on_matrix_products)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "recurrent");
+    epl_value   *x = epl_sample_input(g, EPL_F32, EPL_SHAPE(3, 5, 4), -1, 1, 0), *h, *c;
+    epl_value   *w = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 4, 4 * 6), -1, 1, 0), *r = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 6, 4 * 6), -1, 1, 0);
+    epl_value   *b = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 2 * 4 * 6), -1, 1, 0);
+    epl_output(g, "y", epl_recur_lstm(g, x, w, r, b, (epl_recurrent_opts){ .direction = 2 }, &h, &c));
+    epl_output(g, "h", h);
+    epl_output(g, "c", c);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = held_to_interpreter(t, g, false);
+    CHECK_INT(t, reference_steps(p), 0);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
 TEST(a_cache_makes_each_program_once)
 {
     epl_context *ctx = test_context(t);

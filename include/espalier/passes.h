@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 /* Gives a neutral model its training form: batch normalisation takes the batch's statistics and updates the running ones,
- * Dropout and DropPath draw masks with the graph's random key. A graph that keeps its neutral nodes computes inference. */
+ * Dropout and DropPath draw masks with the graph's random key, LSTM, GRU and RNN become single steps. A graph that keeps its neutral nodes computes inference. */
 EPL_API bool epl_set_training(epl_graph *g);
 
 /* Puts an expression in a parameter's place: for each parameter whose name matches `pattern` (epl_glob), `build` returns the
@@ -28,8 +28,8 @@ typedef struct epl_pass_opts {
     bool frozen; /* parameters are constants */
 } epl_pass_opts;
 
-/* What lowering does to a graph: settle shapes, inline regions with custom gradients, fold constants, simplify, merge common
- * sub-expressions, remove what is dead, order, and (if asked) fuse. */
+/* What lowering does to a graph: settle shapes, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
+ * into the weights before it (if they are constants), merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
 
 /* Moves transposes towards the outputs, where those that undo each other vanish. Exact. An imported network in channels-first

@@ -45,7 +45,7 @@ EPL_API void         epl_program_free(epl_program *p);
 EPL_API bool epl_program_run(epl_program *p);
 EPL_API bool epl_program_refresh(epl_program *p); /* after the weights of a frozen program were changed from outside */
 
-/* Tensors to fill before a run and to read after it (valid until the next run). Owned by the program. By index in the
+/* Tensors to fill before a run and to read after it (valid until the next run or refresh). Owned by the program. By index in the
  * graph's order, or by name (NULL if there is none). */
 EPL_API int         epl_program_n_inputs(const epl_program *p);
 EPL_API int         epl_program_n_outputs(const epl_program *p);

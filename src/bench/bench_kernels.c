@@ -288,30 +288,29 @@ static int64_t extra_floats(const bench *b, const line *at)
 static bool run_sparse_line(bench *b, line *at)
 {
     const epl_conv_params *p = &at->p;
-    const epl_sparse_conv_params q = { p->n, p->h, p->w, p->c, p->oh, p->ow, p->m, p->kh, p->kw, p->sh, p->sw, p->dh, p->dw,
-                                       p->ph, p->pw };
-    const int64_t depth = p->kh * p->kw * p->c;
+    const int64_t depth = p->kh * p->kw * p->c, all = depth * p->m;
+    const epl_sparse_pack_params q = { depth, p->m, p->m, 1, 4 * all + 4096 };
     float *x = random_array(b->ctx, p->n * p->h * p->w * p->c), *y = random_array(b->ctx, p->n * p->oh * p->ow * p->m);
-    float *value = random_array(b->ctx, depth * p->m), *packed = random_array(b->ctx, epl_conv_packed_floats(p, b->machine.set->vector));
-    int32_t *index = epl_alloc_array(b->ctx, (size_t)(depth * p->m), sizeof *index);
-    int32_t *start = epl_alloc_array(b->ctx, (size_t)(p->m + 1), sizeof *start), n = 0;
-    bool ok = x && y && value && packed && index && start;
-    for (int64_t m = 0; ok && m < p->m; m++, start[m] = n)
-        for (int64_t i = 0; i < depth; i++)
-            if ((uint64_t)(m * depth + i) * 0x9e3779b97f4a7c15u >> 32 < 0x19999999u)
-                index[n++] = (int32_t)i;
+    float *w = random_array(b->ctx, all), *packed = random_array(b->ctx, epl_conv_packed_floats(p, b->machine.set->vector));
+    float *lists = random_array(b->ctx, q.capacity);
+    const job pack = { find(b, "sparse_pack"), { .in = { w }, .out = { lists }, .params = &q } };
+    bool ok = x && y && w && packed && lists && need_scratch(b, scratch_of(&pack));
+    for (int64_t i = 0; ok && i < all; i++)
+        if ((uint64_t)(i % p->m * depth + i / p->m) * 0x9e3779b97f4a7c15u >> 32 >= 0x19999999u)
+            w[i] = 0.0f;
     if (ok) {
-        const job sparse = { find(b, "sparse_conv"), { .in = { x, value, index, start }, .out = { y }, .params = &q } };
+        const job sparse = { find(b, "sparse_conv"), { .in = { x, lists }, .out = { y }, .params = p } };
         const job dense = { find(b, "conv"), { .in = { x, packed }, .out = { y }, .params = p } };
+        run_job(&pack, 1, b->scratch, 0);
         const timing t = measure(b, &sparse, 1, NULL, &dense, at->threads);
         ok = t.ours < 1e30; // else there was no memory for scratch
         at->gflops = 2e-9 * at->macs / t.ours;
         at->share = at->gflops / b->peak[at->threads];
         at->vs_dense = t.dense / t.ours;
     }
-    void *const all[] = { x, y, value, packed, index, start };
-    for (size_t i = 0; i < EPL_COUNT(all); i++)
-        epl_release(b->ctx, all[i]);
+    float *const arrays[] = { x, y, w, packed, lists };
+    for (size_t i = 0; i < EPL_COUNT(arrays); i++)
+        epl_release(b->ctx, arrays[i]);
     return ok;
 }
 
@@ -404,6 +403,18 @@ static void write_summary(FILE *out, const list *l, const char *op, epl_bench_pa
     fprintf(out, "\n");
 }
 
+static void write_sparse_summary(FILE *out, const list *l, int threads)
+{
+    double log_sum = 0.0;
+    int n = 0;
+    for (int i = 0; i < l->n; i++)
+        if (l->lines[i].threads == threads && l->lines[i].vs_dense > 0.0)
+            log_sum += log(l->lines[i].vs_dense), n++;
+    if (n)
+        fprintf(out, "sparse %d thread%s: the dense kernel's time / ours, geometric mean %.2f over %d shapes\n", threads,
+                threads > 1 ? "s" : "", exp(log_sum / n), n);
+}
+
 static void write_head(const bench *b, FILE *out, const int *threads, int n_threads)
 {
     fprintf(out, "instruction set %s\n", epl_kernels()->isa);
@@ -450,6 +461,8 @@ bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o)
         fprintf(out, "\n]\n");
     if (ok && !o.json)
         fprintf(out, "\n");
+    for (int i = 0; ok && !o.json && i < n_threads; i++)
+        write_sparse_summary(out, l, threads[i]);
     for (int i = 0; ok && !o.json && i < n_threads; i++)
         for (int pass = 0; pass < N_PASSES; pass++) {
             write_summary(out, l, "conv", (epl_bench_pass)pass, threads[i]);

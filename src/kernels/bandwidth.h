@@ -46,6 +46,10 @@
  *   pool_back       in x, dy             out dx; a maximum's gradient goes to its first place; x is not read for averages
  *   (Global pooling is `reduce` over [n, d * h * w, c].)
  *
+ * ---- random draws ----
+ *
+ *   random          in key i64 [2]: seed, step   out y, `count` draws: epl_random_params. The bits of the operators' references
+ *
  * ---- movement ----
  *
  *   copy            in x                 out y[out_offset + sum i out_stride] = x[in_offset + sum i in_stride] for all
@@ -151,6 +155,15 @@ typedef struct epl_pool_params {
     int64_t ed, eh, ew; /* padding after; read by EPL_POOL_MEAN_PADDED alone */
     int64_t kind;
 } epl_pool_params;
+
+/* ---- random draws ---- */
+typedef enum epl_draw_kind { EPL_DRAW_UNIFORM, EPL_DRAW_BERNOULLI } epl_draw_kind;
+
+typedef struct epl_random_params {
+    int64_t count, stream, kind;
+    int64_t bytes; /* of an element: 4 (f32), or for Bernoulli 1 */
+    double  a, b;  /* low, high; probability, - */
+} epl_random_params;
 
 /* ---- movement ---- */
 enum { EPL_COPY_RANK = 8 };

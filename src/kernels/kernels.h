@@ -34,13 +34,14 @@
  *   dwconv_dx      in dy, w, bias              out dx          chain runs on dx
  *   dwconv_dw      in x, dy                    out dw          or epl_dwconv_dw_splits(p) parts for sum_parts, as above
  *
- * ---- sparse weights, known when the program is made: epl_sparse_conv_params, at most 2 spatial axes, groups 1 ----
+ * ---- sparse weights, known when the program is made: epl_conv_params with groups 1 ----
  *
- *   sparse_conv    in x, value f32 [nnz], index i32 [nnz], start i32 [m + 1], bias [m] or NULL          out y, chain runs on y
- *                  The non-zeros of output channel j are start[j] .. start[j + 1] - 1, each with the index
- *                  (kh * KW + kw) * C + c of its tap and channel. A linear layer is n = rows, h = w = 1, kernel 1.
- *                  Faster than conv from about 70 % zeros.
- *   sparse_pack    in w [kh, kw, c, m]       out value, index, start; epl_sparse_pack_params
+ *   sparse_pack    in w: element (tap, j) of taps x m at tap * tap_stride + j * out_stride      out packed, `capacity` units of
+ *                                              4 bytes. Its first (i32) is the size needed; if that is more than the
+ *                                              capacity nothing else is written. Packed weights are data, not all floats
+ *   sparse_conv    in x, packed, bias          out y           chain runs on y. A linear layer is n = rows, all else 1
+ *
+ *   Each zero costs nothing; worth it from about 70 % zeros.
  *
  * ---- matrix product: epl_gemm_params ----
  *
@@ -80,16 +81,9 @@ typedef struct epl_gemm_params {
     int64_t b_packed;
 } epl_gemm_params;
 
-typedef struct epl_sparse_conv_params {
-    int64_t n, h, w, c;
-    int64_t oh, ow, m;
-    int64_t kh, kw, sh, sw, dh, dw, ph, pw; /* kernel, stride, dilation, padding before */
-} epl_sparse_conv_params;
-
 typedef struct epl_sparse_pack_params {
-    int64_t depth, m;   /* of w: kh * kw * c, output channels */
-    int64_t nnz;        /* room for as many */
-    int64_t transposed; /* w is [m, depth] */
+    int64_t taps, m; /* kd * kh * kw * c and the output channels */
+    int64_t tap_stride, out_stride, capacity;
 } epl_sparse_pack_params;
 
 typedef struct epl_sum_parts_params {

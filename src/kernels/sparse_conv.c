@@ -1,285 +1,275 @@
-/* Convolution with unstructured sparse weights, 1 and 2 spatial axes; with a kernel of 1 also a sparse linear layer.
+/* Convolution with unstructured sparse weights, which are known when the program is made; with a kernel of 1 also a sparse linear
+ * layer.
  *
- * After "Fast sparse convnets" (Elsen et al. 2020): the piece's source is transposed so that neighbouring pixels of one
- * channel lie side by side; then a non-zero weight costs one multiply-add per vector of pixels, with no look-up per element.
- * Rows keep a common pitch, so a tile of pixels runs over the ends of rows; what it computes there is not stored. A stride
- * splits the columns and rows by their remainder, which makes every tap a plain shift again.
- *
- * Weights come as lists per output channel: `start` [m + 1], and for each non-zero its index (kh * KW + kw) * C + c and its
- * value. A piece is a band of output rows of one image (all images, if the kernel is 1x1). */
+ * After "Fast sparse convnets" (Elsen et al. 2020): neighbouring pixels lie side by side in a vector, so a non-zero weight costs
+ * one multiply-add per vector of pixels and nothing is looked up per element. A tile of some vectors of output pixels takes the
+ * taps (kernel position, channel) in blocks that fit the first cache: the block's source is transposed into panel[tap][pixel],
+ * where a tap of any kernel position is an aligned row, and all output channels add their non-zeros of the block to their sums.
+ * They do so in groups of lists equally long (sparse.h), so that there are enough independent sums and the ends of loops are few.
+ * A piece is a range of tiles. */
 #include "kernels/chain.h"
-#include "kernels/kernels.h"
-#include "kernels/micro.h"
+#include "kernels/sparse.h"
 
 EPL_KERNEL(sparse_conv);
 
 enum {
-    TILE = 4,                  /* vectors of pixels: enough sums to hide an addition's latency, few enough for the first cache */
-    SOURCE_FLOATS = 16 * 1024  /* of the transposed source, if one row allows: 64 KB */
+    SIDE = EPL_SPARSE_SIDE, VECTORS = EPL_SPARSE_VECTORS, GROUP = EPL_SPARSE_GROUP, WIDE = EPL_SPARSE_WIDE,
+    PIECE_TILES = 4
 };
 
-typedef struct plan {
-    epl_sparse_conv_params p;
-    int64_t pointwise;
-    int64_t rows, blocks;        /* output rows of a piece, pieces of an image */
-    int64_t src_h;               /* the padded source rows of a piece */
-    int64_t pitch, plane;        /* of one remainder and channel: floats of a row, of all its rows */
-    int64_t taps;                /* kh * kw * c */
-} plan;
+/* ---- transposition of SIDE x SIDE ---- */
 
-static plan with_rows(const epl_sparse_conv_params *p, int64_t rows)
-{
-    plan l = { .p = *p, .rows = rows, .taps = p->kh * p->kw * p->c };
-    l.blocks = epl_ceil_div(p->oh, rows);
-    l.src_h = (rows - 1) * p->sh + (p->kh - 1) * p->dh + 1;
-    l.pitch = epl_ceil_div((p->ow - 1) * p->sw + (p->kw - 1) * p->dw + 1, p->sw);
-    l.plane = epl_ceil_div(l.src_h, p->sh) * l.pitch;
-    return l;
-}
+typedef float row_vector __attribute__((vector_size(SIDE * 4)));
+typedef float quad __attribute__((vector_size(16)));
 
-/* As many rows as fit. Those of a pointwise convolution are pixels, and a piece is one tile or half of one. */
-static plan make_plan(const epl_sparse_conv_params *params)
-{
-    epl_sparse_conv_params p = *params;
-    if (p.kh * p.kw * p.sh * p.sw == 1 && p.ph + p.pw == 0 && p.oh == p.h && p.ow == p.w) {
-        p.h = p.oh = p.n * p.h * p.w;
-        p.n = p.w = p.ow = 1;
-        int64_t pixels = TILE * VL;
-        while (pixels > 2 * VL && p.c * pixels > SOURCE_FLOATS)
-            pixels /= 2;
-        pixels = epl_ceil_div(p.h, epl_ceil_div(p.h, pixels));
-        plan l = with_rows(&p, epl_min(p.h, epl_ceil_div(pixels, VL) * VL));
-        l.pointwise = 1;
-        return l;
-    }
-    plan l = with_rows(&p, 1);
-    for (int64_t rows = 2; rows <= p.oh; rows++) {
-        const plan next = with_rows(&p, rows);
-        if (next.plane * p.sh * p.sw * p.c > SOURCE_FLOATS && l.rows * l.pitch >= 3 * VL)
-            break;
-        l = next;
-    }
-    return l;
-}
-
-static int64_t source_floats(const plan *l)
-{
-    return l->p.sh * l->p.sw * l->p.c * l->plane + TILE * VL; // a tile may read beyond the last plane
-}
-
-/* ---- transposition of VL x VL ---- */
-
-/* Exchanges the off-diagonal quarters of 2 x 2 blocks of side `STEP` lanes, in place; after steps 1, 2, .. VL/2 rows are columns. */
-#define EXCHANGE(STEP, FIRST, SECOND)                                      \
-    VEC_UNROLL for (int i = 0; i < VL; i++) {                              \
-        if (!(i & STEP)) {                                                 \
-            const vf a = v[i], b = v[i + STEP];                            \
-            v[i] = __builtin_shufflevector(a, b, FIRST);                   \
-            v[i + STEP] = __builtin_shufflevector(a, b, SECOND);           \
-        }                                                                  \
-    }
-#define LANES(...) __VA_ARGS__
-
-VEC_INLINE void transpose(vf v[VL])
-{
-#if VL == 16
-    EXCHANGE(1, LANES(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-             LANES(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
-    EXCHANGE(2, LANES(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-             LANES(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
-    EXCHANGE(4, LANES(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-             LANES(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
-    EXCHANGE(8, LANES(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
-             LANES(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
-#elif VL == 8
-    EXCHANGE(1, LANES(0, 8, 2, 10, 4, 12, 6, 14), LANES(1, 9, 3, 11, 5, 13, 7, 15))
-    EXCHANGE(2, LANES(0, 1, 8, 9, 4, 5, 12, 13), LANES(2, 3, 10, 11, 6, 7, 14, 15))
-    EXCHANGE(4, LANES(0, 1, 2, 3, 8, 9, 10, 11), LANES(4, 5, 6, 7, 12, 13, 14, 15))
+#if VL >= 8
+#define LOWER(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define UPPER(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define LOWER_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define UPPER_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
 #else
-    EXCHANGE(1, LANES(0, 4, 2, 6), LANES(1, 5, 3, 7))
-    EXCHANGE(2, LANES(0, 1, 4, 5), LANES(2, 3, 6, 7))
+#define LOWER(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define UPPER(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define LOWER_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define UPPER_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
+#endif
+
+/* Four elements of row i, and where a vector holds eight, of row i + 4 behind them. */
+VEC_INLINE row_vector load_rows(const float *const *row, int i, int64_t at)
+{
+    quad first;
+    memcpy(&first, row[i] + at, sizeof first);
+#if VL >= 8
+    quad second;
+    memcpy(&second, row[i + 4] + at, sizeof second);
+    return __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+    return first;
 #endif
 }
 
-/* A whole block of from[row * from_row + col] into to[col * to_row + row]. */
-static void transpose_whole(const float *from, int64_t from_row, float *to, int64_t to_row)
+/* to[column * to_row + i] = row[i][at + column]. */
+VEC_INLINE void transpose_square(const float *const row[SIDE], int64_t at, float *to, int64_t to_row)
 {
-    vf v[VL];
-    VEC_UNROLL for (int i = 0; i < VL; i++) {
-        v[i] = vload(from + i * from_row);
-    }
-    transpose(v);
-    VEC_UNROLL for (int i = 0; i < VL; i++) {
-        vstore(to + i * to_row, v[i]);
-    }
-}
-
-/* The same of rows x cols <= VL x VL. */
-static void transpose_part(const float *from, int64_t from_row, int64_t rows, int64_t cols, float *to, int64_t to_row)
-{
-    vf v[VL];
-    VEC_UNROLL for (int i = 0; i < VL; i++) {
-        v[i] = i < rows ? vload_part(from + i * from_row, cols) : vset(0.0f);
-    }
-    transpose(v);
-    VEC_UNROLL for (int i = 0; i < VL; i++) {
-        if (i < cols)
-            vstore_part(to + i * to_row, v[i], rows);
-    }
-}
-
-static void transpose_out(const float *from, int64_t from_row, int64_t rows, int64_t cols, float *to, int64_t to_row)
-{
-    for (int64_t r = 0; r < rows; r += VL)
-        for (int64_t c = 0; c < cols; c += VL) {
-            const float *block = from + r * from_row + c;
-            float *out = to + c * to_row + r;
-            if (rows - r >= VL && cols - c >= VL)
-                transpose_whole(block, from_row, out, to_row);
-            else
-                transpose_part(block, from_row, epl_min(rows - r, VL), epl_min(cols - c, VL), out, to_row);
+    VEC_UNROLL for (int c = 0; c < SIDE; c += 4) {
+        const row_vector a = load_rows(row, 0, at + c), b = load_rows(row, 1, at + c);
+        const row_vector d = load_rows(row, 2, at + c), e = load_rows(row, 3, at + c);
+        const row_vector ab = LOWER(a, b), de = LOWER(d, e), ab2 = UPPER(a, b), de2 = UPPER(d, e);
+        const row_vector out[4] = { LOWER_PAIRS(ab, de), UPPER_PAIRS(ab, de), LOWER_PAIRS(ab2, de2), UPPER_PAIRS(ab2, de2) };
+        VEC_UNROLL for (int i = 0; i < 4; i++) {
+            memcpy(to + (c + i) * to_row, &out[i], sizeof out[i]);
         }
+    }
 }
 
-/* ---- one piece ---- */
-
-/* Source rows of the piece, split by remainder: out[((rh * sw + rw) * c + channel) * plane + row * pitch + column]. */
-static void gather_source(const plan *l, const float *image, int64_t row0, int64_t rows, float *out)
+/* The same of `rows` rows and columns [begin, end): whole squares, and the rest one by one. */
+static void transpose(const float *const *row, int64_t rows, int64_t begin, int64_t end, float *to, int64_t to_row)
 {
-    const epl_sparse_conv_params *p = &l->p;
-    if (l->pointwise) {
-        transpose_out(image + row0 * p->c, p->c, rows, p->c, out, l->plane);
-        return;
+    for (int64_t r = 0; r < rows; r += SIDE) {
+        const float *square[SIDE]; // in registers
+        VEC_UNROLL for (int i = 0; i < SIDE; i++) {
+            square[i] = row[rows - r >= SIDE ? r + i : r];
+        }
+        int64_t c = begin;
+        for (; rows - r >= SIDE && c + SIDE <= end; c += SIDE)
+            transpose_square(square, c, to + (c - begin) * to_row + r, to_row);
+        for (; c < end; c++)
+            for (int64_t i = r; i < rows && i < r + SIDE; i++)
+                to[(c - begin) * to_row + i] = row[i][c];
     }
-    memset(out, 0, (size_t)(p->sh * p->sw * p->c * l->plane) * sizeof *out);
-    for (int64_t i = 0; i < (rows - 1) * p->sh + (p->kh - 1) * p->dh + 1; i++) {
-        const int64_t h = row0 * p->sh - p->ph + i;
-        if (h < 0 || h >= p->h)
+}
+
+/* ---- a tile ---- */
+
+/* The output pixels of a tile: where the window of each begins in the source. */
+typedef struct tile {
+    int64_t pixels;
+    int64_t at[WIDE], d[WIDE], h[WIDE], w[WIDE]; /* `at`: the same as an element of x, of the first channel */
+} tile;
+
+/* Where a tile is not full, the last pixel is repeated up to a whole square. */
+static void place_tile(const epl_conv_params *p, int64_t first, int64_t pixels, tile *t)
+{
+    int64_t w = first % p->ow, h = first / p->ow % p->oh, d = first / p->ow / p->oh % p->od, n = first / p->ow / p->oh / p->od;
+    t->pixels = epl_ceil_div(pixels, SIDE) * SIDE;
+    for (int64_t i = 0; i < t->pixels; i++) {
+        t->d[i] = d * p->sd - p->pd, t->h[i] = h * p->sh - p->ph, t->w[i] = w * p->sw - p->pw;
+        t->at[i] = (((n * p->d + t->d[i]) * p->h + t->h[i]) * p->w + t->w[i]) * p->c;
+        if (i + 1 >= pixels)
             continue;
-        for (int64_t rw = 0; rw < p->sw; rw++) {
-            // column j of this remainder is source pixel j * sw + rw - pw
-            const int64_t first = epl_max(0, epl_ceil_div(epl_max(0, p->pw - rw), p->sw));
-            const int64_t last = epl_min(l->pitch, (p->w - 1 + p->pw - rw + p->sw) / p->sw);
-            float *to = out + ((i % p->sh * p->sw + rw) * p->c) * l->plane + i / p->sh * l->pitch + first;
-            if (last > first)
-                transpose_out(image + (h * p->w + first * p->sw + rw - p->pw) * p->c, p->sw * p->c, last - first, p->c, to,
-                              l->plane);
-        }
+        if (++w == p->ow)
+            w = 0, h++;
+        if (h == p->oh)
+            h = 0, d++;
+        if (d == p->od)
+            d = 0, n++;
     }
 }
 
-/* Where the taps' source lies, in floats from the pixel's own place. */
-static void list_offsets(const plan *l, int32_t *offset)
+static void place_pointwise(const epl_conv_params *p, int64_t first, int64_t pixels, tile *t)
 {
-    const epl_sparse_conv_params *p = &l->p;
-    for (int64_t i = 0; i < p->kh; i++)
-        for (int64_t j = 0; j < p->kw; j++)
-            for (int64_t c = 0; c < p->c; c++) {
-                const int64_t h = i * p->dh, w = j * p->dw;
-                offset[(i * p->kw + j) * p->c + c] = (int32_t)(((h % p->sh * p->sw + w % p->sw) * p->c + c) * l->plane +
-                                                               h / p->sh * l->pitch + w / p->sw);
-            }
+    t->pixels = epl_ceil_div(pixels, SIDE) * SIDE;
+    for (int64_t i = 0; i < t->pixels; i++)
+        t->at[i] = (first + epl_min(i, pixels - 1)) * p->c;
 }
 
-typedef struct weights {
-    const float   *value, *bias;
-    const int32_t *index, *start, *offset;
-    const int32_t *order; /* the output channels, by their number of non-zeros: a loop's length is then foreseen */
-} weights;
-
-/* Counting sort; `first` has room for taps + 2. */
-static void list_order(const plan *l, const int32_t *start, int32_t *order, int32_t *first)
+/* The source pixels under a kernel position; `zeros` outside of the image. */
+static void find_rows(const epl_conv_params *p, const tile *t, const float *x, int64_t position, const float *zeros, const float **row)
 {
-    memset(first, 0, (size_t)(l->taps + 2) * sizeof *first);
-    for (int64_t m = 0; m < l->p.m; m++)
-        first[start[m + 1] - start[m] + 1]++;
-    for (int64_t i = 0; i < l->taps; i++)
-        first[i + 1] += first[i];
-    for (int64_t m = 0; m < l->p.m; m++)
-        order[first[start[m + 1] - start[m]]++] = (int32_t)m;
+    const int64_t w = position % p->kw * p->dw, h = position / p->kw % p->kh * p->dh, d = position / p->kw / p->kh * p->dd;
+    const int64_t shift = ((d * p->h + h) * p->w + w) * p->c;
+    for (int64_t i = 0; i < t->pixels; i++) {
+        const int inside = ((uint64_t)(t->d[i] + d) < (uint64_t)p->d) & ((uint64_t)(t->h[i] + h) < (uint64_t)p->h) &
+                           ((uint64_t)(t->w[i] + w) < (uint64_t)p->w);
+        const float *const beginning = inside ? x : zeros;
+        row[i] = beginning + (inside ? t->at[i] + shift : 0);
+    }
 }
 
-/* All channels of a tile of pixels: out[channel][TILE * VL]. */
-VEC_INLINE void run_tile(const weights *w, const float *source, int64_t channels, float *out, const int vectors)
+/* panel[tap - t0][pixel] for the taps [t0, t1). */
+static void fill_panel(const epl_conv_params *p, const tile *t, const float *x, int64_t t0, int64_t t1, const float *zeros,
+                       float *panel)
 {
-    for (int64_t at = 0; at < channels; at++) {
-        const int64_t m = w->order[at];
-        vf sum[TILE];
+    const float *row[WIDE];
+    for (int64_t tap = t0; tap < t1;) {
+        const int64_t c = tap % p->c, until = epl_min(p->c, c + t1 - tap);
+        if (epl_conv_is_pointwise(p))
+            for (int64_t i = 0; i < t->pixels; i++)
+                row[i] = x + t->at[i];
+        else
+            find_rows(p, t, x, tap / p->c, zeros, row);
+        transpose(row, t->pixels, c, until, panel + (tap - t0) * WIDE, WIDE);
+        tap += until - c;
+    }
+}
+
+/* A group's non-zeros of a block; sums[channel][pixel] begin with the bias, or go on. Returns what follows the list. */
+VEC_INLINE const float *run_group(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int begin,
+                                  const int vectors)
+{
+    const int32_t *channel = (const int32_t *)(const void *)(list + 1);
+    vf sum[GROUP][VECTORS];
+    int32_t n;
+    memcpy(&n, list, sizeof n);
+    list += EPL_SPARSE_HEAD;
+    VEC_UNROLL for (int i = 0; i < GROUP; i++) {
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            sum[j] = vset(w->bias ? w->bias[m] : 0.0f);
+            sum[i][j] = !begin ? vload(sums + channel[i] * WIDE + j * VL) : vset(bias && channel[i] < m ? bias[channel[i]] : 0.0f);
         }
-        for (int32_t i = w->start[m]; i < w->start[m + 1]; i++) {
-            const float *x = source + w->offset[w->index[i]];
-            const vf value = vset(w->value[i]);
+    }
+    for (; n > 0; n--, list += 2 * GROUP) {
+        VEC_UNROLL for (int i = 0; i < GROUP; i++) {
+            uint32_t offset;
+            memcpy(&offset, list + 2 * i, sizeof offset);
+            const vf value = vset(list[2 * i + 1]);
             VEC_UNROLL for (int j = 0; j < vectors; j++) {
-                sum[j] += value * vload(x + j * VL);
+                sum[i][j] += value * vload(panel + offset + j * VL);
             }
         }
+    }
+    const volatile int32_t *again = channel; // kept, they would take the sums' registers
+    VEC_UNROLL for (int i = 0; i < GROUP; i++) {
+        float *to = sums + again[i] * WIDE;
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            vstore(out + m * TILE * VL + j * VL, sum[j]);
+            vstore(to + j * VL, sum[i][j]);
         }
     }
+    return list;
 }
 
-/* Writes the pixels of a tile that exist: pixel q of the band is column q % pitch of row q / pitch. */
-static void store_tile(const plan *l, const float *tile, int64_t q0, int64_t q1, int64_t m0, int64_t count, float *y)
-{
-    const int64_t m = l->p.m, ow = l->pointwise ? q1 : l->p.ow, pitch = l->pointwise ? q1 : l->pitch;
-    for (int64_t q = q0; q < q1;) {
-        const int64_t row = q / pitch, column = q % pitch, pixels = epl_min(q1 - q, ow - column);
-        if (pixels > 0)
-            transpose_out(tile + (q - q0), TILE * VL, count, pixels, y + (row * ow + column) * m + m0, m);
-        q = epl_min(q1, (row + 1) * pitch);
+#define DEFINE(vectors)                                                                                                     \
+    static const float *run_block_##vectors(const float *list, const float *panel, const float *bias, int64_t m, float *sums, \
+                                            int begin)                                                                      \
+    {                                                                                                                       \
+        for (int64_t i = 0; i < m; i += GROUP)                                                                              \
+            list = run_group(list, panel, bias, m, sums, begin, vectors);                                                   \
+        return list;                                                                                                        \
     }
-}
+DEFINE(1) DEFINE(2)
+#if VL == 16
+DEFINE(3) DEFINE(4)
+#endif
 
-#define DEFINE(vectors)                                                                               \
-    static void run_tile_##vectors(const weights *w, const float *source, int64_t channels, float *out) \
-    {                                                                                                 \
-        run_tile(w, source, channels, out, vectors);                                                  \
-    }
-DEFINE(1) DEFINE(2) DEFINE(3) DEFINE(4)
-
-static void run_piece(const plan *l, const epl_call *call, const weights *w, int64_t index, float *source, float *tile)
+static const float *run_block(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int begin,
+                              int64_t pixels)
 {
-    static void (*const variants[TILE])(const weights *, const float *, int64_t, float *) = {
-        run_tile_1, run_tile_2, run_tile_3, run_tile_4,
+    static const float *(*const variants[VECTORS])(const float *, const float *, const float *, int64_t, float *, int) = {
+        run_block_1, run_block_2,
+#if VL == 16
+        run_block_3, run_block_4,
+#endif
     };
-    const epl_sparse_conv_params *p = &l->p;
-    const int64_t image = index / l->blocks, row0 = index % l->blocks * l->rows, rows = epl_min(l->rows, p->oh - row0);
-    const int64_t first = (image * p->oh + row0) * p->ow, pixels = (rows - 1) * l->pitch + p->ow;
-    float *y = (float *)call->out[0] + first * p->m;
-    gather_source(l, (const float *)call->in[0] + image * p->h * p->w * p->c, row0, rows, source);
-    const int64_t tiles = epl_ceil_div(pixels, TILE * VL), each = epl_ceil_div(epl_ceil_div(pixels, tiles), VL) * VL;
-    for (int64_t q = 0; q < pixels; q += each) {
-        const int64_t q1 = epl_min(q + each, pixels);
-        variants[epl_ceil_div(q1 - q, VL) - 1](w, source + q, p->m, tile);
-        for (int64_t m = 0; m < p->m; m += VL)
-            store_tile(l, tile + m * TILE * VL, q, q1, m, epl_min(VL, p->m - m), y);
+    return variants[epl_ceil_div(pixels, VL) - 1](list, panel, bias, m, sums, begin);
+}
+
+/* y[pixel][channel] = sums[channel][pixel]; a line of y is written as a whole. */
+static void store_tile(const float *sums, int64_t pixels, int64_t m, float *y)
+{
+    for (int64_t q = 0; q < pixels; q += SIDE) {
+        int64_t j = 0;
+        for (; q + SIDE <= pixels && j + SIDE <= m; j += SIDE) {
+            const float *row[SIDE];
+            VEC_UNROLL for (int i = 0; i < SIDE; i++) {
+                row[i] = sums + (j + i) * WIDE;
+            }
+            transpose_square(row, q, y + q * m + j, m);
+        }
+        for (; j < m; j++)
+            for (int64_t i = q; i < pixels && i < q + SIDE; i++)
+                y[i * m + j] = sums[j * WIDE + i];
     }
-    epl_chain_epilogue(call, first, first + rows * p->ow, 0, p->m);
+}
+
+/* ---- pieces ---- */
+
+static int64_t count_pixels(const epl_conv_params *p)
+{
+    return p->n * p->od * p->oh * p->ow;
+}
+
+static int64_t piece_tiles(const epl_conv_params *p)
+{
+    return epl_max(1, epl_min(PIECE_TILES, epl_ceil_div(count_pixels(p), WIDE) / 16));
+}
+
+static void run_piece(const epl_conv_params *p, const epl_call *call, int64_t first, int64_t last, float *scratch)
+{
+    const int64_t taps = p->kd * p->kh * p->kw * p->c, block = epl_sparse_block(taps), each = (p->m + 1) * WIDE;
+    const float *zeros = scratch, *list = (const float *)call->in[1] + 1, *next = list;
+    float *panel = scratch + epl_ceil_div(p->c, VL) * VL, *sums = panel + block * WIDE;
+    for (int64_t t0 = 0; t0 < taps; t0 += block, list = next)
+        for (int64_t q = first; q < last; q += WIDE) {
+            const int64_t pixels = epl_min(WIDE, last - q);
+            tile t;
+            if (epl_conv_is_pointwise(p))
+                place_pointwise(p, q, pixels, &t);
+            else
+                place_tile(p, q, pixels, &t);
+            fill_panel(p, &t, call->in[0], t0, epl_min(t0 + block, taps), zeros, panel);
+            next = run_block(list, panel, call->in[2], p->m, sums + (q - first) / WIDE * each, t0 == 0, pixels);
+        }
+    for (int64_t q = first; q < last; q += WIDE)
+        store_tile(sums + (q - first) / WIDE * each, epl_min(WIDE, last - q), p->m, (float *)call->out[0] + q * p->m);
+    epl_chain_epilogue(call, first, last, 0, p->m);
 }
 
 int64_t EPL_K(sparse_conv_pieces)(const void *params)
 {
-    const plan l = make_plan(params);
-    return l.p.n * l.blocks;
+    return epl_ceil_div(count_pixels(params), WIDE * piece_tiles(params));
 }
 
 size_t EPL_K(sparse_conv_scratch)(const void *params)
 {
-    const plan l = make_plan(params);
-    return (size_t)(source_floats(&l) + l.p.m * TILE * VL + 2 * l.taps + 2 + l.p.m) * sizeof(float);
+    const epl_conv_params *p = params;
+    const int64_t taps = p->kd * p->kh * p->kw * p->c;
+    return (size_t)(epl_ceil_div(p->c, VL) * VL + (epl_sparse_block(taps) + piece_tiles(p) * (p->m + 1)) * WIDE) * sizeof(float);
 }
 
 void EPL_K(sparse_conv)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
-    const plan l = make_plan(call->params);
-    float *source = scratch, *tile = source + source_floats(&l);
-    int32_t *offset = (int32_t *)(void *)(tile + l.p.m * TILE * VL), *order = offset + l.taps;
-    const weights w = { call->in[1], call->in[4], call->in[2], call->in[3], offset, order };
-    list_offsets(&l, offset);
-    list_order(&l, w.start, order, order + l.p.m);
+    const epl_conv_params *p = call->params;
+    const int64_t each = piece_tiles(p) * WIDE, pixels = count_pixels(p);
+    memset(scratch, 0, (size_t)p->c * sizeof(float));
     for (int64_t i = begin; i < end; i++)
-        run_piece(&l, call, &w, i, source, tile);
+        run_piece(p, call, i * each, epl_min((i + 1) * each, pixels), scratch);
 }

@@ -1,5 +1,6 @@
 /* mode: from a neutral model to its training form. Batch normalisation takes the batch's statistics and updates the running
- * ones; Dropout and DropPath draw masks. What no mode has touched computes inference. */
+ * ones; Dropout and DropPath draw masks; recurrent layers become single steps, whose values the gradient reads.
+ * What no mode has touched computes inference. */
 #include "passes/passes.h"
 
 /* running := momentum * running + (1 - momentum) * batch, Ioffe & Szegedy 2015 (arXiv:1502.03167). The running variance takes
@@ -52,5 +53,5 @@ bool epl_set_training(epl_graph *g)
             epl_node_remove(n);
         }
     }
-    return !epl_graph_failed(g);
+    return epl_expand_recurrent(g);
 }

@@ -52,6 +52,8 @@ static const struct {
     { &epl_op_gather, epl_lower_gather },
     { &epl_op_scatter_add, epl_lower_scatter_add },
     { &epl_op_cast, epl_lower_cast },
+    { &epl_op_random_uniform, epl_lower_random },
+    { &epl_op_random_bernoulli, epl_lower_random },
 };
 
 epl_lower_fn *epl_lower_of(const epl_op *op)

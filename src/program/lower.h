@@ -9,13 +9,15 @@ epl_lower_fn epl_lower_linear, epl_lower_matmul;                                
 epl_lower_fn epl_lower_elementwise, epl_lower_fused;                                                       /* lower_chain.c */
 
 /* A convolution (or a linear layer as one of 1x1) with weights that are known and mostly zero. False: they are not. */
-bool    epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, int w, bool transposed, int bias, int y);
+bool    epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, const epl_value *w, bool transposed, int bias,
+                         int y);
 const epl_buffer *epl_seen_buffer(const epl_block *b, int buffer); /* from a region: the buffer outside that it reads */
-bool    epl_sparse_weights_fit(const epl_program *p); /* what was zero when the program was made still suffices; else fails */
+bool    epl_sparse_weights_fit(const epl_program *p); /* the program's room for packed weights suffices; else fails */
 
 epl_lower_fn epl_lower_reduce, epl_lower_sum_to, epl_lower_softmax, epl_lower_cross_entropy;              /* lower_reduce.c */
 epl_lower_fn epl_lower_batch_norm, epl_lower_batch_norm_train, epl_lower_batch_norm_grad, epl_lower_group_norm,
     epl_lower_group_norm_grad, epl_lower_row_norm, epl_lower_row_norm_grad;                                /* lower_norm.c */
+epl_lower_fn epl_lower_random; /* lower_random.c */
 epl_lower_fn epl_lower_pool, epl_lower_max_pool_grad, epl_lower_average_pool_grad, epl_lower_adaptive_average_pool,
     epl_lower_adaptive_average_pool_grad;                                                                  /* lower_pool.c */
 epl_lower_fn epl_lower_transpose, epl_lower_expand, epl_lower_slice, epl_lower_unslice, epl_lower_pad, epl_lower_concat,

@@ -52,7 +52,7 @@ bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
     const int x = epl_buffer_of(b, n->inputs[0]), w = epl_buffer_of(b, n->inputs[1]);
     const int bias = n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1, y = epl_buffer_of(b, n->outputs[0]);
     const bool depthwise = is_depthwise(&p) && epl_has_kernel(b, "dwconv");
-    if (epl_lower_sparse(b, n, &p, x, w, false, bias, y))
+    if (epl_lower_sparse(b, n, &p, x, n->inputs[1], false, bias, y))
         return true;
     const int  weight    = depthwise ? w : pack(b, n, "conv_pack", &p, w, epl_conv_packed_floats(&p, b->program->kernels->vector));
     return epl_kernel_add(b, n, depthwise ? "dwconv" : "conv", &p, sizeof p, 3, (int[]){ x, weight, bias }, 1, &y) != NULL;

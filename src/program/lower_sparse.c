@@ -1,6 +1,12 @@
-/* lower_sparse: convolutions and linear layers whose weights are known and mostly zero, on the sparse kernel. The lists of
- * non-zeros are made once; the program has room for as many as there are when it is made. */
+/* lower_sparse: convolutions and linear layers whose weights are known and mostly zero, on the sparse kernel. The weights may be
+ * an expression of parameters and states, such as a mask times a weight: it is evaluated to see what is zero. The lists of
+ * non-zeros are made once; the program has room for some more than there are when it is made. */
 #include "program/lower.h"
+
+typedef struct known { /* a value that stays as it is; `own` where it had to be computed */
+    const epl_tensor *value;
+    epl_tensor       *own;
+} known;
 
 const epl_buffer *epl_seen_buffer(const epl_block *b, int buffer)
 {
@@ -8,53 +14,146 @@ const epl_buffer *epl_seen_buffer(const epl_block *b, int buffer)
     return f->place == EPL_PLACE_PARENT ? epl_seen_buffer(b->parent, (int)f->offset) : f;
 }
 
-/* A weight that stays as it is: a parameter, state or constant of a graph without updates, of a frozen program. */
-static const float *known_weight(const epl_block *b, int buffer)
+/* What a region's input stands for; what a loop carries is itself. */
+static const epl_value *outside(const epl_value *v)
 {
-    const epl_program *p = b->program;
-    const epl_buffer  *f = epl_seen_buffer(b, buffer);
-    if (!p->opts.sparse || !p->opts.frozen || (f->place != EPL_PLACE_TENSOR && f->place != EPL_PLACE_CONSTANT))
-        return NULL;
-    for (const epl_node *n = p->graph->first; n; n = n->next)
-        if (EPL_IS(n, update))
-            return NULL;
-    return f->tensor->data;
+    const epl_graph *g = v->producer->graph;
+    if (!EPL_IS(v->producer, input) || !g->owner)
+        return v;
+    int i = 0;
+    while (epl_graph_input_at(g, i) != v)
+        i++;
+    if (EPL_IS(g->owner, loop))
+        return i - 2 < epl_attr_i(g->owner, "n_carried") ? v : outside(g->owner->inputs[i - 1]);
+    return EPL_IS(g->owner, fused) ? outside(g->owner->inputs[i]) :
+           EPL_IS(g->owner, if) || EPL_IS(g->owner, switch) ? outside(g->owner->inputs[i + 1]) : v;
 }
 
-static int64_t count_nonzeros(const float *w, int64_t count)
+/* What a fused node's result is, inside. */
+static const epl_value *inside(const epl_value *v)
 {
-    int64_t n = 0;
+    return EPL_IS(v->producer, fused) ? inside(epl_graph_output_at(v->producer->regions[0], v->index)) : v;
+}
+
+static const epl_value *source_of(const epl_value *v) { return inside(outside(v)); }
+
+/* A parameter, state or constant that nothing updates: its tensor. */
+static const epl_tensor *stored(const epl_program *p, const epl_value *v)
+{
+    if (EPL_IS(v->producer, constant))
+        return v->producer->attrs[0].tensor;
+    if (!EPL_IS(v->producer, parameter) && !EPL_IS(v->producer, state))
+        return NULL;
+    for (size_t i = 0; i < v->n_uses; i++)
+        if (EPL_IS(v->uses[i].node, update) && v->uses[i].input == 0)
+            return NULL;
+    return epl_weights_find(p->weights, epl_value_name(v));
+}
+
+static bool can_evaluate(const epl_node *n)
+{
+    return n->op->ref && n->n_outputs == 1 && n->n_inputs > 0 && n->n_inputs <= 4 && !n->n_regions &&
+           !(n->op->flags & (EPL_OP_RANDOM | EPL_OP_SINK | EPL_OP_SOURCE));
+}
+
+static int64_t count_nonzeros(const epl_tensor *t)
+{
+    const int64_t count = epl_tensor_count(t);
+    const float  *w     = t->dtype == EPL_F32 ? t->data : NULL;
+    int64_t       n     = 0;
     for (int64_t i = 0; i < count; i++)
-        n += w[i] != 0;
+        n += w ? w[i] != 0 : epl_tensor_get(t, i) != 0;
     return n;
 }
 
-/* A non-zero costs one multiply-add for a vector of pixels, about 3.3 times as long as one of the dense kernel's, which has no
- * lanes to waste on few pixels. */
-static bool is_worth_it(const epl_conv_params *p, int64_t nnz, int64_t vector)
+/* Is an expression of stored tensors alone, of which one of `count` elements is mostly zero? `depth` bounds the search. */
+static bool may_be_sparse(const epl_program *p, const epl_value *v, int64_t count, int depth, bool *sparse)
 {
-    const int64_t pixels = p->n * p->oh * p->ow, lanes = (pixels + vector - 1) / vector * vector;
-    return 10.0 * (double)nnz * (double)lanes < 3.0 * (double)(p->kh * p->kw * p->c * p->m) * (double)pixels;
+    v = source_of(v);
+    const epl_tensor *t = stored(p, v);
+    if (t && epl_shape_count(v->shape) == count)
+        *sparse = *sparse || 2 * count_nonzeros(t) < count;
+    if (t)
+        return true;
+    if (depth == 0 || !can_evaluate(v->producer))
+        return false;
+    for (int i = 0; i < v->producer->n_inputs; i++)
+        if (v->producer->inputs[i] && !may_be_sparse(p, v->producer->inputs[i], count, depth - 1, sparse))
+            return false;
+    return true;
 }
 
-bool epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, int w, bool transposed, int bias, int y)
+/* The value of an expression that may_be_sparse has looked through. */
+static known evaluate(const epl_program *p, const epl_value *v)
 {
-    const float  *data  = known_weight(b, w);
-    const int64_t depth = p->kh * p->kw * p->c;
-    if (!data || p->groups != 1 || p->kd != 1 || p->d != 1 || p->od != 1 || depth * p->m > INT32_MAX ||
-        !epl_has_kernel(b, "sparse_conv"))
+    v = source_of(v);
+    known k = { stored(p, v), NULL }, in[4] = { { NULL, NULL } };
+    if (k.value)
+        return k;
+    const epl_tensor *values[4] = { NULL };
+    bool ok = true;
+    for (int i = 0; i < v->producer->n_inputs; i++) {
+        in[i] = v->producer->inputs[i] ? evaluate(p, v->producer->inputs[i]) : in[i];
+        values[i] = in[i].value;
+        ok = ok && (values[i] || !v->producer->inputs[i]);
+    }
+    k.own = ok ? epl_tensor_new(p->ctx, v->dtype, v->shape) : NULL;
+    if (k.own && epl_evaluate_node(v->producer, values, &k.own))
+        k.value = k.own;
+    for (int i = 0; i < v->producer->n_inputs; i++)
+        epl_tensor_free(in[i].own);
+    return k;
+}
+
+/* Times in units of a dense multiply-add of a vector: a non-zero takes 1.5, and the transposition of a source and of a result
+ * vector 5 and 4. Lanes beyond the last pixel are wasted. Measured with bench_kernels. */
+static bool is_worth_it(const epl_conv_params *p, int64_t nnz, int64_t vector)
+{
+    const double taps = (double)(p->kd * p->kh * p->kw * p->c), m = (double)p->m;
+    const int64_t pixels = p->n * p->od * p->oh * p->ow, lanes = (pixels + vector - 1) / vector * vector;
+    return (1.5 * (double)nnz + 5 * taps + 4 * m) * (double)lanes < 0.8 * taps * m * (double)pixels;
+}
+
+/* The units that these weights take when packed; 0 without memory. */
+static int64_t packed_size(const epl_program *p, const epl_sparse_pack_params *pack, const float *w)
+{
+    const epl_kernel *k = epl_kernel_find(p->kernels, "sparse_pack");
+    int32_t size = 0;
+    void   *scratch = epl_alloc_aligned(p->ctx, k->scratch(pack) + 64);
+    if (scratch)
+        k->run(&(epl_call){ .in = { w }, .out = { &size }, .params = pack }, 0, 1, scratch);
+    epl_release_aligned(p->ctx, scratch);
+    return size;
+}
+
+/* `pack` with its capacity, if the sparse kernel is the faster one. */
+static bool choose(epl_block *b, const epl_conv_params *p, const epl_value *w, epl_sparse_pack_params *pack)
+{
+    const epl_program *program = b->program;
+    const int64_t count = pack->taps * pack->m;
+    bool sparse = false;
+    if (!program->opts.sparse || !program->opts.frozen || p->groups != 1 || count == 0 || count > INT32_MAX / 4 ||
+        epl_shape_count(w->shape) != count || w->dtype != EPL_F32 || !epl_has_kernel(b, "sparse_conv") ||
+        !may_be_sparse(program, w, count, 8, &sparse) || !sparse)
         return false;
-    const int64_t nnz = count_nonzeros(data, depth * p->m);
-    if (!is_worth_it(p, nnz, b->program->kernels->vector))
+    const known k = evaluate(program, w);
+    int64_t size = 0;
+    if (k.value && is_worth_it(p, count_nonzeros(k.value), program->kernels->vector))
+        size = packed_size(program, pack, k.value->data);
+    pack->capacity = size + size / 8;
+    epl_tensor_free(k.own);
+    return size > 0;
+}
+
+bool epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, const epl_value *w, bool transposed, int bias, int y)
+{
+    const int64_t taps = p->kd * p->kh * p->kw * p->c;
+    epl_sparse_pack_params pack = { taps, p->m, transposed ? 1 : p->m, transposed ? taps : 1, 1 };
+    if (!choose(b, p, w, &pack))
         return false;
-    const epl_sparse_pack_params pack = { depth, p->m, nnz, transposed };
-    const epl_sparse_conv_params conv = { p->n, p->h, p->w, p->c, p->oh, p->ow, p->m, p->kh, p->kw, p->sh, p->sw, p->dh, p->dw,
-                                          p->ph, p->pw };
-    const size_t room  = (size_t)(nnz ? nnz : 1) * 4;
-    const int    value = epl_buffer_new(b, room), index = epl_buffer_new(b, room);
-    const int    start = epl_buffer_new(b, (size_t)(p->m + 1) * 4);
-    return epl_kernel_add(b, n, "sparse_pack", &pack, sizeof pack, 1, &w, 3, (int[]){ value, index, start }) &&
-           epl_kernel_add(b, n, "sparse_conv", &conv, sizeof conv, 5, (int[]){ x, value, index, start, bias }, 1, &y);
+    const int in = epl_buffer_of(b, w), packed = epl_buffer_new(b, (size_t)pack.capacity * 4);
+    return epl_kernel_add(b, n, "sparse_pack", &pack, sizeof pack, 1, &in, 1, &packed) &&
+           epl_kernel_add(b, n, "sparse_conv", p, sizeof *p, 3, (int[]){ x, packed, bias }, 1, &y);
 }
 
 static bool fits(const epl_block *b)
@@ -67,13 +166,14 @@ static bool fits(const epl_block *b)
         if (s->kind != EPL_STEP_KERNEL || strcmp(s->kernel->name, "sparse_pack") != 0)
             continue;
         const epl_sparse_pack_params *pack = s->params;
-        const int64_t nnz = count_nonzeros(b->buffers[s->in[0]].data, pack->depth * pack->m);
-        if (nnz > pack->nnz)
-            return epl_fail(b->program->ctx, EPL_ERR_LIMIT, "%s %s has %lld weights that are not zero, the program was made for %lld: make it anew",
-                            s->node->op->name, s->node->scope, (long long)nnz, (long long)pack->nnz);
+        const int32_t size = *(const int32_t *)s->call.out[0];
+        if (size > pack->capacity)
+            return epl_fail(b->program->ctx, EPL_ERR_LIMIT,
+                            "%s %s: the weights that are not zero take %lld bytes, the program was made for %lld: make it anew",
+                            s->node->op->name, s->node->scope, 4LL * size, 4LL * (long long)pack->capacity);
     }
     return true;
 }
 
-/* Before weights that were changed from outside are packed anew. */
+/* After weights that were changed from outside have been packed anew. */
 bool epl_sparse_weights_fit(const epl_program *p) { return fits(p->root); }

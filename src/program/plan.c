@@ -54,7 +54,6 @@ static bool is_constant(const epl_block *b, int buffer)
 /* Steps whose inputs never change run when the program is made, those of regions too; their results go to the store of such. */
 static void find_once(epl_block *b)
 {
-    epl_program *p = b->program;
     for (size_t k = 0; k < b->n_steps; k++) {
         epl_step *s = &b->steps[k];
         for (int r = 0; s->blocks && r < s->node->n_regions; r++)
@@ -68,11 +67,44 @@ static void find_once(epl_block *b)
             epl_buffer *f = root_buffer(b, s->out[o]);
             if (!f || f->place == EPL_PLACE_ONCE)
                 continue; // not asked for, or a second step adds to it
-            f->place  = EPL_PLACE_ONCE;
-            f->offset = (int64_t)p->once_bytes;
-            p->once_bytes += EPL_ALIGN(f->bytes);
+            f->place = EPL_PLACE_ONCE;
         }
     }
+}
+
+/* What the root's other steps or the caller read of it stays; the rest is needed for that moment only. */
+static bool drop_intermediates(epl_block *b)
+{
+    bool *kept = epl_alloc_array(b->program->ctx, b->n_buffers + 1, sizeof *kept);
+    if (!kept)
+        return false;
+    for (size_t k = 0; k < b->n_steps; k++)
+        if (!b->steps[k].once)
+            FOR_READ(&b->steps[k], i, kept[root_of(b, i)] = true);
+    for (int i = 0; i < b->n_outputs; i++)
+        kept[root_of(b, b->outputs[i])] = true;
+    for (size_t i = 0; i < b->n_buffers; i++) {
+        epl_buffer *f = &b->buffers[i];
+        if (f->place == EPL_PLACE_ONCE && f->same_as < 0 && !kept[i]) {
+            f->place     = EPL_PLACE_ARENA;
+            f->once_only = true;
+        }
+    }
+    epl_release(b->program->ctx, kept);
+    return true;
+}
+
+static void place_once(epl_block *b)
+{
+    epl_program *p = b->program;
+    for (size_t k = 0; k < b->n_steps; k++)
+        for (int r = 0; b->steps[k].blocks && r < b->steps[k].node->n_regions; r++)
+            place_once(b->steps[k].blocks[r]);
+    for (size_t i = 0; i < b->n_buffers; i++)
+        if (b->buffers[i].place == EPL_PLACE_ONCE && b->buffers[i].same_as < 0) {
+            b->buffers[i].offset = (int64_t)p->once_bytes;
+            p->once_bytes += EPL_ALIGN(b->buffers[i].bytes);
+        }
 }
 
 /* ---- lives ---- */
@@ -202,7 +234,10 @@ static int larger_first(const void *a, const void *b)
     return x->index - y->index;
 }
 
-static bool overlap(const epl_buffer *a, const epl_buffer *b) { return a->first <= b->last && b->first <= a->last; }
+static bool overlap(const epl_buffer *a, const epl_buffer *b)
+{
+    return a->once_only == b->once_only && a->first <= b->last && b->first <= a->last;
+}
 
 /* `placed` is sorted by offset. */
 static size_t lowest_gap(const epl_block *b, const int *placed, size_t n_placed, const epl_buffer *f)
@@ -277,6 +312,9 @@ bool epl_plan(epl_program *p)
 {
     p->once_bytes = p->scratch_bytes = 0;
     find_once(p->root);
+    if (!drop_intermediates(p->root))
+        return false;
+    place_once(p->root);
     if (!plan_block(p->root))
         return false;
     epl_program_memory *m = &p->memory_use;
@@ -300,8 +338,8 @@ int epl_plan_peak_step(const epl_block *b)
     for (int k = 0; k < (int)b->n_steps; k++) {
         size_t bytes = 0;
         for (size_t i = 0; i < b->n_buffers; i++)
-            if (b->buffers[i].same_as < 0 && b->buffers[i].place == EPL_PLACE_ARENA && b->buffers[i].first <= k &&
-                k <= b->buffers[i].last)
+            if (b->buffers[i].same_as < 0 && b->buffers[i].place == EPL_PLACE_ARENA && !b->buffers[i].once_only &&
+                b->buffers[i].first <= k && k <= b->buffers[i].last)
                 bytes += EPL_ALIGN(b->buffers[i].bytes);
         if (bytes > most) {
             most = bytes;

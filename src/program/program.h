@@ -25,6 +25,7 @@ typedef struct epl_buffer {
     int64_t     offset;
     size_t      bytes;
     int         first, last;  /* steps; last == n_steps: alive at the end */
+    bool        once_only;    /* of the arena: lives only while what is computed once is computed */
     int         same_as;      /* shares the place of that buffer (a view, a result computed in place); -1: its own */
     const char *name;         /* of an input, parameter or state */
     const epl_tensor *tensor;

@@ -187,10 +187,10 @@ bool epl_program_run(epl_program *p)
 
 bool epl_program_refresh(epl_program *p)
 {
-    if (!runnable(p) || !epl_sparse_weights_fit(p))
+    if (!runnable(p))
         return false;
     run_block(p, p->root, true);
-    return true;
+    return epl_sparse_weights_fit(p);
 }
 
 /* ---- profile ---- */
