@@ -134,6 +134,7 @@ typedef struct epl_transformer_opts {
     const char *activation; /* default "gelu" */
     bool        causal;
     double      dropout, drop_path;
+    double      epsilon;    /* of the normalisations; default 1e-5 */
 } epl_transformer_opts;
 EPL_API epl_value *epl_transformer_block(epl_graph *g, epl_value *x, epl_transformer_opts o);
 

@@ -98,7 +98,8 @@ EPL_API const char  *epl_weights_metadata(const epl_weights *w, const char *key)
 EPL_API bool         epl_weights_set_metadata(epl_weights *w, const char *key, const char *value);
 
 /* safetensors: u64 little-endian n, then n bytes of JSON, then the tensor data. Every offset, shape and dtype is checked
- * against the file before anything is read; overlapping or missing ranges are refused. */
+ * against the file before anything is read; overlapping or missing ranges are refused. A path that ends in ".index.json" names
+ * the index of a sharded set: its "weight_map" says which file beside it holds each tensor. */
 EPL_API epl_weights *epl_weights_open(epl_context *ctx, const char *path);
 EPL_API epl_weights *epl_weights_parse(epl_context *ctx, const void *data, size_t bytes, const char *name); /* copies */
 EPL_API bool         epl_weights_save(const epl_weights *w, const char *path);

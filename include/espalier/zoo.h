@@ -43,6 +43,20 @@ EPL_API int         epl_arg_int(const epl_zoo_args *a, const char *name);
 EPL_API double      epl_arg_real(const epl_zoo_args *a, const char *name);
 EPL_API const char *epl_arg_choice(const epl_zoo_args *a, const char *name); /* the chosen word; owned by the args */
 
+/* ---- published weights --------------------------------------------------------------------------------------------------------
+ * Networks under the names that torchvision and timm give them: "resnet50", "densenet121", "mobilenet_v2", "vit_b_16",
+ * "vit_base_patch16_224", ... The description is what epl_zoo_build takes for the same network; NULL for an unknown name, with an
+ * error that names the closest. */
+EPL_API int         epl_zoo_n_published(void);
+EPL_API const char *epl_zoo_published_name(int i);
+EPL_API const char *epl_zoo_published_description(epl_context *ctx, const char *arch);
+
+/* Fills m, a network of that description (another number of classes is fine), with a state dict of that architecture: convolutions
+ * [O, I, H, W] become [H, W, I, O], linear layers [out, in] become [in, out], fused query-key-value projections are split, other
+ * element types are converted. Every name has to be there, fit, and be known, or it fails with the lists of what is missing,
+ * unexpected and misshapen (m is then filled in part); "num_batches_tracked" is ignored. */
+EPL_API bool epl_zoo_import_weights(epl_model *m, const epl_weights *w, const char *arch);
+
 #ifdef __cplusplus
 }
 #endif

@@ -81,10 +81,10 @@ epl_value *epl_transformer_block(epl_graph *g, epl_value *x, epl_transformer_opt
 {
     const int c = (int)epl_channels(x);
     epl_scope_push(g, "%s", o.name ? o.name : "block");
-    epl_value *h = epl_layer_norm(g, x, (epl_norm_opts){ .name = "norm1" });
+    epl_value *h = epl_layer_norm(g, x, (epl_norm_opts){ .name = "norm1", .epsilon = o.epsilon });
     h = epl_attention(g, h, (epl_attention_opts){ .heads = o.heads, .causal = o.causal, .dropout = o.dropout });
     x = residual(g, x, h, &o);
-    h = epl_layer_norm(g, x, (epl_norm_opts){ .name = "norm2" });
+    h = epl_layer_norm(g, x, (epl_norm_opts){ .name = "norm2", .epsilon = o.epsilon });
     h = epl_linear(g, h, (epl_linear_opts){ .name = "mlp1", .out = o.hidden ? o.hidden : 4 * c });
     h = epl_activation(g, h, o.activation ? o.activation : "gelu");
     h = epl_linear(g, h, (epl_linear_opts){ .name = "mlp2", .out = c });

@@ -1,6 +1,6 @@
 /* export_values: the forms of a value in a file being written - plain and channels first - and initialisers. */
 #include "onnx/export.h"
-#include "onnx/permute.h"
+#include "tensor/permute.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -96,7 +96,7 @@ static const char *leaf_as(onnx_export *x, epl_value *v, epl_shape shape, epl_sh
     epl_tensor seen = *t;
     seen.shape = shape;
     return is_identity(perm) ? onnx_store(x, f->name, &seen)
-                             : (t = keep_take(x, onnx_permuted(x->ctx, &seen, perm))) ? onnx_store(x, f->name, t) : NULL;
+                             : (t = keep_take(x, epl_tensor_permuted(x->ctx, &seen, perm))) ? onnx_store(x, f->name, t) : NULL;
 }
 
 /* Constants of the exporter's own are shared by their content. */

@@ -178,10 +178,19 @@ static bool index_file(epl_weights *w, unsigned char *data, size_t bytes, const 
     return ok;
 }
 
+static bool is_index(const char *path)
+{
+    static const char end[] = ".index.json";
+    return strlen(path) >= strlen(end) && strcmp(path + strlen(path) - strlen(end), end) == 0;
+}
+
 epl_weights *epl_weights_open(epl_context *ctx, const char *path)
 {
     epl_weights *w = epl_weights_new(ctx);
-    if (w && epl_map_open(ctx, path, &w->file) &&
+    if (w && is_index(path)) {
+        if (epl_weights_open_shards(w, path))
+            return w;
+    } else if (w && epl_map_open(ctx, path, &w->file) &&
         index_file(w, (unsigned char *)(uintptr_t)w->file.data, w->file.size, path)) // private pages: writing is fine
         return w;
     epl_weights_free(w);

@@ -28,6 +28,9 @@ void epl_weights_free(epl_weights *w)
     }
     for (size_t i = 0; i < w->n_metadata; i++)
         text_pair_release(w->ctx, &w->metadata[i]);
+    for (size_t i = 0; i < w->n_shards; i++)
+        epl_weights_free(w->shards[i]);
+    epl_release(w->ctx, w->shards);
     epl_release(w->ctx, w->entries);
     epl_release(w->ctx, w->metadata);
     epl_release_aligned(w->ctx, w->buffer);

@@ -22,6 +22,11 @@ struct epl_weights {
     size_t             n_metadata, metadata_capacity;
     epl_map            file;   /* tensors may be views into the file... */
     void              *buffer; /* ...or into this copy of one */
+    epl_weights      **shards; /* ...or into the files of these */
+    size_t             n_shards, shards_capacity;
 };
+
+/* shards.c: the tensors of an index, "model.safetensors.index.json", whose files lie beside it. */
+bool epl_weights_open_shards(epl_weights *w, const char *path);
 
 #endif

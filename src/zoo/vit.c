@@ -31,7 +31,8 @@ static void build(epl_graph *g, const epl_zoo_args *a)
         char name[32];
         snprintf(name, sizeof name, "block%d", i + 1);
         x = epl_transformer_block(g, x, (epl_transformer_opts){ .name = name, .heads = epl_arg_int(a, "heads"),
-                                                                .hidden = epl_arg_int(a, "hidden"), .dropout = epl_arg_real(a, "dropout") });
+                                                                .hidden = epl_arg_int(a, "hidden"), .dropout = epl_arg_real(a, "dropout"),
+                                                                .epsilon = 1e-6 });
     }
     x = epl_layer_norm(g, x, (epl_norm_opts){ .name = "norm", .epsilon = 1e-6 });
     x = token ? epl_squeeze(g, first_token(g, x), 1, (int[]){ 1 })

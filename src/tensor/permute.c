@@ -1,5 +1,5 @@
 /* permute: a tensor's axes in another order, tile by tile. */
-#include "onnx/permute.h"
+#include "tensor/permute.h"
 
 #include <string.h>
 
@@ -39,7 +39,7 @@ static void permute_axes(char *out, const char *in, size_t bytes, int rank, cons
     }
 }
 
-epl_tensor *onnx_permuted(epl_context *ctx, const epl_tensor *t, epl_shape perm)
+epl_tensor *epl_tensor_permuted(epl_context *ctx, const epl_tensor *t, epl_shape perm)
 {
     epl_shape shape = { .rank = t->shape.rank };
     int64_t   stride[EPL_MAX_RANK];
