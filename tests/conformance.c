@@ -190,7 +190,7 @@ static void run_apart(const char *dir, result *r)
         alarm(60);
         const verdict v = run_test(dir, &fixed, reason, sizeof reason);
         dprintf(ends[1], "%d %d %s", (int)v, (int)fixed, reason);
-        _exit(0);
+        exit(0); // stdout is empty; `make coverage` counts at exit
     }
     close(ends[1]);
     char    text[1024] = "";
