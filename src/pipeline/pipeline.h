@@ -21,7 +21,6 @@ typedef struct epl_stage_result {
     epl_epoch_record *history;       /* in the pipeline's arena */
     /* filled in by the compile stage that names this one */
     bool        compiled;
-    double      compiled_accuracy;
     double      library_us, compiled_us;
     double      max_abs_diff, max_ulp;
     int64_t     n_verified, compiled_bytes, arena_bytes;

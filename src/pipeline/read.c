@@ -186,7 +186,7 @@ bool epl_stage_read(epl_stage *s, const epl_yaml *defaults)
 {
     static bool (*const readers[EPL_N_STAGE_KINDS])(epl_stage *, const epl_yaml *) = { read_train, read_prune, read_channels, read_compile };
     const char *kind;
-    s->result = (epl_stage_result){ .accuracy = NAN, .loss = NAN, .compiled_accuracy = NAN };
+    s->result = (epl_stage_result){ .accuracy = NAN, .loss = NAN };
     if (s->yaml->kind != EPL_YAML_MAP)
         return epl_yaml_fail(s->yaml, "a stage is a map with the keys 'stage' and 'do'");
     if (!epl_yaml_text(s->yaml, "stage", &s->name, NULL) || !epl_yaml_text(s->yaml, "do", &kind, "train") ||

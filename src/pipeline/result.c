@@ -11,7 +11,7 @@
     X(i64, file_bytes) X(f64, library_us)
 
 #define COMPILED(X)                                                                                                    \
-    X(f64, compiled_accuracy) X(f64, library_us) X(f64, compiled_us) X(f64, max_abs_diff) X(f64, max_ulp)              \
+    X(f64, library_us) X(f64, compiled_us) X(f64, max_abs_diff) X(f64, max_ulp)              \
     X(i64, n_verified) X(i64, compiled_bytes) X(i64, arena_bytes)
 
 #define EPOCH(X) X(i64, epoch) X(i64, step) X(f64, rate) X(f64, loss) X(f64, accuracy) X(f64, val_loss) X(f64, val_accuracy) X(f64, seconds)
@@ -164,7 +164,6 @@ bool epl_pipeline_save_summary(const epl_pipeline *p)
         epl_json_put_f64(&w, "max_abs_diff", r->compiled ? r->max_abs_diff : NAN);
         epl_json_put_f64(&w, "max_ulp", r->compiled ? r->max_ulp : NAN);
         epl_json_put_i64(&w, "verified_samples", r->n_verified);
-        epl_json_put_f64(&w, "compiled_accuracy", r->compiled_accuracy);
         epl_json_put_i64(&w, "compiled_bytes", r->compiled_bytes);
         epl_json_put_i64(&w, "arena_bytes", r->arena_bytes);
         epl_json_close(&w);
