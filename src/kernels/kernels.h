@@ -41,7 +41,7 @@
  *                                              capacity nothing else is written. Packed weights are data, not all floats
  *   sparse_conv    in x, packed, bias          out y           chain runs on y. A linear layer is n = rows, all else 1
  *
- *   Each zero costs nothing; worth it from about 70 % zeros.
+ *   Each zero costs nothing; lower_sparse.c decides from which share of zeros on it is worth it.
  *
  * ---- matrix product: epl_gemm_params ----
  *
