@@ -147,6 +147,33 @@ typedef struct epl_squeeze_excite_opts {
 } epl_squeeze_excite_opts;
 EPL_API epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opts o);
 
+/* Effective squeeze-and-excitation, Lee & Park 2020 (arXiv:1911.06667), sec. 3.3: one linear layer "<name>.fc" with a bias and a
+ * hard sigmoid, no bottleneck.  u [N, S..., C] -> same shape. */
+typedef struct epl_effective_squeeze_excite_opts {
+    const char *name; /* default "ese" */
+    const char *gate; /* default "hard_sigmoid" */
+} epl_effective_squeeze_excite_opts;
+EPL_API epl_value *epl_effective_squeeze_excite(epl_graph *g, epl_value *u, epl_effective_squeeze_excite_opts o);
+
+/* One-shot aggregation, Lee et al. 2019 (arXiv:1904.09730), fig. 3: `layers` 3x3 units ".unit1", ... of `width` channels, one after
+ * the other; the 1x1 unit ".collect" reads [x, y1, ..., yL] side by side. x [N, H, W, C] -> [N, H, W, out]. */
+typedef struct epl_osa_opts {
+    const char *name;       /* default "osa" */
+    int         width, out; /* required */
+    int         layers;     /* default 5, at most 32 */
+    bool        identity;   /* x is added at the end; C must be `out` */
+    bool        ese;        /* a gate before that: epl_effective_squeeze_excite */
+    bool        depthwise;  /* units of a depthwise 3x3 and a 1x1 convolution, after a 1x1 unit ".reduce" where C is not `width` */
+} epl_osa_opts;
+EPL_API epl_value *epl_osa(epl_graph *g, epl_value *x, epl_osa_opts o);
+
+/* The stem of these networks: three 3x3 units of strides 2, 1, 2. [N, H, W, C] -> [N, H/4, W/4, out]. */
+typedef struct epl_osa_stem_opts {
+    int  width, out; /* default 64, 128 */
+    bool depthwise;  /* the second and third */
+} epl_osa_stem_opts;
+EPL_API epl_value *epl_osa_stem(epl_graph *g, epl_value *x, epl_osa_stem_opts o);
+
 #ifdef __cplusplus
 }
 #endif

@@ -168,7 +168,11 @@ epl_value *epl_zoo_image(epl_graph *g, const epl_zoo_args *a)
 
 void epl_zoo_classify(epl_graph *g, const epl_zoo_args *a, epl_value *features, const char *head)
 {
-    epl_output(g, "logits", epl_linear(g, features, (epl_linear_opts){ .name = head, .out = epl_arg_int(a, "classes") }));
+    const int classes = epl_arg_int(a, "classes");
+    if (classes == 0)
+        epl_output(g, "features", features);
+    else
+        epl_output(g, "logits", epl_linear(g, features, (epl_linear_opts){ .name = head, .out = classes }));
 }
 
 int epl_zoo_round(double channels, int divisor)
