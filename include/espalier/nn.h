@@ -174,6 +174,47 @@ typedef struct epl_osa_stem_opts {
 } epl_osa_stem_opts;
 EPL_API epl_value *epl_osa_stem(epl_graph *g, epl_value *x, epl_osa_stem_opts o);
 
+/* ---- hypercomplex weights: sums of Kronecker products ----------------------------------------------------------------------------
+ * Zhang et al. 2021 (arXiv:2102.08597), eq. (3) and Grassucci et al. 2021 (arXiv:2110.04176), eq. (8): a weight [K..., in, out] is
+ * the sum over i of A_i (x) F_i with n rules A_i [n, n] and n banks of filters F_i [K..., in/n, out/n]:
+ *
+ *   W[t, b in/n + q, a out/n + p] = sum over i of A[i, a, b] F[i, t, q, p]
+ *
+ * so that the layer has n^3 + K in out / n weights; the products of the layer itself stay as many. Components are contiguous runs
+ * of channels. "<layer>.A" [n, n, n] and "<layer>.F" [n, K..., in/n, out/n] stand in the place of "<layer>.weight"; epl_bake
+ * (passes.h) turns them into a plain weight again. */
+typedef enum epl_algebra {
+    EPL_ALGEBRA_LEARNED = 0, /* the rules are parameters */
+    EPL_ALGEBRA_COMPLEX,     /* n = 2: fixed, complex numbers */
+    EPL_ALGEBRA_QUATERNION,  /* n = 4: fixed, Hamilton's product */
+    EPL_ALGEBRA_IDENTITY     /* fixed, component i reads component i alone: a grouped layer */
+} epl_algebra;
+
+typedef struct epl_hypercomplex_opts {
+    int         n;             /* required, 1 to 16 */
+    epl_algebra algebra;
+    bool        glorot;        /* the filters start as in the authors' code; default: such that the weight starts with the variance
+                                  of the one that it replaces */
+    const char *pattern, *skip; /* epl_hypercomplex: which weights (epl_glob); default "*" and none */
+    bool        pad_channels;  /* epl_hypercomplex: a layer that reads the graph's input and whose channels n does not divide gets
+                                  channels of zeros before them; default: it stays as it is */
+} epl_hypercomplex_opts;
+
+/* epl_conv and epl_linear with such weights. Fail where n does not divide the channels, and with groups. */
+EPL_API epl_value *epl_phc(epl_graph *g, epl_value *x, epl_conv_opts c, epl_hypercomplex_opts o);
+EPL_API epl_value *epl_phm(epl_graph *g, epl_value *x, epl_linear_opts l, epl_hypercomplex_opts o);
+
+typedef struct epl_hypercomplex_result {
+    int     layers, skipped;             /* changed; left as they were */
+    int64_t params_before, params_after;
+    double  error, total;                /* of a fit: norm of what is left over divided by the weights', and their sum of squares */
+    char   *skipped_names;               /* "stem.conv (3 -> 64, inputs), ..."; the caller releases it; NULL if there are none */
+} epl_hypercomplex_result;
+
+/* Gives every convolution and linear layer whose channels n divides such a weight. With trained weights `w` (or NULL) rules and
+ * filters are the nearest to them in the sense of least squares: Van Loan & Pitsianis 1993. `out` may be NULL. */
+EPL_API bool epl_hypercomplex(epl_graph *g, epl_weights *w, epl_hypercomplex_opts o, epl_hypercomplex_result *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -123,7 +123,9 @@ static bool bake_value(epl_model *m, epl_value *v)
     epl_value *p = store ? store->outputs[0] : NULL;
     if (!p) {
         char name[1024];
-        snprintf(name, sizeof name, "/%s%sbaked%d", v->producer->scope, v->producer->scope[0] ? "." : "", v->producer->id);
+        snprintf(name, sizeof name, "/%s.weight", v->producer->scope); // as layers call theirs, if it is free
+        if (!v->producer->scope[0] || epl_graph_find(g, name + 1))
+            snprintf(name, sizeof name, "/%s%sbaked%d", v->producer->scope, v->producer->scope[0] ? "." : "", v->producer->id);
         epl_node *at = epl_graph_insert_before(g, g->first);
         p = epl_parameter(g, name, v->dtype, v->shape, EPL_INIT_ZEROS, 0);
         epl_graph_insert_before(g, at);
