@@ -20,9 +20,10 @@ add_dependencies(espalier-core espalier-onnx-messages)
 
 # The runner of the ONNX project's backend tests (Debian: libonnx-testdata); `ctest` runs it where the data are installed.
 function(epl_add_conformance)
-    add_executable(conformance ${CMAKE_SOURCE_DIR}/tests/conformance.c)
-    target_include_directories(conformance PRIVATE ${CMAKE_SOURCE_DIR}/src ${EPL_ONNX_GENERATED})
-    target_link_libraries(conformance PRIVATE espalier)
+    add_executable(conformance ${CMAKE_SOURCE_DIR}/tests/conformance.c ${CMAKE_SOURCE_DIR}/tests/onnx/run.c
+                   ${CMAKE_SOURCE_DIR}/tests/onnx/compiled.c)
+    target_include_directories(conformance PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests ${EPL_ONNX_GENERATED})
+    target_link_libraries(conformance PRIVATE espalier ${CMAKE_DL_LIBS})
     find_path(EPL_ONNX_DATA node PATHS /usr/share/libonnx-testdata/data NO_DEFAULT_PATH)
     if(EPL_ONNX_DATA)
         add_test(NAME conformance COMMAND conformance --list tests/golden/onnx_unsupported.txt ${EPL_ONNX_DATA}
