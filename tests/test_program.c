@@ -338,6 +338,22 @@ TEST(recurrent_layers_run_on_matrix_products)
     epl_graph_free(g);
 }
 
+/* The product lies where the chain behind it puts its own result, and must be kept before. */
+TEST(a_product_read_by_its_chain_may_be_a_result_too)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "attention scores");
+    epl_value   *a   = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 5, 8), -1, 1, 0), *b = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 8, 9), -1, 1, 0);
+    epl_value   *raw = epl_matmul(g, a, b, (epl_matmul_opts){ 0 }), *mask = epl_sample_input(g, EPL_F32, EPL_SHAPE(5, 9), -1, 1, 0);
+    epl_output(g, "masked", epl_tanh(g, epl_add(g, raw, mask)));
+    epl_output(g, "raw", raw);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = held_to_interpreter(t, g, false);
+    CHECK_INT(t, epl_program_n_steps(p), 1);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
 TEST(a_cache_makes_each_program_once)
 {
     epl_context *ctx = test_context(t);

@@ -133,12 +133,15 @@ static void run_steps(const epl_chain *c, elem *const *reg, int64_t n)
         run_step(c, s, reg[c->n_in + s], (const elem *const[]){ reg[c->arg[s][0]], reg[c->arg[s][1]], reg[c->arg[s][2]] }, n);
 }
 
+/* Inputs that are results as well (a convolution's, which the chain read where its own first result goes) come first. */
 static void store_outputs(const epl_chain *c, const tile_plan *p, elem *const *reg, void *const *out, int64_t row,
                           int64_t n_rows, int64_t column, int64_t n_columns)
 {
-    for (int64_t o = 0; o < c->n_out; o++) {
-        if (c->out[o] >= c->n_in && p->output[c->out[o]] == (int)o)
-            continue; // computed in place
+    for (int64_t k = 0; k < 2 * c->n_out; k++) {
+        const int64_t o = k % c->n_out;
+        const int     is_input = c->out[o] < c->n_in;
+        if (is_input != (k < c->n_out) || (!is_input && p->output[c->out[o]] == (int)o))
+            continue; // the other turn, or computed in place
         for (int64_t r = 0; r < n_rows; r++)
             tile_store(out[o], c->out_dtype[o], (row + r) * c->columns + column, reg[c->out[o]] + r * n_columns, n_columns);
     }

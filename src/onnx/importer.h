@@ -5,7 +5,7 @@
 #include "base/symbols.h"
 #include "onnx/import.h"
 
-enum { ONNX_NEWEST_OPSET = 21, ONNX_CALL_DEPTH = 32 };
+enum { ONNX_NEWEST_OPSET = 28, ONNX_CALL_DEPTH = 32 };
 
 /* What a name stands for. */
 typedef struct onnx_entry {
