@@ -1,10 +1,12 @@
 # The front door of Espalier; CMake and Ninja do the work. `make help` lists the doors.
 .DEFAULT_GOAL := all
-.PHONY: all help setup build demo check bench format sanitize coverage fuzz install clean
+.PHONY: all help setup build demo check conformance bench format sanitize coverage fuzz install clean
 
 BUILD ?= build
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 300
+ONNX_DATA ?= /usr/share/libonnx-testdata/data
+ONNX_LIST ?= tests/golden/onnx_unsupported.txt
 JOBS ?= $(shell nproc)
 export OMP_WAIT_POLICY ?= passive
 
@@ -14,7 +16,7 @@ CTEST = ctest --output-on-failure -j$(JOBS)
 all: build ## the library and the command, optimised, in build/
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## installs the missing packages of packages.txt
 	@tools/setup.sh
@@ -35,6 +37,9 @@ check: setup ## set-up, build, and all tests
 	    echo "$$script"; BUILD=$(BUILD) $$script || { echo "check: $$script failed"; exit 1; }; \
 	done
 	@echo "check: everything passed"
+
+conformance: build ## the ONNX project's tests, each evaluated, as a program and compiled; ONNX_DATA, ONNX_LIST for other data
+	$(BUILD)/conformance --list $(ONNX_LIST) --compile all --cache $(BUILD)/conformance-cache $(ONNX_DATA)
 
 bench: build ## speed of the kernels as a share of this machine's peak
 	$(BUILD)/espalier bench kernels

@@ -26,8 +26,8 @@ function(epl_add_conformance)
     target_link_libraries(conformance PRIVATE espalier ${CMAKE_DL_LIBS})
     find_path(EPL_ONNX_DATA node PATHS /usr/share/libonnx-testdata/data NO_DEFAULT_PATH)
     if(EPL_ONNX_DATA)
-        add_test(NAME conformance COMMAND conformance --list tests/golden/onnx_unsupported.txt ${EPL_ONNX_DATA}
-                 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-        set_tests_properties(conformance PROPERTIES TIMEOUT 600)
+        add_test(NAME conformance COMMAND conformance --list tests/golden/onnx_unsupported.txt
+                 --cache ${CMAKE_BINARY_DIR}/conformance-cache ${EPL_ONNX_DATA} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+        set_tests_properties(conformance PROPERTIES TIMEOUT 600 PROCESSORS 2)
     endif()
 endfunction()
