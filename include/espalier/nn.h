@@ -35,7 +35,8 @@ typedef struct epl_conv_opts {
     int         kernel, stride, pad, dilation; /* default 3, 1, 0, 1; pad counts elements per side */
     int         kernel_at[3], stride_at[3];    /* axis by axis, where they differ; a zero takes the common value */
     bool        same;                          /* instead of pad: H' = ceil(H / stride) */
-    int         groups;                        /* default 1; C makes it depthwise */
+    int         groups;                        /* default 1 */
+    bool        depthwise;                     /* groups is C, and out defaults to C */
     bool        no_bias;
     epl_start   init;                          /* default HE */
 } epl_conv_opts;
@@ -76,6 +77,9 @@ EPL_API epl_value *epl_rms_norm(epl_graph *g, epl_value *x, epl_norm_opts o);   
 EPL_API epl_value *epl_group_norm(epl_graph *g, epl_value *x, epl_norm_opts o);
 EPL_API epl_value *epl_instance_norm(epl_graph *g, epl_value *x, epl_norm_opts o);
 
+/* Any of them, or one of the caller's: how blocks take their normalisation. */
+typedef epl_value *epl_norm_fn(epl_graph *g, epl_value *x, epl_norm_opts o);
+
 /* embedding: indices (integers) [...] -> [..., width]. "<name>.weight" [count, width], normal with std 1. */
 typedef struct epl_embedding_opts {
     const char *name; /* default "embedding" */
@@ -89,16 +93,121 @@ EPL_API epl_value *epl_embedding(epl_graph *g, epl_value *indices, epl_embedding
  * the graph and names the closest. */
 EPL_API epl_value *epl_activation(epl_graph *g, epl_value *x, const char *name);
 
-/* conv, batch_norm, activation: the unit of most convolutional networks. The convolution is "<name>.conv" without bias, the
+/* ---- blocks of convolutional networks --------------------------------------------------------------------------------
+ * A block whose `name` has no default puts its parts straight into the current scope when it gets none. */
+
+/* conv, norm, activation: the unit of most convolutional networks. The convolution is "<name>.conv" without bias, the
  * normalisation "<name>.norm". */
 typedef struct epl_conv_unit_opts {
     const char   *name;       /* default "unit" */
     epl_conv_opts conv;       /* name and no_bias are set here; pad defaults to kernel / 2 * dilation */
+    epl_norm_fn  *normalize;  /* default epl_batch_norm */
+    epl_norm_opts norm;       /* for it; the name is set here */
     const char   *activation; /* default "relu"; "identity" for none */
     bool          no_norm;    /* then with a bias */
-    double        norm_weight; /* epl_norm_opts.weight */
+    bool          pre;        /* norm, activation, conv instead: He et al. 2016 (arXiv:1603.05027) */
 } epl_conv_unit_opts;
 EPL_API epl_value *epl_conv_unit(epl_graph *g, epl_value *x, epl_conv_unit_opts o);
+
+/* The first layers of a network on images; the convolutions are units "<name>", for DEEP "<name>1" to "<name>3". */
+typedef enum epl_stem_kind {
+    EPL_STEM_SMALL = 0, /* 3x3: small images */
+    EPL_STEM_IMAGENET,  /* 7x7 of stride 2, max pool 3x3 of stride 2: He et al. 2015, table 1 */
+    EPL_STEM_DEEP       /* three 3x3, of stride 2, 1, 1, the first two half as wide; the same pool: Hu et al. 2018 (SENet-154) */
+} epl_stem_kind;
+typedef struct epl_stem_opts {
+    const char   *name; /* default "stem" */
+    epl_stem_kind kind;
+    int           out;  /* required */
+    epl_norm_fn  *normalize;
+    epl_norm_opts norm;
+    const char   *activation; /* default "relu" */
+    bool          bare;       /* SMALL: the convolution "<name>" alone, for units that begin with their normalisation */
+} epl_stem_opts;
+EPL_API epl_value *epl_stem(epl_graph *g, epl_value *x, epl_stem_opts o);
+
+/* Squeeze-and-excitation, Hu et al. 2018 (arXiv:1709.01507).  u [N, S..., C] -> same shape. Linear layers "<name>.down", ".up". */
+typedef struct epl_squeeze_excite_opts {
+    const char *name;      /* default "se" */
+    int         reduction; /* default 16 */
+    int         hidden;    /* default C / reduction, at least 1 */
+    const char *activation, *gate; /* default "relu", "sigmoid" */
+} epl_squeeze_excite_opts;
+EPL_API epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opts o);
+
+/* Adds a branch to the trunk: x + drop_path(scale * dropout(branch)). The scale, a parameter [C], is there if layer_scale is its
+ * start: Touvron et al. 2021 (arXiv:2103.17239), eq. (2). drop_path is stochastic depth: Huang et al. 2016 (arXiv:1603.09382). */
+typedef struct epl_residual_opts {
+    const char *scale; /* the parameter's name; default "scale" */
+    double      layer_scale, dropout, drop_path; /* 0: none */
+} epl_residual_opts;
+EPL_API epl_value *epl_residual(epl_graph *g, epl_value *x, epl_value *branch, epl_residual_opts o);
+
+/* The rate of block i of n when stochastic depth grows linearly from 0 at the first to `last` at the last. */
+EPL_API double epl_drop_path_rate(double last, int i, int n);
+
+/* A residual unit, He et al. 2015 (arXiv:1512.03385), fig. 5: two 3x3 units "a" and "b", or a bottleneck of 1x1 "a", 3x3 "b" and
+ * 1x1 "c"; a 1x1 "shortcut" where the shape changes. Grouped: ResNeXt, Xie et al. 2016 (arXiv:1611.05431). */
+typedef struct epl_residual_unit_opts {
+    const char   *name;
+    int           out;        /* required */
+    int           inner;      /* channels of the first 3x3; default out, of a bottleneck out / 4 */
+    int           reduce;     /* a bottleneck's: channels of the first 1x1; default inner */
+    int           stride, groups; /* of the first 3x3; default 1 */
+    bool          bottleneck;
+    bool          pre;        /* norm and activation before each convolution ("norm", "b.norm", ...), none at the end: He et al.
+                                 2016 (arXiv:1603.05027). The network ends with another pair */
+    int           shortcut_kernel; /* default 1 */
+    epl_norm_fn  *normalize, *normalize_first; /* default epl_batch_norm; of unit "a": default normalize */
+    epl_norm_opts norm;
+    const char   *activation; /* default "relu" */
+    int           squeeze;    /* reduction of a squeeze-and-excitation at the branch's end; 0: none */
+    double        dropout;    /* before the last convolution: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), sec. 2.4 */
+    double        drop_path;
+    bool          zero_last;  /* the last norm's weight starts at 0: Goyal et al. 2017 (arXiv:1706.02677), sec. 5.1 */
+} epl_residual_unit_opts;
+EPL_API epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts o);
+
+/* An inverted bottleneck, Sandler et al. 2018 (arXiv:1801.04381), table 1: 1x1 "expand", depthwise "depthwise", 1x1 "project"
+ * without activation; x is added if the shape stays. With squeeze-and-excitation: Howard et al. 2019 (arXiv:1905.02244) and Tan & Le
+ * 2019 (arXiv:1905.11946), who call it MBConv. */
+typedef struct epl_inverted_opts {
+    const char   *name;
+    int           out;            /* required */
+    int           hidden;         /* channels inside; default 6 C; C itself leaves "expand" out */
+    int           kernel, stride; /* of the depthwise convolution; default 3, 1 */
+    int           squeeze;        /* hidden units of a squeeze-and-excitation before "project"; 0: none */
+    const char   *activation;     /* default "relu6" */
+    const char   *squeeze_activation, *gate; /* default "relu", "sigmoid" */
+    epl_norm_fn  *normalize;      /* default epl_batch_norm */
+    epl_norm_opts norm;
+    double        drop_path;
+} epl_inverted_opts;
+EPL_API epl_value *epl_inverted_bottleneck(epl_graph *g, epl_value *x, epl_inverted_opts o);
+
+/* A layer of a dense block, Huang et al. 2016 (arXiv:1608.06993): x and `growth` new channels behind it. norm, relu, 1x1 "conv1" to
+ * bottleneck * growth channels, norm, relu, 3x3 "conv2". */
+typedef struct epl_dense_layer_opts {
+    const char *name;
+    int         growth;     /* required */
+    int         bottleneck; /* default 4; negative: no 1x1, only "norm2" and "conv2" */
+    double      dropout;    /* of the new channels */
+} epl_dense_layer_opts;
+EPL_API epl_value *epl_dense_layer(epl_graph *g, epl_value *x, epl_dense_layer_opts o);
+
+/* Channels counted [groups, C / groups] become [C / groups, groups]: Zhang et al. 2017 (arXiv:1707.01083), fig. 1. */
+EPL_API epl_value *epl_channel_shuffle(epl_graph *g, epl_value *x, int groups);
+
+/* The end of a classifier: x [N, S..., C] is averaged over space, if it has any; dropout; the linear layer "<name>". */
+typedef struct epl_classifier_opts {
+    const char *name;    /* default "head" */
+    int         classes; /* 0: no layer, the features */
+    double      dropout;
+    bool        zero;    /* the weight starts at zero */
+} epl_classifier_opts;
+EPL_API epl_value *epl_classifier(epl_graph *g, epl_value *x, epl_classifier_opts o);
+
+/* ---- recurrence ----------------------------------------------------------------------------------------------------- */
 
 /* Recurrent layers over sequences x [N, L, C] -> [N, L, width] (twice the width if bidirectional): LSTM, Hochreiter &
  * Schmidhuber 1997, with the forget gate's bias starting at one; GRU, Cho et al. 2014, in the form with the reset gate behind the
@@ -114,38 +223,76 @@ typedef struct epl_recurrent_layer_opts {
 EPL_API epl_value *epl_lstm(epl_graph *g, epl_value *x, epl_recurrent_layer_opts o);
 EPL_API epl_value *epl_gru(epl_graph *g, epl_value *x, epl_recurrent_layer_opts o);
 
-/* Multi-head attention, Vaswani et al. 2017 (arXiv:1706.03762), eq. (1) and sec. 3.2.2. x [N, L, C] attends to context
- * [N, M, C'] (NULL: itself). Creates "<name>.query", ".key", ".value", ".out" (linear layers, width C). */
+/* ---- transformers --------------------------------------------------------------------------------------------------- */
+
+/* Multi-head attention, Vaswani et al. 2017 (arXiv:1706.03762), eq. (1) and sec. 3.2.2. x [N, ..., L, C] attends to context
+ * [N, ..., M, C'] (NULL: itself), each of the leading axes for itself. Creates "<name>.query", ".key", ".value", ".out" (linear
+ * layers, width C). */
 typedef struct epl_attention_opts {
     const char *name;   /* default "attention" */
     int         heads;  /* default 8; divides C */
     epl_value  *context;
-    epl_value  *mask;   /* added to the scores; broadcasts against [N, heads, L, M] */
+    epl_value  *mask;   /* added to the scores; broadcasts against [N, ..., heads, L, M] */
     bool        causal; /* position i sees positions up to i */
     double      dropout;
 } epl_attention_opts;
 EPL_API epl_value *epl_attention(epl_graph *g, epl_value *x, epl_attention_opts o);
 
-/* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)); mlp: linear, activation, linear. */
+/* linear "<name>1", activation, linear "<name>2": x [..., C] -> [..., out]. */
+typedef struct epl_mlp_opts {
+    const char *name;       /* default "mlp" */
+    int         hidden;     /* default 4 C */
+    int         out;        /* default C */
+    const char *activation; /* default "gelu" */
+    double      dropout;    /* between the two */
+} epl_mlp_opts;
+EPL_API epl_value *epl_mlp(epl_graph *g, epl_value *x, epl_mlp_opts o);
+
+/* Pre-norm block: x + mix(norm1(x)), then x + mlp(norm2(x)), on x [N, ..., L, C] or, with a `mix` that takes it, [N, H, W, C].
+ * mix is attention unless it is given: what moves information between positions, without changing the shape. */
+typedef epl_value *epl_mix_fn(epl_graph *g, epl_value *x, const void *o);
 typedef struct epl_transformer_opts {
     const char *name;       /* default "block" */
     int         heads;      /* default 8 */
-    int         hidden;     /* default 4 C */
+    int         hidden;     /* of the mlp; default 4 C */
     const char *activation; /* default "gelu" */
     bool        causal;
     double      dropout, drop_path;
-    double      epsilon;    /* of the normalisations; default 1e-5 */
+    double      layer_scale; /* epl_residual_opts; the parameters are "scale1" and "scale2" */
+    double      epsilon;     /* of the normalisations; default 1e-5 */
+    epl_mix_fn *mix;
+    const void *mix_opts;    /* what it gets */
 } epl_transformer_opts;
 EPL_API epl_value *epl_transformer_block(epl_graph *g, epl_value *x, epl_transformer_opts o);
 
-/* Squeeze-and-excitation, Hu et al. 2018 (arXiv:1709.01507).  u [N, S..., C] -> same shape. */
-typedef struct epl_squeeze_excite_opts {
-    const char *name;      /* default "se" */
-    int         reduction; /* default 16 */
-    int         hidden;    /* default C / reduction, at least 1 */
-    const char *activation, *gate; /* default "relu", "sigmoid" */
-} epl_squeeze_excite_opts;
-EPL_API epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opts o);
+/* The image cut into squares of size x size that do not overlap, a linear map of each: x [N, H, W, C] -> [N, H', W', out], the
+ * convolution "<name>" with kernel and stride `size`; with `norm` a layer_norm "<name>_norm" behind it. */
+typedef struct epl_patches_opts {
+    const char *name; /* default "patches" */
+    int         out, size; /* required */
+    bool        norm;
+    double      epsilon; /* of the norm; default 1e-5 */
+} epl_patches_opts;
+EPL_API epl_value *epl_patches(epl_graph *g, epl_value *x, epl_patches_opts o);
+
+/* Windows of size x size: x [N, H, W, C] -> [N, H/size * W/size, size^2, C], and back to H, W. size divides both. */
+EPL_API epl_value *epl_windows(epl_graph *g, epl_value *x, int size);
+EPL_API epl_value *epl_unwindow(epl_graph *g, epl_value *windows, int size, int64_t height, int64_t width);
+
+/* Elements move by `by` along an axis, those that leave at one end come in at the other: result[i] = x[i - by]. */
+EPL_API epl_value *epl_roll(epl_graph *g, epl_value *x, int axis, int64_t by);
+
+/* A mask for attention in windows of an image rolled by -shift: -100 between positions that were no neighbours, 0 elsewhere:
+ * [H/size * W/size, 1, size^2, size^2]. Liu et al. 2021 (arXiv:2103.14030), fig. 4. */
+EPL_API epl_value *epl_shifted_window_mask(epl_graph *g, int64_t height, int64_t width, int size, int shift);
+
+/* A bias for the scores between the positions of a window, learned for each head and offset: the parameter "<name>"
+ * [(2 height - 1)(2 width - 1), heads] as [heads, height width, height width]. The same, eq. (4). */
+typedef struct epl_relative_bias_opts {
+    const char *name; /* default "relative_bias" */
+    int         height, width, heads; /* required */
+} epl_relative_bias_opts;
+EPL_API epl_value *epl_relative_bias(epl_graph *g, epl_relative_bias_opts o);
 
 /* Effective squeeze-and-excitation, Lee & Park 2020 (arXiv:1911.06667), sec. 3.3: one linear layer "<name>.fc" with a bias and a
  * hard sigmoid, no bottleneck.  u [N, S..., C] -> same shape. */

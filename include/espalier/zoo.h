@@ -26,6 +26,7 @@ typedef struct epl_zoo_args epl_zoo_args;
 
 typedef struct epl_zoo_entry {
     const char    *name, *summary, *paper;
+    const char    *small; /* options of a network with every part that takes a moment to build, train and compile: for trying out */
     epl_zoo_option options[EPL_ZOO_MAX_OPTIONS];
     void (*build)(epl_graph *g, const epl_zoo_args *a); /* inputs, layers, outputs */
 } epl_zoo_entry;

@@ -41,6 +41,10 @@ static bool required(epl_graph *g, const char *layer, const char *field, int64_t
 
 epl_value *epl_conv(epl_graph *g, epl_value *x, epl_conv_opts o)
 {
+    if (x && o.depthwise) {
+        o.groups = (int)epl_channels(x);
+        o.out    = or_int(o.out, o.groups);
+    }
     const int spatial = epl_rank(x) - 2, groups = or_int(o.groups, 1), kernel = or_int(o.kernel, 3), stride = or_int(o.stride, 1);
     if (!x || !required(g, or_name(o.name, "conv"), "out", o.out) || !required(g, or_name(o.name, "conv"), "groups", groups))
         return NULL;

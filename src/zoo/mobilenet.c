@@ -7,8 +7,7 @@
 
 static epl_value *separable(epl_graph *g, epl_value *x, int out, int stride)
 {
-    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "depthwise", .conv = { .out = (int)epl_channels(x), .stride = stride,
-                                                                                 .groups = (int)epl_channels(x) } });
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "depthwise", .conv = { .depthwise = true, .stride = stride } });
     return epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "pointwise", .conv = { .out = out, .kernel = 1 } });
 }
 
@@ -26,28 +25,17 @@ static void build_v1(epl_graph *g, const epl_zoo_args *a)
         x = separable(g, x, (int)(blocks[i].out * width), blocks[i].stride);
         epl_scope_pop(g);
     }
-    epl_zoo_classify(g, a, epl_global_average_pool(g, x), "head");
+    epl_zoo_classify(g, a, x, "head");
 }
 
 const epl_zoo_entry epl_zoo_mobilenet = {
     .name = "mobilenet", .summary = "depthwise separable convolutions (version 1)", .paper = "arXiv:1704.04861", .build = build_v1,
+    .small = "width=0.1,image=32,classes=7",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "width", 1, 0.05, 4, .real = true, .help = "factor of all channels" },
                  { "stem", 2, 1, 2, .help = "stride of the first convolution" } },
 };
 
 /* ---- version 2: inverted bottlenecks ---- */
-
-static epl_value *inverted(epl_graph *g, epl_value *x, int out, int stride, int expand)
-{
-    const int  inner = (int)epl_channels(x) * expand;
-    epl_value *h = x;
-    if (expand > 1)
-        h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "expand", .conv = { .out = inner, .kernel = 1 }, .activation = "relu6" });
-    h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "depthwise", .conv = { .out = inner, .stride = stride, .groups = inner },
-                                                  .activation = "relu6" });
-    h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "project", .conv = { .out = out, .kernel = 1 }, .activation = "identity" });
-    return stride == 1 && epl_channels(x) == out ? epl_add(g, x, h) : h;
-}
 
 static void build_v2(epl_graph *g, const epl_zoo_args *a)
 {
@@ -61,17 +49,19 @@ static void build_v2(epl_graph *g, const epl_zoo_args *a)
     for (size_t s = 0; s < EPL_COUNT(stages); s++)
         for (int i = 0; i < stages[s].repeat; i++) {
             epl_scope_push(g, "stage%zu.unit%d", s + 1, i + 1);
-            x = inverted(g, x, epl_zoo_round(stages[s].out * width, 8), i == 0 ? stages[s].stride : 1, stages[s].expand);
+            x = epl_inverted_bottleneck(g, x, (epl_inverted_opts){ .out = epl_zoo_round(stages[s].out * width, 8),
+                                                                   .hidden = stages[s].expand * (int)epl_channels(x),
+                                                                   .stride = i == 0 ? stages[s].stride : 1 });
             epl_scope_pop(g);
         }
     const int last = width > 1 ? epl_zoo_round(1280 * width, 8) : 1280;
     x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "last", .conv = { .out = last, .kernel = 1 }, .activation = "relu6" });
-    x = epl_dropout(g, epl_global_average_pool(g, x), 0.2, false);
-    epl_zoo_classify(g, a, x, "head");
+    epl_zoo_classify_with(g, a, x, (epl_classifier_opts){ .dropout = 0.2 });
 }
 
 const epl_zoo_entry epl_zoo_mobilenet_v2 = {
     .name = "mobilenet-v2", .summary = "inverted bottlenecks with linear ends", .paper = "arXiv:1801.04381", .build = build_v2,
+    .small = "width=0.1,image=32,classes=7",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "width", 1, 0.05, 4, .real = true, .help = "factor of all channels" },
                  { "stem", 2, 1, 2, .help = "stride of the first convolution" } },
 };

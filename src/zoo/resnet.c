@@ -1,102 +1,206 @@
-/* resnet: residual networks, He et al. 2015 (arXiv:1512.03385), for small images and for ImageNet; WideResNet, Zagoruyko &
- * Komodakis 2016 (arXiv:1605.07146), and ResNeXt, Xie et al. 2016 (arXiv:1611.05431), are their options. */
+/* resnet: residual networks, He et al. 2015 (arXiv:1512.03385), and what became of them: WideResNet, Zagoruyko & Komodakis 2016
+ * (arXiv:1605.07146), ResNeXt, Xie et al. 2016 (arXiv:1611.05431), SENet, Hu et al. 2018 (arXiv:1709.01507). Left out: the stride in
+ * the first 1x1 convolution of a bottleneck, as the first paper had it; it is in the 3x3, as in torchvision. */
 #include <stdio.h>
 #include <string.h>
 
 #include "zoo/zoo.h"
 
-typedef struct shape_of_net {
-    bool bottleneck;
-    int  units[4], n_stages;
-} shape_of_net;
+/* Stages of residual units; each after the first halves the image and doubles the channels. */
+typedef struct net {
+    int                    units[4], n_stages;
+    epl_stem_opts          stem;
+    int                    inner; /* channels of the 3x3 convolutions in the first stage */
+    epl_residual_unit_opts unit;  /* `out`: of the first stage; inner, stride and name are set stage by stage */
+    double                 drop_path, head_dropout;
+} net;
 
-/* The depth counts convolutions and the classifier: 6n + 2 for small images, the paper's table 1 for ImageNet. */
-static bool plan(epl_graph *g, const epl_zoo_args *a, shape_of_net *s)
+/* ---- depths: they count convolutions and the classifier ---- */
+
+/* Table 1 of the paper. SENet-154 has the units of depth 152. */
+static bool plan_imagenet(epl_graph *g, const epl_zoo_args *a, int depth, net *n)
 {
     static const struct {
         int  depth;
         bool bottleneck;
         int  units[4];
-    } imagenet[] = { { 18, false, { 2, 2, 2, 2 } }, { 34, false, { 3, 4, 6, 3 } }, { 50, true, { 3, 4, 6, 3 } },
-                     { 101, true, { 3, 4, 23, 3 } }, { 152, true, { 3, 8, 36, 3 } } };
+    } depths[] = { { 18, false, { 2, 2, 2, 2 } }, { 34, false, { 3, 4, 6, 3 } }, { 50, true, { 3, 4, 6, 3 } },
+                   { 101, true, { 3, 4, 23, 3 } }, { 152, true, { 3, 8, 36, 3 } } };
+    for (size_t i = 0; i < EPL_COUNT(depths); i++)
+        if (depths[i].depth == depth) {
+            memcpy(n->units, depths[i].units, sizeof n->units);
+            n->n_stages        = 4;
+            n->unit.bottleneck = depths[i].bottleneck;
+            n->stem.kind       = EPL_STEM_IMAGENET;
+            return true;
+        }
+    return epl_zoo_refuse(g, a, "depth", "for ImageNet it is 18, 34, 50, 101 or 152");
+}
+
+/* Three equal stages of `convs` convolutions a unit, and `others` outside. */
+static bool plan_small(epl_graph *g, const epl_zoo_args *a, int convs, int others, net *n)
+{
+    char      why[64];
     const int depth = epl_arg_int(a, "depth");
-    if (strcmp(epl_arg_choice(a, "stem"), "imagenet") == 0) {
-        for (size_t i = 0; i < EPL_COUNT(imagenet); i++)
-            if (imagenet[i].depth == depth) {
-                *s = (shape_of_net){ imagenet[i].bottleneck, { 0 }, 4 };
-                memcpy(s->units, imagenet[i].units, sizeof s->units);
-                return true;
-            }
-        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "resnet: option 'depth' is %d, but with stem=imagenet it is 18, 34, 50, 101 or 152",
-                              depth) != NULL;
-    }
-    const int per_unit = epl_arg_int(a, "bottleneck") ? 9 : 6;
-    if (depth < per_unit + 2 || (depth - 2) % per_unit)
-        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "resnet: option 'depth' is %d, but with stem=small it is %dn + 2", depth, per_unit) != NULL;
-    const int n = (depth - 2) / per_unit;
-    *s = (shape_of_net){ per_unit == 9, { n, n, n, 0 }, 3 };
+    snprintf(why, sizeof why, "for small images it is %dn + %d", 3 * convs, others);
+    if (depth < 3 * convs + others || (depth - others) % (3 * convs))
+        return epl_zoo_refuse(g, a, "depth", why);
+    n->n_stages = 3;
+    for (int i = 0; i < 3; i++)
+        n->units[i] = (depth - others) / (3 * convs);
+    n->unit.bottleneck = convs == 3;
     return true;
 }
 
-static epl_value *unit(epl_graph *g, epl_value *x, const epl_zoo_args *a, bool bottleneck, int width, int stride)
+/* By the option 'stem'. */
+static bool plan(epl_graph *g, const epl_zoo_args *a, bool bottleneck, net *n)
 {
-    const int  groups = epl_arg_int(a, "groups"), out = bottleneck ? 4 * width : width;
-    const int  inner  = bottleneck ? (int)(width * epl_arg_real(a, "group_width")) * groups : width;
-    epl_value *h = x, *shortcut = x;
-    if (bottleneck) {
-        h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "a", .conv = { .out = inner, .kernel = 1 } });
-        h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "b", .conv = { .out = inner, .stride = stride, .groups = groups } });
-        h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "c", .conv = { .out = out, .kernel = 1 }, .activation = "identity" });
-    } else {
-        h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "a", .conv = { .out = width, .stride = stride } });
-        h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "b", .conv = { .out = width }, .activation = "identity" });
-    }
-    if (epl_arg_int(a, "se"))
-        h = epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ 0 });
-    if (epl_arg_real(a, "drop_path") > 0)
-        h = epl_drop_path(g, h, epl_arg_real(a, "drop_path"));
-    if (stride > 1 || epl_channels(x) != out)
-        shortcut = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "shortcut", .conv = { .out = out, .kernel = 1, .stride = stride },
-                                                             .activation = "identity" });
-    return epl_relu(g, epl_add(g, h, shortcut));
+    if (strcmp(epl_arg_choice(a, "stem"), "imagenet") == 0)
+        return plan_imagenet(g, a, epl_arg_int(a, "depth"), n);
+    return plan_small(g, a, bottleneck ? 3 : 2, 2, n);
 }
 
-static epl_value *stem(epl_graph *g, epl_value *x, const epl_zoo_args *a, int width)
+static void build_net(epl_graph *g, const epl_zoo_args *a, net n)
 {
-    if (strcmp(epl_arg_choice(a, "stem"), "small") == 0)
-        return epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "stem", .conv = { .out = width } });
-    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "stem", .conv = { .out = width, .kernel = 7, .stride = 2 } });
-    return epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 3 }, .stride = { 2 }, .pad = 1 });
+    int total = 0, at = 0;
+    for (int s = 0; s < n.n_stages; s++)
+        total += n.units[s];
+    n.stem.bare = n.unit.pre;
+    epl_value *x = epl_stem(g, epl_zoo_image(g, a), n.stem);
+    for (int s = 0; s < n.n_stages; s++)
+        for (int i = 0; i < n.units[s]; i++, at++) {
+            epl_residual_unit_opts u = n.unit;
+            u.out   = n.unit.out << s;
+            u.inner = n.inner << s;
+            u.reduce = n.unit.reduce << s;
+            u.stride = s > 0 && i == 0 ? 2 : 1;
+            u.shortcut_kernel = s > 0 ? n.unit.shortcut_kernel : 1;
+            u.drop_path = epl_drop_path_rate(n.drop_path, at, total);
+            epl_scope_push(g, "stage%d.unit%d", s + 1, i + 1);
+            x = epl_residual_unit(g, x, u);
+            epl_scope_pop(g);
+        }
+    if (n.unit.pre)
+        x = epl_relu(g, epl_batch_norm(g, x, (epl_norm_opts){ .name = "norm" }));
+    epl_zoo_classify_with(g, a, x, (epl_classifier_opts){ .dropout = n.head_dropout });
 }
+
+#define STEM(index) { "stem", index, .choices = "small|imagenet", .help = "3x3 convolution, or 7x7 of stride 2 and a pool" }
+#define DROP_PATH { "drop_path", 0, 0, 0.99, .real = true, .help = "stochastic depth: the last unit's rate, growing from 0" }
+#define ZERO_LAST { "zero_last", 0, 0, 1, .help = "1: each unit's last normalisation starts at zero" }
+
+/* ---- resnet ---- */
 
 static void build(epl_graph *g, const epl_zoo_args *a)
 {
-    shape_of_net s = { 0 };
-    if (!plan(g, a, &s))
+    net       n = { 0 };
+    const int width = epl_arg_int(a, "width"), groups = epl_arg_int(a, "groups");
+    if (!plan(g, a, epl_arg_int(a, "bottleneck"), &n))
         return;
-    int        width = epl_arg_int(a, "width");
-    epl_value *x     = stem(g, epl_zoo_image(g, a), a, width);
-    width *= epl_arg_int(a, "widen");
-    for (int stage = 0; stage < s.n_stages; stage++, width *= 2)
-        for (int i = 0; i < s.units[stage]; i++) {
-            epl_scope_push(g, "stage%d.unit%d", stage + 1, i + 1);
-            x = unit(g, x, a, s.bottleneck, width, stage > 0 && i == 0 ? 2 : 1);
-            epl_scope_pop(g);
-        }
-    epl_zoo_classify(g, a, epl_global_average_pool(g, x), "head");
+    n.inner      = n.unit.bottleneck ? (int)(width * epl_arg_real(a, "group_width")) * groups : width;
+    n.stem.out   = width;
+    n.drop_path  = epl_arg_real(a, "drop_path");
+    n.unit.out   = n.unit.bottleneck ? 4 * width : width;
+    n.unit.groups  = n.unit.bottleneck ? groups : 1;
+    n.unit.squeeze = epl_arg_int(a, "se") ? 16 : 0;
+    n.unit.pre       = epl_arg_int(a, "pre");
+    n.unit.zero_last = epl_arg_int(a, "zero_last");
+    if (n.inner == 0)
+        epl_zoo_refuse(g, a, "group_width", "a group has no channel left then");
+    else
+        build_net(g, a, n);
 }
 
 const epl_zoo_entry epl_zoo_resnet = {
-    .name = "resnet", .summary = "residual network (also wide, grouped, with squeeze-and-excitation)", .paper = "arXiv:1512.03385",
-    .build = build,
+    .name = "resnet", .summary = "residual network, for small images and ImageNet", .paper = "arXiv:1512.03385", .build = build,
+    .small = "depth=8,width=4,image=8",
     .options = { EPL_ZOO_IMAGES(10, 32, 3),
-                 { "depth", 20, 8, 1202, .help = "6n+2 with stem=small; 18, 34, 50, 101, 152 with stem=imagenet" },
-                 { "stem", 0, .choices = "small|imagenet", .help = "3x3 convolution, or 7x7 of stride 2 and a pool" },
+                 { "depth", 20, 8, 1202, .help = "6n+2 with stem=small; 18, 34, 50, 101, 152 with stem=imagenet" }, STEM(0),
                  { "width", 16, 1, 4096, .help = "channels of the first stage (64 for ImageNet)" },
-                 { "widen", 1, 1, 64, .help = "factor of all stages' channels, as in WideResNet" },
-                 { "bottleneck", 0, 0, 1, .help = "1: bottleneck units with stem=small too" },
+                 { "bottleneck", 0, 0, 1, .help = "1: bottleneck units with stem=small too; the depth is 9n+2 then" },
                  { "groups", 1, 1, 256, .help = "groups of the 3x3 convolution in bottlenecks, as in ResNeXt" },
                  { "group_width", 1, 0.01, 8, .real = true, .help = "inner channels of a group, as a fraction of the stage's" },
                  { "se", 0, 0, 1, .help = "1: squeeze-and-excitation in every unit" },
-                 { "drop_path", 0, 0, 0.99, .real = true, .help = "stochastic depth" } },
+                 { "pre", 0, 0, 1, .help = "1: normalisation and activation before each convolution (version 2)" }, DROP_PATH, ZERO_LAST },
+};
+
+/* ---- wide-resnet: pre-activation units of two 3x3 convolutions, dropout between them ---- */
+
+static void build_wide(epl_graph *g, const epl_zoo_args *a)
+{
+    net n = { .stem = { .out = 16 }, .unit = { .pre = true, .dropout = epl_arg_real(a, "dropout") } };
+    if (!plan_small(g, a, 2, 4, &n))
+        return;
+    n.unit.out = n.inner = 16 * epl_arg_int(a, "widen");
+    build_net(g, a, n);
+}
+
+const epl_zoo_entry epl_zoo_wide_resnet = {
+    .name = "wide-resnet", .summary = "wide residual network for small images (WRN-depth-widen)", .paper = "arXiv:1605.07146",
+    .build = build_wide, .small = "depth=10,widen=1,image=8",
+    .options = { EPL_ZOO_IMAGES(10, 32, 3), { "depth", 28, 10, 1204, .help = "6n+4" },
+                 { "widen", 10, 1, 64, .help = "factor of the channels 16, 32, 64" },
+                 { "dropout", 0, 0, 0.99, .real = true, .help = "between the convolutions of a unit" } },
+};
+
+/* ---- resnext: bottlenecks with grouped 3x3 convolutions ---- */
+
+static void build_resnext(epl_graph *g, const epl_zoo_args *a)
+{
+    net       n = { .stem = { .out = 64 }, .drop_path = epl_arg_real(a, "drop_path") };
+    const int groups = epl_arg_int(a, "cardinality");
+    if (!plan(g, a, true, &n))
+        return;
+    if (!n.unit.bottleneck) {
+        epl_zoo_refuse(g, a, "depth", "it must be 50, 101 or 152, which have bottlenecks");
+        return;
+    }
+    n.inner = groups * epl_arg_int(a, "group_width");
+    n.unit.out = 256;
+    n.unit.groups = groups;
+    n.unit.zero_last = epl_arg_int(a, "zero_last");
+    build_net(g, a, n);
+}
+
+const epl_zoo_entry epl_zoo_resnext = {
+    .name = "resnext", .summary = "residual network with grouped convolutions (ResNeXt-depth, cardinality x group_width d)",
+    .paper = "arXiv:1611.05431", .build = build_resnext, .small = "stem=small,depth=11,cardinality=2,group_width=4,image=8,classes=10",
+    .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 11, 1202, .help = "50, 101, 152 with stem=imagenet; 9n+2 with stem=small" },
+                 STEM(1), { "cardinality", 32, 1, 256, .help = "groups of a 3x3 convolution" },
+                 { "group_width", 4, 1, 1024, .help = "channels of a group in the first stage" }, DROP_PATH, ZERO_LAST },
+};
+
+/* ---- senet: squeeze-and-excitation in every unit ---- */
+
+/* Section 7 of the paper's appendix: SENet-154. */
+static void plan_154(net *n)
+{
+    n->stem = (epl_stem_opts){ .kind = EPL_STEM_DEEP, .out = 128 };
+    n->inner = 256;
+    n->head_dropout = 0.2;
+    n->unit.reduce = 128;
+    n->unit.groups = 64;
+    n->unit.shortcut_kernel = 3;
+}
+
+static void build_senet(epl_graph *g, const epl_zoo_args *a)
+{
+    const int depth = epl_arg_int(a, "depth");
+    net       n = { .drop_path = epl_arg_real(a, "drop_path") };
+    if (!plan_imagenet(g, a, depth == 154 ? 152 : depth, &n))
+        return;
+    n.stem.out = n.inner = 64;
+    n.unit.out = n.unit.bottleneck ? 256 : 64;
+    n.unit.squeeze = epl_arg_int(a, "reduction");
+    n.unit.zero_last = epl_arg_int(a, "zero_last");
+    if (depth == 154)
+        plan_154(&n);
+    build_net(g, a, n);
+}
+
+const epl_zoo_entry epl_zoo_senet = {
+    .name = "senet", .summary = "residual network with squeeze-and-excitation (SE-ResNet, SENet-154)", .paper = "arXiv:1709.01507",
+    .build = build_senet, .small = "depth=18,image=32,classes=10",
+    .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 18, 154, .help = "18, 34, 50, 101, 152; or 154" },
+                 { "reduction", 16, 1, 64, .help = "channels to hidden units of a squeeze-and-excitation" }, DROP_PATH, ZERO_LAST },
 };

@@ -14,6 +14,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_lstm = {
     .name = "lstm", .summary = "recurrent classifier of sequences [N, length, channels]", .build = build,
+    .small = "length=5,channels=3,width=4",
     .options = { { "classes", 10, 1, 1e6, .help = "output classes" }, { "length", 28, 1, 4096, .help = "steps of the sequence" },
                  { "channels", 28, 1, 65536, .help = "numbers in a step" }, { "width", 64, 1, 8192, .help = "units of a layer" },
                  { "layers", 1, 1, 16, .help = "recurrent layers" }, { "cell", 0, .choices = "lstm|gru", .help = "kind of layer" },

@@ -21,6 +21,7 @@ static void build_mlp(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_mlp = {
     .name = "mlp", .summary = "multi-layer perceptron on flattened images", .build = build_mlp,
+    .small = "image=6,width=8",
     .options = { EPL_ZOO_IMAGES(10, 28, 1),
                  { "depth", 2, 0, 100, .help = "hidden layers" }, { "width", 256, 1, 65536, .help = "units of a hidden layer" },
                  { "activation", 0, .choices = "relu|tanh|gelu|silu|sigmoid", .help = "of hidden layers" },
@@ -42,7 +43,7 @@ static void build_lenet(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_lenet = {
-    .name = "lenet", .summary = "LeNet-5 with ReLU and max pooling", .paper = "LeCun et al. 1998", .build = build_lenet,
+    .name = "lenet", .summary = "LeNet-5 with ReLU and max pooling", .paper = "LeCun et al. 1998", .build = build_lenet, .small = "image=12",
     .options = { EPL_ZOO_IMAGES(10, 28, 1) },
 };
 
@@ -67,6 +68,7 @@ static void build_cnn(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_cnn = {
     .name = "cnn", .summary = "plain tower of 3x3 convolutions with batch normalisation", .build = build_cnn,
+    .small = "image=12,width=4,stages=2,depth=1",
     .options = { EPL_ZOO_IMAGES(10, 28, 1),
                  { "stages", 3, 1, 6, .help = "resolutions" }, { "depth", 2, 1, 32, .help = "convolutions of a stage" },
                  { "width", 32, 1, 4096, .help = "channels of the first stage" },

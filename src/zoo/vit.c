@@ -42,6 +42,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_vit = {
     .name = "vit", .summary = "vision transformer", .paper = "arXiv:2010.11929", .build = build,
+    .small = "image=8,patch=4,width=16,depth=2,heads=2,hidden=24,classes=6",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3),
                  { "patch", 16, 1, 64, .help = "height and width of a patch" }, { "width", 768, 1, 8192, .help = "channels of a token" },
                  { "depth", 12, 1, 100, .help = "blocks" }, { "heads", 12, 1, 64, .help = "of attention; divides width" },

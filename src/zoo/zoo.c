@@ -168,11 +168,37 @@ epl_value *epl_zoo_image(epl_graph *g, const epl_zoo_args *a)
 
 void epl_zoo_classify(epl_graph *g, const epl_zoo_args *a, epl_value *features, const char *head)
 {
-    const int classes = epl_arg_int(a, "classes");
-    if (classes == 0)
-        epl_output(g, "features", features);
-    else
-        epl_output(g, "logits", epl_linear(g, features, (epl_linear_opts){ .name = head, .out = classes }));
+    epl_zoo_classify_with(g, a, features, (epl_classifier_opts){ .name = head });
+}
+
+void epl_zoo_classify_with(epl_graph *g, const epl_zoo_args *a, epl_value *features, epl_classifier_opts o)
+{
+    o.classes = epl_arg_int(a, "classes");
+    epl_output(g, o.classes ? "logits" : "features", epl_classifier(g, features, o));
+}
+
+bool epl_zoo_refuse(epl_graph *g, const epl_zoo_args *a, const char *option, const char *why)
+{
+    epl_graph_fail(g, EPL_ERR_ARGUMENT, "%s: option '%s' is %g, but %s", a->entry->name, option, epl_arg_real(a, option), why);
+    return false;
+}
+
+bool epl_zoo_at_least(epl_graph *g, const epl_zoo_args *a, const char *option, int least, const char *why)
+{
+    if (epl_arg_int(a, option) >= least)
+        return true;
+    epl_graph_fail(g, EPL_ERR_ARGUMENT, "%s: option '%s' is %d, but at least %d is needed: %s", a->entry->name, option,
+                   epl_arg_int(a, option), least, why);
+    return false;
+}
+
+bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_option, int of)
+{
+    if (of % divisor == 0)
+        return true;
+    epl_graph_fail(g, EPL_ERR_ARGUMENT, "%s: option '%s' is %d and does not divide '%s', which is %d", a->entry->name, option, divisor,
+                   of_option, of);
+    return false;
 }
 
 int epl_zoo_round(double channels, int divisor)

@@ -10,7 +10,18 @@
     { "channels", channels_, 1, 4096, .help = "channels of the input" }
 
 epl_value *epl_zoo_image(epl_graph *g, const epl_zoo_args *a); /* the input "x" [N, image, image, channels] */
-void       epl_zoo_classify(epl_graph *g, const epl_zoo_args *a, epl_value *features, const char *head); /* the output; "features" with classes=0 */
+
+/* The output: "logits" by epl_classifier, its layer named `head`; with classes=0 "features", what the layer would have read. */
+void epl_zoo_classify(epl_graph *g, const epl_zoo_args *a, epl_value *features, const char *head);
+void epl_zoo_classify_with(epl_graph *g, const epl_zoo_args *a, epl_value *features, epl_classifier_opts o); /* classes is set here */
+
+/* What cannot be, said in one sentence that names the option: "<model>: option '<option>' is 7, but <why>". Return false. */
+bool epl_zoo_refuse(epl_graph *g, const epl_zoo_args *a, const char *option, const char *why);
+
+/* Whether an option's value is at least this, and whether `divisor` divides `of`, two values that these options gave; if not, the
+ * graph fails: "<model>: option 'image' is 16, but at least 32 is needed: <why>", "... 'heads' is 5 and does not divide ...". */
+bool epl_zoo_at_least(epl_graph *g, const epl_zoo_args *a, const char *option, int least, const char *why);
+bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_option, int of);
 
 /* Channels to a multiple of `divisor`, never more than 10 % down: Howard et al. 2019 and Sandler et al. 2018 do so. */
 int epl_zoo_round(double channels, int divisor);
