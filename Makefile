@@ -45,7 +45,7 @@ bench: build ## speed of the kernels as a share of this machine's peak
 	$(BUILD)/espalier bench kernels
 
 format: ## clang-format over the sources
-	clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'include/*.h' 'tests/*.c' 'tests/*.h' 'fuzz/*.c' 'papers/*.c' 'bench/*.c')
+	clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'include/*.h' 'tests/*.c' 'tests/*.h' 'fuzz/*.c' 'papers/*.[ch]' 'bench/*.c')
 
 sanitize: ## the quick tests under the address and undefined-behaviour sanitizers
 	@[ -f build-sanitize/build.ninja ] || $(CONFIGURE) -B build-sanitize -DEPL_SANITIZE=ON

@@ -1,5 +1,6 @@
 # Writes OUT: every file that a compiled network may carry, as an entry { path, text } of epl_sources (src/compile/sources.h).
 # Of the operators' files that have reference kernels only the part between the two marks is taken.
+include(${CMAKE_CURRENT_LIST_DIR}/c_string.cmake)
 file(GLOB kernels RELATIVE ${DIR} ${DIR}/kernels/*.h ${DIR}/kernels/*.c)
 list(FILTER kernels EXCLUDE REGEX "/(set|fma_peak|chain|chain_int)\\.c$")
 set(headers ops/ref.h ops/int_math.h ops/real_math.h)
@@ -19,9 +20,7 @@ foreach(path ${kernels} ${headers} ${operators} ${templates})
         math(EXPR length "${end} - ${begin}")
         string(SUBSTRING "${text}" ${begin} ${length} text)
     endif()
-    string(REPLACE "\\" "\\\\" text "${text}")
-    string(REPLACE "\"" "\\\"" text "${text}")
-    string(REPLACE "\n" "\\n\"\n\"" text "${text}")
-    file(APPEND ${OUT} "{ \"${path}\",\n\"${text}\" },\n")
+    c_string(text)
+    file(APPEND ${OUT} "{ \"${path}\",\n${text} },\n")
 endforeach()
 file(APPEND ${OUT} "{ 0, 0 }\n};\n")

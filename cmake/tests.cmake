@@ -10,7 +10,7 @@ file(GLOB EPL_TEST_COMMON CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/common/*.c
 if(EPL_TEST_COMMON)
     add_library(espalier-test-common STATIC ${EPL_TEST_COMMON})
     target_include_directories(espalier-test-common PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests ${CMAKE_BINARY_DIR}/generated)
-    target_link_libraries(espalier-test-common PUBLIC espalier ${EPL_CMOCKA})
+    target_link_libraries(espalier-test-common PUBLIC espalier-papers espalier ${EPL_CMOCKA})
     epl_use_libraries(espalier-test-common)
     foreach(source ${EPL_TEST_SOURCES})
         get_filename_component(name ${source} NAME_WE)

@@ -2,7 +2,6 @@
  * are what they say. EPL_UPDATE_GOLDEN=1 writes the options into the pages. */
 #include "common/check.h"
 
-#include "base/json.h"
 
 #include <espalier/data.h>
 #include <espalier/graph.h>

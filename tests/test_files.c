@@ -2,7 +2,6 @@
  * wrote, against damage at every byte, against lies about sizes, against failing allocations and a full disk. */
 #include "common/check.h"
 
-#include "base/json.h"
 #include "base/zip.h"
 
 #include <errno.h>

@@ -4,7 +4,6 @@
 
 #include <espalier/pipeline.h>
 
-#include "base/json.h"
 
 static epl_pipeline *parse(epl_context *ctx, const char *text) { return epl_pipeline_parse(ctx, text, strlen(text), "p.yaml"); }
 

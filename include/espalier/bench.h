@@ -30,6 +30,15 @@ typedef struct epl_bench_kernels_opts {
  * leaves nothing. */
 EPL_API bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o);
 
+/* What a measurement was made on. */
+typedef struct epl_machine {
+    char   cpu[128]; /* "" where the system does not tell */
+    char   isa[32];  /* the instruction set that programs take: "v4" */
+    int    cores;    /* of the machine, whatever this process may use */
+    double memory_bytes;
+} epl_machine;
+EPL_API bool epl_machine_of(epl_context *ctx, epl_machine *out);
+
 /* GFLOP/s of f32 multiply-adds, and GB/s of reading memory, with so many threads; each takes about 0.1 s. 0 when memory is out. */
 EPL_API double epl_bench_peak_gflops(epl_context *ctx, int threads);
 EPL_API double epl_bench_bandwidth_gbs(epl_context *ctx, int threads);

@@ -39,6 +39,7 @@ typedef struct epl_conv_opts {
     bool        depthwise;                     /* groups is C, and out defaults to C */
     bool        no_bias;
     epl_start   init;                          /* default HE */
+    double      gain;                          /* the weight starts so many times as large; default 1 */
 } epl_conv_opts;
 EPL_API epl_value *epl_conv(epl_graph *g, epl_value *x, epl_conv_opts o);
 

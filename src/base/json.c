@@ -1,5 +1,5 @@
-/* json: jansson behind json.h for reading; writing is direct. jansson allocates with malloc, not through the context. */
-#include "base/json.h"
+/* json: jansson behind base.h for reading; writing is direct. jansson allocates with malloc, not through the context. */
+#include <espalier/base.h>
 
 #include "base/escape.h"
 

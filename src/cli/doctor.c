@@ -11,40 +11,6 @@ typedef struct finding {
     char        detail[256];
 } finding;
 
-/* ---- the machine ---- */
-
-/* The value of "name : value" in /proc/cpuinfo; "" if there is none. */
-static void cpu_name(char out[128])
-{
-    char  line[256];
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    *out = 0;
-    while (f && fgets(line, sizeof line, f)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon) {
-            snprintf(out, 128, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-            break;
-        }
-    }
-    if (f)
-        fclose(f);
-}
-
-/* The instruction set that programs take on this machine. */
-static const char *isa(cli *c, char out[32])
-{
-    epl_graph *g = epl_graph_new(c->ctx, "probe");
-    if (g)
-        epl_output(g, "y", epl_input(g, "x", EPL_F32, EPL_SHAPE(1), NULL));
-    epl_weights *w = epl_weights_new(c->ctx);
-    epl_program *p = g && w ? epl_program_new(g, w, (epl_program_opts){ .plan_only = true }) : NULL;
-    snprintf(out, 32, "%s", p ? epl_program_isa(p) : "");
-    epl_program_free(p);
-    epl_weights_free(w);
-    epl_graph_free(g);
-    return out;
-}
-
 /* ---- what is optional ---- */
 
 static bool on_path(const char *program, char out[256])
@@ -120,23 +86,22 @@ static int find_data(cli *c, finding f[8])
 /* ---- what is said ---- */
 
 typedef struct machine {
-    char   cpu[128], isa[32];
-    int    cores;
-    double memory, gflops_1, gflops, gbs; /* bytes; one thread, all threads; all threads */
+    epl_machine is;
+    int    threads;
+    double gflops_1, gflops, gbs; /* one thread, all threads; all threads */
 } machine;
 
-static machine measure(cli *c, bool quick)
+static bool measure(cli *c, machine *m, bool quick)
 {
-    machine m = { .cores = epl_context_threads(c->ctx) };
-    cpu_name(m.cpu);
-    isa(c, m.isa);
-    m.memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    *m = (machine){ .threads = epl_context_threads(c->ctx) };
+    if (!epl_machine_of(c->ctx, &m->is))
+        return false;
     if (!quick) {
-        m.gflops_1 = epl_bench_peak_gflops(c->ctx, 1);
-        m.gflops   = m.cores > 1 ? epl_bench_peak_gflops(c->ctx, m.cores) : m.gflops_1;
-        m.gbs      = epl_bench_bandwidth_gbs(c->ctx, m.cores);
+        m->gflops_1 = epl_bench_peak_gflops(c->ctx, 1);
+        m->gflops   = m->threads > 1 ? epl_bench_peak_gflops(c->ctx, m->threads) : m->gflops_1;
+        m->gbs      = epl_bench_bandwidth_gbs(c->ctx, m->threads);
     }
-    return m;
+    return true;
 }
 
 static char *as_json(cli *c, const machine *m, const finding *f, int n, bool quick)
@@ -144,10 +109,10 @@ static char *as_json(cli *c, const machine *m, const finding *f, int n, bool qui
     epl_text        out = EPL_TEXT(c->ctx);
     epl_json_writer w   = epl_json_writer_at(&out, 2);
     epl_json_open_object(&w, NULL);
-    epl_json_put_string(&w, "cpu", m->cpu);
-    epl_json_put_string(&w, "isa", m->isa);
-    epl_json_put_i64(&w, "threads", m->cores);
-    epl_json_put_f64(&w, "memory_bytes", m->memory);
+    epl_json_put_string(&w, "cpu", m->is.cpu);
+    epl_json_put_string(&w, "isa", m->is.isa);
+    epl_json_put_i64(&w, "threads", m->threads);
+    epl_json_put_f64(&w, "memory_bytes", m->is.memory_bytes);
     if (!quick) {
         epl_json_put_f64(&w, "peak_gflops_one_thread", m->gflops_1);
         epl_json_put_f64(&w, "peak_gflops", m->gflops);
@@ -171,11 +136,11 @@ static char *as_text(cli *c, const machine *m, const finding *f, int n, bool qui
 {
     epl_text out = EPL_TEXT(c->ctx);
     char     bytes[32];
-    epl_format_bytes(bytes, m->memory);
-    epl_text_addf(&out, "processor    %s\ninstructions %s\nthreads      %d\nmemory       %s\n", m->cpu, m->isa, m->cores, bytes);
+    epl_format_bytes(bytes, m->is.memory_bytes);
+    epl_text_addf(&out, "processor    %s\ninstructions %s\nthreads      %d\nmemory       %s\n", m->is.cpu, m->is.isa, m->threads, bytes);
     if (!quick)
         epl_text_addf(&out, "peak         %.1f GFLOP/s with one thread, %.1f with %d (f32 multiply-adds, measured)\n"
-                            "bandwidth    %.1f GB/s reading with %d (measured)\n", m->gflops_1, m->gflops, m->cores, m->gbs, m->cores);
+                            "bandwidth    %.1f GB/s reading with %d (measured)\n", m->gflops_1, m->gflops, m->threads, m->gbs, m->threads);
     epl_text_add(&out, "\n");
     for (int i = 0; i < n; i++) {
         epl_text_addf(&out, "%-8s %-22s ", f[i].found ? "found" : "missing", f[i].what);
@@ -193,9 +158,11 @@ static int run(cli *c, int argc, char **argv)
     const cli_option options[] = { EPL_OPT_FLAG(0, "no-measure", &quick, "leave the measurements out"), EPL_OPT_END };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
-    finding       f[24];
-    const machine m = measure(c, quick);
-    int           n = find_parts(f);
+    finding f[24];
+    machine m;
+    if (!measure(c, &m, quick))
+        return cli_status(c);
+    int n = find_parts(f);
     n += find_data(c, f + n);
     return cli_end(c, cli_print_take(c, c->json ? as_json(c, &m, f, n, quick) : as_text(c, &m, f, n, quick)));
 }

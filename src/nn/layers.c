@@ -6,7 +6,7 @@
 
 /* ---- starts ---- */
 
-static epl_value *weight(epl_graph *g, epl_shape shape, double fan_in, double fan_out, epl_start start)
+static epl_value *weight(epl_graph *g, epl_shape shape, double fan_in, double fan_out, epl_start start, double gain)
 {
     epl_init init = EPL_INIT_NORMAL;
     double   a    = 0;
@@ -20,7 +20,7 @@ static epl_value *weight(epl_graph *g, epl_shape shape, double fan_in, double fa
     case EPL_START_ORTHOGONAL:   init = EPL_INIT_ORTHOGONAL, a = 1; break;
     case EPL_START_ZERO:         init = EPL_INIT_ZEROS; break;
     }
-    return epl_parameter(g, "weight", EPL_F32, shape, init, a);
+    return epl_parameter(g, "weight", EPL_F32, shape, init, gain != 0 ? a * gain : a);
 }
 
 static epl_value *vector(epl_graph *g, const char *name, int64_t n, double start)
@@ -63,7 +63,7 @@ epl_value *epl_conv(epl_graph *g, epl_value *x, epl_conv_opts o)
     }
     shape.dim[spatial]     = epl_channels(x) / groups;
     shape.dim[spatial + 1] = o.out;
-    epl_value *w = weight(g, shape, taps * (double)shape.dim[spatial], taps * o.out / groups, o.init);
+    epl_value *w = weight(g, shape, taps * (double)shape.dim[spatial], taps * o.out / groups, o.init, o.gain);
     epl_value *y = epl_convolve(g, x, w, o.no_bias ? NULL : vector(g, "bias", o.out, 0), c);
     epl_scope_pop(g);
     return y;
@@ -87,7 +87,7 @@ epl_value *epl_conv_transpose(epl_graph *g, epl_value *x, epl_conv_transpose_opt
     }
     shape.dim[spatial]     = o.out / groups;
     shape.dim[spatial + 1] = epl_channels(x);
-    epl_value *w = weight(g, shape, taps * (double)epl_channels(x) / groups, taps * o.out / groups, o.init);
+    epl_value *w = weight(g, shape, taps * (double)epl_channels(x) / groups, taps * o.out / groups, o.init, 1);
     epl_value *y = epl_convolve_transpose(g, x, w, o.no_bias ? NULL : vector(g, "bias", o.out, 0), c);
     epl_scope_pop(g);
     return y;
@@ -99,7 +99,7 @@ epl_value *epl_linear(epl_graph *g, epl_value *x, epl_linear_opts o)
         return NULL;
     epl_scope_push(g, "%s", or_name(o.name, "linear"));
     const double in = (double)epl_channels(x);
-    epl_value *w = weight(g, EPL_SHAPE(epl_channels(x), o.out), in, o.out, o.init ? o.init : EPL_START_LECUN);
+    epl_value *w = weight(g, EPL_SHAPE(epl_channels(x), o.out), in, o.out, o.init ? o.init : EPL_START_LECUN, 1);
     epl_value *y = epl_multiply_rows(g, x, w, o.no_bias ? NULL : vector(g, "bias", o.out, 0), false);
     epl_scope_pop(g);
     return y;

@@ -4,7 +4,6 @@
 
 #include <espalier/pipeline.h>
 
-#include "base/json.h"
 #include "base/yaml.h"
 
 typedef enum epl_stage_kind { EPL_STAGE_TRAIN, EPL_STAGE_PRUNE, EPL_STAGE_CHANNELS, EPL_STAGE_COMPILE, EPL_N_STAGE_KINDS } epl_stage_kind;

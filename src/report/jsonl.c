@@ -1,5 +1,4 @@
 /* jsonl: a log of one JSON object per line, continued after a crash from the step that was restored. */
-#include "base/json.h"
 #include "report/appender.h"
 
 #include <espalier/report.h>

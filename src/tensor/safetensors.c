@@ -1,7 +1,6 @@
 /* safetensors: u64 little-endian n, then n bytes of JSON, then the data of the tensors (github.com/huggingface/safetensors).
  * The header names each tensor's type, shape and byte range; the ranges cover the data without overlap or gap. Leaves out: the
  * 8-bit and smaller floats, more than EPL_MAX_RANK dimensions. */
-#include "base/json.h"
 #include "tensor/weights.h"
 
 #include <stdlib.h>

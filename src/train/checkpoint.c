@@ -2,7 +2,6 @@
  * the run is. Files are written beside and renamed, so that a crash or a full disk leaves the one before. */
 #include "train/trainer.h"
 
-#include "base/json.h"
 #include "graph/op.h"
 
 #include <dirent.h>
