@@ -404,6 +404,30 @@ TEST(loops_may_exchange_carried_values)
 
 /* Weights that are mostly zero, of a convolution and of linear layers, one of them within a region: the same results, less
  * memory, and no more non-zeros than there were. */
+/* A product, its product with itself, and an expression that takes both and is stored before them: the raw result has to survive
+ * the chain that is computed over it. */
+TEST(a_raw_result_survives_the_chain_behind_it)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "gram");
+    epl_value   *w   = epl_input(g, "w", EPL_F32, EPL_SHAPE(2, 2), NULL);
+    epl_value   *a   = epl_matmul(g, w, w, (epl_matmul_opts){ .trans_b = true });
+    epl_value   *b   = epl_affine(g, a, -4, 3);
+    epl_output(g, "b", b);
+    epl_output(g, "a", a);
+    epl_output(g, "square", epl_add(g, b, epl_matmul(g, a, a, (epl_matmul_opts){ 0 })));
+    epl_program *p = epl_program_new(g, NULL, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    memcpy(epl_program_input(p, 0)->data, (float[]){ 1, 2, 3, 4 }, 4 * sizeof(float));
+    CHECK_OK(t, ctx, epl_program_run(p));
+    const double expected[3][4] = { { -17, -41, -41, -97 }, { 5, 11, 11, 25 }, { 146 - 17, 330 - 41, 330 - 41, 746 - 97 } };
+    for (int o = 0; o < 3; o++)
+        for (int i = 0; i < 4; i++)
+            CHECK_NEAR(t, ((float *)epl_program_output(p, o)->data)[i], expected[o][i], .rtol = 1e-6);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
 TEST(sparse_programs_compute_the_same)
 {
     epl_context *ctx = test_context(t);

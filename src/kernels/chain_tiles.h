@@ -133,18 +133,23 @@ static void run_steps(const epl_chain *c, elem *const *reg, int64_t n)
         run_step(c, s, reg[c->n_in + s], (const elem *const[]){ reg[c->arg[s][0]], reg[c->arg[s][1]], reg[c->arg[s][2]] }, n);
 }
 
-/* Inputs that are results as well (a convolution's, which the chain read where its own first result goes) come first. */
+static void store_output(const epl_chain *c, int64_t o, const elem *from, void *to, int64_t row, int64_t n_rows, int64_t column,
+                         int64_t n_columns)
+{
+    for (int64_t r = 0; r < n_rows; r++)
+        tile_store(to, c->out_dtype[o], (row + r) * c->columns + column, from + r * n_columns, n_columns);
+}
+
+/* Outputs that are inputs first: behind a dense kernel input 0 lies where output 0 is going to. */
 static void store_outputs(const epl_chain *c, const tile_plan *p, elem *const *reg, void *const *out, int64_t row,
                           int64_t n_rows, int64_t column, int64_t n_columns)
 {
-    for (int64_t k = 0; k < 2 * c->n_out; k++) {
-        const int64_t o = k % c->n_out;
-        const int     is_input = c->out[o] < c->n_in;
-        if (is_input != (k < c->n_out) || (!is_input && p->output[c->out[o]] == (int)o))
-            continue; // the other turn, or computed in place
-        for (int64_t r = 0; r < n_rows; r++)
-            tile_store(out[o], c->out_dtype[o], (row + r) * c->columns + column, reg[c->out[o]] + r * n_columns, n_columns);
-    }
+    for (int64_t o = 0; o < c->n_out; o++)
+        if (c->out[o] < c->n_in)
+            store_output(c, o, reg[c->out[o]], out[o], row, n_rows, column, n_columns);
+    for (int64_t o = 0; o < c->n_out; o++)
+        if (c->out[o] >= c->n_in && p->output[c->out[o]] != (int)o) // else it was computed in place
+            store_output(c, o, reg[c->out[o]], out[o], row, n_rows, column, n_columns);
 }
 
 /* One tile. `fresh`: what is the same in every tile has yet to be loaded. */
