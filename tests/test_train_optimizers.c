@@ -149,6 +149,70 @@ PROPERTY(layerwise_optimizers_follow_scalar_code, 2)
     epl_model_free(model);
 }
 
+/* X := a X + (b A + c A A) X with A = X X^T, five times, as the method is usually written: x is [rows, columns]. */
+static void orthogonalize(double *x, int rows, int columns)
+{
+    double norm = 0;
+    for (int i = 0; i < N; i++)
+        norm += x[i] * x[i];
+    for (int i = 0; i < N; i++)
+        x[i] /= sqrt(norm) + 1e-7;
+    for (int step = 0; step < 5; step++) {
+        double a[N][N] = { { 0 } }, b[N][N] = { { 0 } }, next[N];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < rows; j++)
+                for (int k = 0; k < columns; k++)
+                    a[i][j] += x[i * columns + k] * x[j * columns + k];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < rows; j++) {
+                b[i][j] = -4.7750 * a[i][j];
+                for (int k = 0; k < rows; k++)
+                    b[i][j] += 2.0315 * a[i][k] * a[k][j];
+            }
+        for (int i = 0; i < rows; i++)
+            for (int k = 0; k < columns; k++) {
+                next[i * columns + k] = 3.4445 * x[i * columns + k];
+                for (int j = 0; j < rows; j++)
+                    next[i * columns + k] += b[i][j] * x[j * columns + k];
+            }
+        memcpy(x, next, sizeof next);
+    }
+}
+
+/* Muon on a wide, a tall and a convolution's matrix; what has one axis goes with AdamW. */
+PROPERTY(muon_goes_along_the_orthogonal_matrix, 3)
+{
+    epl_context *ctx = test_context(t);
+    const epl_optimizer_opts o = { .kind = EPL_MUON, .momentum = 0.9, .decay = 0.05 };
+    const epl_shape shapes[] = { EPL_SHAPE(2, 3), EPL_SHAPE(3, 2), EPL_SHAPE(1, 3, 2) };
+    const int       columns = t->index ? 2 : 3, rows = N / columns;
+    epl_model      *model = quadratic(t, ctx, shapes[t->index], o);
+    epl_program    *p = epl_program_new(model->graph, model->weights, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    float  *w = epl_weights_find(model->weights, "w")->data, *a = epl_program_input_named(p, "a")->data;
+    double  x[N], m[N] = { 0 }, d[N];
+    for (int i = 0; i < N; i++)
+        x[i] = (double)w[i];
+    epl_tensor_set(epl_program_input_named(p, "rate"), 0, 0.1);
+    for (int step = 1; step <= STEPS; step++) {
+        for (int i = 0; i < N; i++) {
+            a[i] = epl_rng_normal(t->rng);
+            const double g = x[i] - (double)a[i];
+            m[i] = 0.9 * m[i] + g;
+            d[i] = g + 0.9 * m[i];
+        }
+        CHECK_OK(t, ctx, epl_program_run(p));
+        orthogonalize(d, rows, columns);
+        for (int i = 0; i < N; i++) {
+            x[i] = x[i] * (1 - 0.1 * 0.05) - 0.1 * 0.2 * sqrt(3) * d[i];
+            CHECK_NEAR(t, w[i], x[i], .rtol = 1e-4, .atol = 1e-4);
+            x[i] = (double)w[i]; // small singular values magnify rounding: each step is checked by itself
+        }
+    }
+    epl_program_free(p);
+    epl_model_free(model);
+}
+
 /* A convolution's update is one kernel that reads the gradient and writes everything in place: no step of the program has the
  * parameter's shape but the gradient and the chain. */
 PROPERTY(an_update_is_one_chain, EPL_COUNT(cases))

@@ -1,6 +1,8 @@
 /* rules: how each optimizer makes a parameter's next value. Element by element, so that fusion makes one kernel of a rule; lars
- * and lamb need norms of whole tensors in between. */
+ * and lamb need norms of whole tensors in between, muon products of matrices. */
 #include "train/train.h"
+
+#include <math.h>
 
 double epl_default(double x, double otherwise) { return x != 0 ? x : otherwise; }
 
@@ -58,11 +60,12 @@ static epl_value *adam_step(epl_rule *r, epl_value *d, epl_value *from)
 
 static epl_value *adam(epl_rule *r) { return adam_step(r, decayed_gradient(r), r->w); }
 
-static epl_value *adamw(epl_rule *r)
+static epl_value *decayed_weight(epl_rule *r)
 {
-    epl_value *kept = r->decay ? epl_mul(r->g, r->w, epl_affine(r->g, r->rate, -r->decay, 1)) : r->w;
-    return adam_step(r, r->grad, kept);
+    return r->decay ? epl_mul(r->g, r->w, epl_affine(r->g, r->rate, -r->decay, 1)) : r->w;
 }
+
+static epl_value *adamw(epl_rule *r) { return adam_step(r, r->grad, decayed_weight(r)); }
 
 static epl_value *rmsprop(epl_rule *r)
 {
@@ -89,7 +92,10 @@ static epl_value *trust_ratio(epl_rule *r, epl_value *numerator, epl_value *deno
     return epl_where(r->g, fine, epl_div(r->g, numerator, denominator), epl_scalar(r->g, epl_dtype_of(r->w), 1));
 }
 
-static epl_value *norm(epl_rule *r, epl_value *x) { return epl_reduce_l2(r->g, x, (epl_reduce_opts){ 0 }); }
+static epl_value *norm(epl_rule *r, epl_value *x)
+{
+    return epl_sqrt(r->g, epl_reduce_sum_square(r->g, x, (epl_reduce_opts){ 0 }));
+}
 
 static epl_value *lars(epl_rule *r)
 {
@@ -113,6 +119,40 @@ static epl_value *lamb(epl_rule *r)
     return epl_sub(r->g, r->w, epl_mul(r->g, epl_mul(r->g, r->rate, trust_ratio(r, norm(r, r->w), norm(r, u))), u));
 }
 
+static epl_value *product(epl_rule *r, epl_value *a, epl_value *b) { return epl_matmul(r->g, a, b, (epl_matmul_opts){ 0 }); }
+
+/* The orthogonal matrix nearest to x [rows, columns], about: five steps X := X (a + b A + c A^2) of A = X^T X bring the singular
+ * values of x / |x| between 0.7 and 1.2. The steps commute with A, so that only A and the product of the polynomials are iterated,
+ * on the smaller side of x. */
+static epl_value *orthogonalized(epl_rule *r, epl_value *x)
+{
+    const bool wide = epl_dim(x, 0) < epl_dim(x, 1);
+    epl_value *unit = epl_div(r->g, x, epl_affine(r->g, norm(r, x), 1, 1e-7));
+    epl_value *gram = epl_matmul(r->g, unit, unit, (epl_matmul_opts){ .trans_a = !wide, .trans_b = wide });
+    epl_value *all  = NULL, *identity = epl_eye(r->g, epl_dtype_of(x), epl_dim(gram, 0), epl_dim(gram, 1), 0);
+    for (int i = 0; i < 5; i++) {
+        epl_value *square = product(r, gram, gram);
+        epl_value *step   = epl_add(r->g, epl_add(r->g, scaled(r, identity, 3.4445), scaled(r, gram, -4.7750)), scaled(r, square, 2.0315));
+        if (i < 4)
+            gram = product(r, step, product(r, gram, step));
+        all = all ? product(r, all, step) : step;
+    }
+    return wide ? product(r, all, unit) : product(r, unit, all);
+}
+
+/* A parameter of more axes is the matrix of its last axis and the others. */
+static epl_value *muon(epl_rule *r)
+{
+    if (!r->w || epl_rank(r->w) < 2)
+        return adamw(r);
+    const int64_t columns = epl_dim(r->w, -1), rows = epl_shape_count(epl_shape_of(r->w)) / columns;
+    epl_value    *b = follow(r, "train.momentum.", r->o->momentum, r->grad, 1);
+    epl_value    *d = epl_add(r->g, r->grad, scaled(r, b, r->o->momentum));
+    epl_value    *o = orthogonalized(r, epl_reshape(r->g, d, EPL_SHAPE(rows, columns)));
+    const double  scale = 0.2 * sqrt((double)(rows > columns ? rows : columns));
+    return epl_sub(r->g, decayed_weight(r), epl_mul(r->g, r->rate, scaled(r, epl_reshape_like(r->g, o, r->w), scale)));
+}
+
 /* ---- the table ---- */
 static const struct {
     const char  *name;
@@ -123,7 +163,7 @@ static const struct {
     { "sgd", sgd, false, 0.1, 0.999, 1e-8 },         { "adam", adam, true, 0.001, 0.999, 1e-8 },
     { "adamw", adamw, true, 0.001, 0.999, 1e-8 },    { "rmsprop", rmsprop, false, 0.01, 0.99, 1e-8 },
     { "adagrad", adagrad, false, 0.01, 0.999, 1e-10 }, { "lars", lars, false, 0.1, 0.999, 1e-8 },
-    { "lamb", lamb, true, 0.001, 0.999, 1e-6 },
+    { "lamb", lamb, true, 0.001, 0.999, 1e-6 },      { "muon", muon, true, 0.001, 0.999, 1e-8 },
 };
 
 static bool known(epl_optimizer_kind kind) { return (unsigned)kind < EPL_COUNT(table); }
@@ -138,6 +178,8 @@ epl_optimizer_opts epl_optimizer_defaults(epl_optimizer_opts o)
         return o;
     o.rate    = epl_default(o.rate, table[o.kind].rate);
     o.beta1   = epl_default(o.beta1, 0.9);
+    if (o.kind == EPL_MUON)
+        o.momentum = epl_default(o.momentum, 0.95);
     o.beta2   = epl_default(o.beta2, table[o.kind].beta2);
     o.epsilon = epl_default(o.epsilon, table[o.kind].epsilon);
     o.trust   = epl_default(o.trust, 0.001);
