@@ -49,16 +49,23 @@ const epl_zoo_entry epl_zoo_lenet = {
 
 /* ---- cnn: stages of 3x3 convolutions with batch normalisation; each stage after the first halves the image ---- */
 
+static epl_value *cnn_unit(epl_graph *g, epl_value *x, const char *name, double width, int stride)
+{
+    return epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = name, .conv = { .out = (int)width, .stride = stride } });
+}
+
 static void build_cnn(epl_graph *g, const epl_zoo_args *a)
 {
     epl_value *x = epl_zoo_image(g, a);
     double     width = epl_arg_int(a, "width");
+    if (epl_arg_int(a, "stem_width"))
+        x = cnn_unit(g, x, "stem", epl_arg_int(a, "stem_width"), 1);
     for (int s = 0; s < epl_arg_int(a, "stages"); s++, width *= epl_arg_real(a, "growth"))
         for (int i = 0; i < epl_arg_int(a, "depth"); i++) {
             char name[48];
             snprintf(name, sizeof name, "stage%d.unit%d", s + 1, i + 1);
-            const int stride = i == 0 && (s > 0 || epl_arg_int(a, "stem") > 1) ? (s > 0 ? 2 : epl_arg_int(a, "stem")) : 1;
-            x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = name, .conv = { .out = (int)width, .stride = stride } });
+            epl_value *y = cnn_unit(g, x, name, width, i ? 1 : s ? 2 : epl_arg_int(a, "stem"));
+            x = i && epl_arg_int(a, "residual") ? epl_add(g, x, y) : y;
         }
     x = epl_global_average_pool(g, x);
     if (epl_arg_real(a, "dropout") > 0)
@@ -73,6 +80,8 @@ const epl_zoo_entry epl_zoo_cnn = {
                  { "stages", 3, 1, 6, .help = "resolutions" }, { "depth", 2, 1, 32, .help = "convolutions of a stage" },
                  { "width", 32, 1, 4096, .help = "channels of the first stage" },
                  { "growth", 2, 1, 4, .real = true, .help = "channels from stage to stage" },
-                 { "stem", 1, 1, 4, .help = "stride of the first convolution" },
+                 { "stem", 1, 1, 4, .help = "stride of the first stage" },
+                 { "stem_width", 0, 0, 4096, .help = "channels of a convolution before the stages; 0: none" },
+                 { "residual", 0, 0, 1, .help = "1: units that keep the shape add to their input" },
                  { "dropout", 0, 0, 0.99, .real = true, .help = "before the classifier" } },
 };
