@@ -322,6 +322,43 @@ TEST(a_student_follows_its_teacher_in_the_same_step)
     epl_dataset_free(v);
 }
 
+/* Looking the answers up is the same training as asking the teacher in each step, as long as nothing is augmented. */
+TEST(answers_made_once_teach_as_the_teacher_does)
+{
+    epl_context *ctx = test_context(t);
+    epl_dataset *d = colours(t, ctx, 90, 8, 1);
+    epl_model   *teacher = network(t, ctx, 8, 16, 3, false), *students[2];
+    CHECK_OK(t, ctx, train(teacher, d, NULL, usual()));
+    epl_tensor *answers = epl_distill_answers(teacher, d, (epl_progress){ 0 });
+    CHECK_OK(t, ctx, answers != NULL);
+    CHECK_INT(t, answers->shape.dim[0], 90);
+    for (int i = 0; i < 2; i++) {
+        const epl_train_hook hook = epl_distill_hook(teacher, (epl_distill_opts){ .temperature = 2, .alpha = 0.7, .answers = i ? answers : NULL });
+        epl_trainer_opts o = usual();
+        o.hooks = &hook, o.n_hooks = 1, o.epochs = 1, o.batch = 90; // one update: more would magnify rounding
+        students[i] = network(t, ctx, 8, 4, 3, false);
+        CHECK_OK(t, ctx, train(students[i], d, NULL, o));
+        epl_release(ctx, hook.user);
+    }
+    for (int i = 0; i < epl_weights_count(students[0]->weights); i++) {
+        const epl_tensor *a = epl_weights_at(students[0]->weights, i), *b = epl_weights_at(students[1]->weights, i);
+        for (int64_t k = 0; k < epl_shape_count(a->shape); k++)
+            CHECK_NEAR(t, epl_tensor_get(a, k), epl_tensor_get(b, k), .rtol = 1e-4, .atol = 1e-5);
+    }
+    const epl_train_hook hook = epl_distill_hook(teacher, (epl_distill_opts){ .answers = answers });
+    epl_trainer_opts o = usual();
+    o.hooks = &hook, o.n_hooks = 1, o.augment = "mixup:0.2";
+    CHECK(t, !train(students[0], d, NULL, o));
+    CHECK(t, strstr(epl_error_message(ctx), "mixes samples") != NULL);
+    epl_error_clear(ctx);
+    epl_release(ctx, hook.user);
+    epl_tensor_free(answers);
+    epl_model_free(students[0]);
+    epl_model_free(students[1]);
+    epl_model_free(teacher);
+    epl_dataset_free(d);
+}
+
 /* ---- mistakes ---- */
 
 /* What a step takes is known before, to the byte, and the model is not touched by the question. */

@@ -66,9 +66,11 @@ EPL_API bool epl_schedule_parse(epl_context *ctx, const char *text, epl_schedule
  *   rmsprop  v = beta2 v + (1 - beta2) d^2;  b = momentum b + d / (sqrt v + epsilon);  w -= rate b
  *   adagrad  Duchi et al. 2011: v += d^2;  w -= rate d / (sqrt v + epsilon)
  *   lars     You et al. 2017 (arXiv:1708.03888), Algorithm 1; parameters of rank 1 as sgd
- *   lamb     You et al. 2020 (arXiv:1904.00962), Algorithm 2 with the identity for phi */
+ *   lamb     You et al. 2020 (arXiv:1904.00962), Algorithm 2 with the identity for phi
+ *   muon     Jordan et al. 2024: a matrix goes along its orthogonalised Nesterov momentum, by 0.2 sqrt(longer side) as Liu et al.
+ *            2025 (arXiv:2502.16982), eq. (4), with their decay beside it; parameters of rank 1 as adamw, at the same rate */
 typedef enum epl_optimizer_kind {
-    EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB
+    EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB, EPL_MUON
 } epl_optimizer_kind;
 
 /* Parameters that are treated apart. */
@@ -82,7 +84,7 @@ typedef struct epl_parameter_group {
 typedef struct epl_optimizer_opts {
     epl_optimizer_kind kind;
     double rate;       /* default 0.1 for sgd and lars, 0.01 for rmsprop and adagrad, else 0.001 */
-    double momentum;   /* sgd, rmsprop, lars; default 0 */
+    double momentum;   /* sgd, rmsprop, lars: default 0; muon: 0.95 */
     bool   nesterov;   /* sgd */
     double beta1;      /* default 0.9 */
     double beta2;      /* default 0.999; rmsprop: 0.99 */
@@ -136,7 +138,8 @@ EPL_API epl_value *epl_weighted_mean(epl_graph *g, epl_value *per_sample, epl_va
 typedef struct epl_trainer epl_trainer;
 
 /* The step while it is built: the network is there in training mode, the optimizer is not. A hook may add nodes, outputs and
- * tensors of `weights` ("train." is the trainer's), and put another scalar in the place of `loss`. */
+ * tensors of `weights` ("train." is the trainer's), put another scalar in the place of `loss`, and read the input that
+ * epl_train_step_index gives: the numbers of the batch's samples in the training data. */
 typedef struct epl_train_step {
     epl_graph   *graph;
     epl_weights *weights;
@@ -148,6 +151,8 @@ typedef struct epl_train_step {
     const char  *frozen;                      /* names (epl_glob) of parameters that are not trained; NULL: none */
     epl_arena   *arena;                       /* lives as long as the step is built */
 } epl_train_step;
+
+EPL_API epl_value *epl_train_step_index(epl_train_step *s); /* i64 [N] */
 
 /* More parameters that are not trained, and that checkpoints leave out: a teacher's. */
 EPL_API bool epl_train_step_borrow(epl_train_step *s, const char *pattern);
@@ -161,12 +166,20 @@ typedef struct epl_train_hook {
 
 /* Distillation, Hinton et al. 2015 (arXiv:1503.02531): the teacher runs in the same step, in inference mode;
  * loss = alpha T^2 KL(teacher || student) + (1 - alpha) loss. The teacher is borrowed for the life of the trainer. The hook's
- * memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL on failure. */
+ * memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL on failure.
+ *
+ * With `answers` the teacher does not run: its logits for every sample of the training data are looked up by the sample's number,
+ * which saves its share of each step. They are what the teacher says of the sample as it is, so the student has to agree with it
+ * under augmentation; mixup and cutmix, which make new samples, do not go together with it. */
 typedef struct epl_distill_opts {
     double temperature; /* default 4 */
     double alpha;       /* default 0.9 */
+    const epl_tensor *answers; /* [samples of the training data, ...logits], borrowed for the life of the trainer; NULL: none */
 } epl_distill_opts;
 EPL_API epl_train_hook epl_distill_hook(const epl_model *teacher, epl_distill_opts o);
+
+/* The teacher's logits for every sample of d, prepared as the teacher says that its inputs have to be. The caller owns them. */
+EPL_API epl_tensor *epl_distill_answers(const epl_model *teacher, epl_dataset *d, epl_progress progress);
 
 typedef struct epl_step_opts {
     int64_t            batch;        /* required */

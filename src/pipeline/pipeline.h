@@ -42,6 +42,7 @@ typedef struct epl_stage {
     epl_loss_opts      loss;
     int64_t            epochs, batch;
     epl_distill_opts   distill;
+    bool               look_up;       /* the teacher's answers are computed once */
     double             sparsity, begin, end, macs; /* prune: of the weights, over which part of the steps; channels: share kept */
     int64_t            every, round_to;
     const char        *criterion, *distribution, *skip, *target;

@@ -11,14 +11,14 @@ static const char *const kinds[EPL_N_STAGE_KINDS] = { "train", "prune", "prune-c
 
 /* The keys of each kind of stage. What a training stage does not say, `defaults` may. */
 static const char *const train_keys[] = { "stage", "do", "note", "model", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
-                                          "augment", "loss", "smoothing", "temperature", "alpha" };
+                                          "augment", "loss", "smoothing", "temperature", "alpha", "answers" };
 static const char *const prune_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule", "augment",
-                                          "loss", "smoothing", "temperature", "alpha", "sparsity", "criterion", "distribution", "skip",
+                                          "loss", "smoothing", "temperature", "alpha", "answers", "sparsity", "criterion", "distribution", "skip",
                                           "begin", "end", "every" };
 static const char *const channel_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
-                                            "augment", "loss", "smoothing", "temperature", "alpha", "macs", "criterion", "round_to" };
+                                            "augment", "loss", "smoothing", "temperature", "alpha", "answers", "macs", "criterion", "round_to" };
 static const char *const compile_keys[] = { "stage", "do", "note", "models", "target" };
-static const char *const default_keys[] = { "batch", "optimizer", "schedule", "augment", "loss", "smoothing", "temperature", "alpha" };
+static const char *const default_keys[] = { "batch", "optimizer", "schedule", "augment", "loss", "smoothing", "temperature", "alpha", "answers" };
 static const char *const file_keys[] = { "name", "title", "data", "seed", "defaults", "stages" };
 
 static epl_stage *stage_named(epl_pipeline *p, const epl_yaml *y, const char *name, const epl_stage *before)
@@ -65,6 +65,16 @@ static bool located(const epl_yaml *map, const char *key, bool ok)
     return epl_yaml_fail(y, "%s", sentence);
 }
 
+/* When the teacher is asked: in each step, about the augmented sample, or once, about each sample as it is. */
+static bool read_answers(const epl_yaml *map, bool *once)
+{
+    const char *when;
+    if (!epl_yaml_text(map, "answers", &when, "each-step"))
+        return false;
+    *once = strcmp(when, "once") == 0;
+    return *once || strcmp(when, "each-step") == 0 || epl_yaml_fail(map, "answers are made 'once' or 'each-step', not '%s'", when);
+}
+
 static bool read_recipe(epl_stage *s, const epl_yaml *defaults)
 {
     epl_context *ctx = s->pipeline->ctx;
@@ -77,7 +87,7 @@ static bool read_recipe(epl_stage *s, const epl_yaml *defaults)
         !epl_yaml_text(FROM("loss"), "loss", &s->loss.name, "cross-entropy") ||
         !epl_yaml_real(FROM("smoothing"), "smoothing", 0, 0.99, &s->loss.smoothing, 0) ||
         !epl_yaml_real(FROM("temperature"), "temperature", 0.01, 1000, &s->distill.temperature, 4) ||
-        !epl_yaml_real(FROM("alpha"), "alpha", 0, 1, &s->distill.alpha, 0.9))
+        !epl_yaml_real(FROM("alpha"), "alpha", 0, 1, &s->distill.alpha, 0.9) || !read_answers(FROM("answers"), &s->look_up))
         return false;
     if (!located(FROM("optimizer"), "optimizer", epl_optimizer_parse(ctx, optimizer, &s->optimizer)) ||
         !located(FROM("schedule"), "schedule", epl_schedule_parse(ctx, schedule, &s->schedule)))

@@ -127,6 +127,22 @@ static bool train(epl_stage *s, epl_model *m, const epl_train_hook *hooks, int n
     return ok;
 }
 
+/* What the teacher says of the training data, kept beside it for the other stages that learn from it. */
+static epl_tensor *answers_of(const epl_stage *teacher, const epl_model *m)
+{
+    epl_context *ctx = teacher->pipeline->ctx;
+    char         file[48];
+    snprintf(file, sizeof file, "answers-%016llx.npy", (unsigned long long)teacher->key);
+    const char *path = epl_stage_path(teacher, file);
+    if (path && epl_file_exists(path))
+        return epl_npy_load(ctx, path);
+    epl_tensor *answers = path ? epl_distill_answers(m, teacher->pipeline->train, teacher->pipeline->opts.progress) : NULL;
+    if (!answers || epl_npy_save(ctx, path, answers))
+        return answers;
+    epl_tensor_free(answers);
+    return NULL;
+}
+
 /* What acts on the stage's training: the pruner, the teacher. */
 static bool add_hooks(epl_stage *s, epl_model *m, const epl_model *teacher, epl_train_hook hooks[2], int *n_hooks)
 {
@@ -158,13 +174,17 @@ bool epl_stage_train(epl_stage *s)
     epl_context   *ctx     = s->pipeline->ctx;
     epl_model     *m       = epl_make_directories(ctx, epl_stage_path(s, "")) && claim_checkpoint(s) ? start(s) : NULL;
     epl_model     *teacher = m && s->teacher ? load(s->teacher) : NULL;
+    epl_tensor    *answers = teacher && s->look_up ? answers_of(s->teacher, teacher) : NULL;
     epl_train_hook hooks[2];
     int            n_hooks = 0;
-    bool ok = m && (!s->teacher || teacher) && narrow(s, m) && add_hooks(s, m, teacher, hooks, &n_hooks) &&
+    s->distill.answers = answers;
+    bool ok = m && (!s->teacher || teacher) && (!teacher || !s->look_up || answers) && narrow(s, m) && add_hooks(s, m, teacher, hooks, &n_hooks) &&
               (s->epochs == 0 || train(s, m, hooks, n_hooks)) && (s->kind != EPL_STAGE_PRUNE || epl_bake(m)) &&
               epl_model_save(m, epl_stage_path(s, "model.safetensors")) && epl_stage_measure(s, m);
     for (int i = 0; i < n_hooks; i++)
         epl_release(ctx, hooks[i].user);
+    s->distill.answers = NULL;
+    epl_tensor_free(answers);
     epl_model_free(teacher);
     epl_model_free(m);
     return ok;

@@ -21,6 +21,14 @@ bool epl_train_step_borrow(epl_train_step *s, const char *pattern)
     return joined != NULL;
 }
 
+epl_value *epl_train_step_index(epl_train_step *s)
+{
+    for (int i = 0; i < epl_graph_n_inputs(s->graph); i++)
+        if (strcmp(epl_value_name(epl_graph_input_at(s->graph, i)), "index") == 0)
+            return epl_graph_input_at(s->graph, i);
+    return epl_input(s->graph, "index", EPL_I64, EPL_SHAPE(epl_dim(s->sample_weights, 0)), "N");
+}
+
 epl_value *epl_batch_input(epl_graph *g, const epl_graph *model, int64_t batch)
 {
     if (epl_graph_n_inputs(model) != 1 || epl_graph_n_outputs(model) < 1)

@@ -64,7 +64,13 @@ static bool build(epl_trainer *t)
         return false;
     s.target_dtype = mix ? EPL_F32 : t->info.y_dtype;
     s.target_shape = mix ? EPL_SHAPE(t->o.batch, t->info.n_classes) : epl_batch_target_shape(&t->info, x);
-    return epl_check_input(t->model->graph, &t->info, x) && epl_build_step(t->model, t->model->weights, s, t->o.seed, &t->built);
+    if (!epl_check_input(t->model->graph, &t->info, x) || !epl_build_step(t->model, t->model->weights, s, t->o.seed, &t->built))
+        return false;
+    for (int i = 0; mix && i < epl_graph_n_inputs(t->built.graph); i++)
+        if (strcmp(epl_value_name(epl_graph_input_at(t->built.graph, i)), "index") == 0)
+            return epl_fail(t->ctx, EPL_ERR_ARGUMENT, "augment '%s' mixes samples, and what is known of each sample (a teacher's answers) "
+                            "does not fit their mixtures", t->words);
+    return true;
 }
 
 static bool make_programs(epl_trainer *t)
@@ -78,6 +84,7 @@ static bool make_programs(epl_trainer *t)
     t->x       = epl_program_input(t->step, 0);
     t->target  = epl_program_input_named(t->step, "target");
     t->weights = epl_program_input_named(t->step, "weights");
+    t->index   = epl_program_input_named(t->step, "index");
     t->rate    = epl_program_input_named(t->update ? t->update : t->step, "rate");
     t->logits  = epl_program_output_named(t->step, "logits");
     t->loss    = epl_program_output_named(t->step, "loss");
@@ -184,6 +191,8 @@ static bool run_batch(epl_trainer *t)
     memcpy(t->x->data, b.x->data, epl_tensor_bytes(t->x));
     memcpy(t->target->data, target->data, epl_tensor_bytes(t->target));
     memcpy(t->weights->data, b.weights->data, epl_tensor_bytes(t->weights));
+    if (t->index) // a hook asked for it
+        memcpy(t->index->data, b.indices, epl_tensor_bytes(t->index));
     set_rate(t);
     if (!epl_program_run(t->step))
         return false;

@@ -18,7 +18,7 @@ struct epl_trainer {
     epl_built_step   built;
     epl_program     *step, *update; /* update: NULL without accumulation */
     epl_evaluator   *val;
-    epl_tensor      *x, *target, *weights, *rate, *logits, *loss;
+    epl_tensor      *x, *target, *weights, *index, *rate, *logits, *loss;
     int              n_own_weights; /* tensors of the model; those behind are the trainer's */
     int64_t          batches, updates_per_epoch;
     uint64_t         fingerprint; /* of everything that decides about the bits */
