@@ -363,6 +363,36 @@ typedef struct epl_hypercomplex_result {
  * filters are the nearest to them in the sense of least squares: Van Loan & Pitsianis 1993. `out` may be NULL. */
 EPL_API bool epl_hypercomplex(epl_graph *g, epl_weights *w, epl_hypercomplex_opts o, epl_hypercomplex_result *out);
 
+/* ---- instance beside batch normalisation: Pan et al. 2018 (arXiv:1807.09441) ------------------------------------------------------
+ * "<name>.in" normalises the first floor(C ratio) channels over each image, "<name>.bn" the others over the batch. Ratio 0 is batch
+ * normalisation, 1 instance normalisation, under the name itself. */
+typedef struct epl_ibn_norm_opts {
+    epl_norm_opts norm;
+    bool          batch_first; /* the batch's channels come first, floor(C (1 - ratio)) of them, as in the published DenseNets */
+} epl_ibn_norm_opts;
+EPL_API epl_value *epl_ibn_norm(epl_graph *g, epl_value *x, double ratio, epl_ibn_norm_opts o);
+
+typedef enum epl_ibn_variant {
+    EPL_IBN_A = 0, /* the first norm of each residual branch; of every third layer of dense blocks, batch first */
+    EPL_IBN_B,     /* the stem's norm becomes instance normalisation, and so it follows the last sum of stages 1 and 2 */
+    EPL_IBN_A2     /* as A, the second norm, too */
+} epl_ibn_variant;
+
+typedef struct epl_ibn_opts {
+    epl_ibn_variant variant;
+    int             first_stage, last_stage; /* from 1; default all stages but the last; of variant B stages 1 and 2 */
+} epl_ibn_opts;
+
+typedef struct epl_ibn_result {
+    int layers;    /* that have instance normalisation now */
+    int one_pixel; /* of them, over images of one pixel, where its result is its bias whatever comes in */
+} epl_ibn_result;
+
+/* Rewrites a network of residual or dense blocks. They are found by their structure, so any network has them that adds (or
+ * joins) a value and what convolutions with batch normalisation make of it; a stage is a run of blocks of one size. ratio < 0
+ * means 0.5, in dense blocks 0.4. With weights `w` (or NULL) the norms' parameters and statistics are kept. `out` may be NULL. */
+EPL_API bool epl_ibn(epl_graph *g, epl_weights *w, double ratio, epl_ibn_opts o, epl_ibn_result *out);
+
 #ifdef __cplusplus
 }
 #endif
