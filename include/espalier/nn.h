@@ -133,6 +133,7 @@ typedef struct epl_squeeze_excite_opts {
     int         reduction; /* default 16 */
     int         hidden;    /* default C / reduction, at least 1 */
     const char *activation, *gate; /* default "relu", "sigmoid" */
+    bool        no_bias;   /* of both layers */
 } epl_squeeze_excite_opts;
 EPL_API epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opts o);
 
@@ -163,6 +164,7 @@ typedef struct epl_residual_unit_opts {
     epl_norm_opts norm;
     const char   *activation; /* default "relu" */
     int           squeeze;    /* reduction of a squeeze-and-excitation at the branch's end; 0: none */
+    bool          squeeze_no_bias;
     double        dropout;    /* before the last convolution: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), sec. 2.4 */
     double        drop_path;
     bool          zero_last;  /* the last norm's weight starts at 0: Goyal et al. 2017 (arXiv:1706.02677), sec. 5.1 */

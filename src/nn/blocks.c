@@ -84,9 +84,9 @@ epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opt
     const int hidden = o.hidden ? o.hidden : c / r > 0 ? c / r : 1;
     epl_scope_push(g, "%s", or_name(o.name, "se"));
     epl_value *z = epl_global_average_pool(g, u); // eq. (2)
-    epl_value *h = epl_linear(g, z, (epl_linear_opts){ .name = "down", .out = hidden });
+    epl_value *h = epl_linear(g, z, (epl_linear_opts){ .name = "down", .out = hidden, .no_bias = o.no_bias });
     h = epl_activation(g, h, or_name(o.activation, "relu"));
-    epl_value *s = epl_linear(g, h, (epl_linear_opts){ .name = "up", .out = c });
+    epl_value *s = epl_linear(g, h, (epl_linear_opts){ .name = "up", .out = c, .no_bias = o.no_bias });
     s = epl_activation(g, s, or_name(o.gate, "sigmoid")); // eq. (3)
     epl_shape shape = { .rank = epl_rank(u) };
     for (int i = 1; i < shape.rank - 1; i++)
@@ -140,7 +140,7 @@ static epl_value *residual_branch(epl_graph *g, epl_value *trunk, const epl_resi
                                                                .groups = u.conv.groups, .out = u.conv.out, .no_bias = true })
                              : epl_conv_unit(g, h, u);
     }
-    return o->squeeze ? epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ .reduction = o->squeeze }) : h;
+    return o->squeeze ? epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ .reduction = o->squeeze, .no_bias = o->squeeze_no_bias }) : h;
 }
 
 epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts o)

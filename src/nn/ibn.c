@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <espalier/ops.h>
+#include <espalier/nn.h>
 
 #include "graph/op.h"
 

@@ -63,6 +63,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     }
     x = epl_relu(g, epl_batch_norm(g, x, (epl_norm_opts){ .name = "norm" }));
     epl_zoo_classify(g, a, x, "head");
+    epl_zoo_ibn(g, a);
 }
 
 const epl_zoo_entry epl_zoo_densenet = {
@@ -73,5 +74,5 @@ const epl_zoo_entry epl_zoo_densenet = {
                  { "growth", 32, 1, 256, .help = "channels that each layer adds (48 for depth 161)" },
                  { "bottleneck", 4, 1, 16, .help = "width of the 1x1 convolution, times growth" },
                  { "compression", 0.5, 0.05, 1, .real = true, .help = "channels that a transition keeps" },
-                 { "dropout", 0, 0, 0.99, .real = true, .help = "of each layer's new channels" } },
+                 { "dropout", 0, 0, 0.99, .real = true, .help = "of each layer's new channels" }, EPL_ZOO_IBN("none|a") },
 };

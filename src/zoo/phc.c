@@ -80,6 +80,7 @@ static void build_resnet(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_phc_resnet = {
     .name = "phc-resnet", .summary = "residual network of hypercomplex convolutions", .paper = "arXiv:2110.04176", .build = build_resnet,
+    .small = "large=1,image=8",
     .options = { EPL_ZOO_IMAGES(10, 32, 3), { "depth", 0, .choices = "18|50|152", .help = "convolutions and the classifier" },
                  { "large", 0, 0, 1, .help = "1: widths that 2, 3 and 4 divide (60, 120, 240, 516)" }, PHC_OPTIONS },
 };
@@ -119,6 +120,7 @@ static void build_vgg(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_phc_vgg = {
     .name = "phc-vgg", .summary = "VGG of hypercomplex layers", .paper = "arXiv:2110.04176", .build = build_vgg,
+    .small = "image=32",
     .options = { EPL_ZOO_IMAGES(10, 32, 3), { "depth", 1, .choices = "16|19-large", .help = "19-large: widths that 2, 3 and 4 divide" },
                  PHC_OPTIONS },
 };
@@ -152,14 +154,15 @@ static void build_seldnet(epl_graph *g, const epl_zoo_args *a)
         snprintf(name, sizeof name, "fc%d", i);
         x = epl_relu(g, epl_linear(g, x, (epl_linear_opts){ .name = name, .out = 1024 }));
     }
-    epl_zoo_classify(g, a, epl_dropout(g, x, 0.3, false), "head");
-    make_hypercomplex(g, a, "head.*,fc*", 3 + (epl_arg_int(a, "classes") > 0));
+    x = epl_dropout(g, x, 0.3, false); // a result for every step, so no average over them
+    epl_output(g, "logits", epl_linear(g, x, (epl_linear_opts){ .name = "head", .out = epl_arg_int(a, "classes") }));
+    make_hypercomplex(g, a, "head.*,fc*", 4);
 }
 
 const epl_zoo_entry epl_zoo_phc_seldnet = {
     .name = "phc-seldnet", .summary = "sound event detection over [N, frames, bins, channels]", .paper = "arXiv:2110.04176",
-    .build = build_seldnet,
-    .options = { { "classes", 42, 0, 1e6, .help = "outputs of each of the frames/8 steps: classes times overlaps, for sigmoids" },
+    .build = build_seldnet, .small = "frames=8,bins=128",
+    .options = { { "classes", 42, 1, 1e6, .help = "outputs of each of the frames/8 steps: classes times overlaps, for sigmoids" },
                  { "frames", 4800, 8, 1e6, .help = "of the spectrogram" }, { "bins", 256, 128, 8192, .help = "of frequency" },
                  { "channels", 8, 1, 4096, .help = "of the spectrogram: magnitudes and phases of the microphones" }, PHC_OPTIONS },
 };

@@ -13,6 +13,7 @@ typedef struct net {
     int                    inner; /* channels of the 3x3 convolutions in the first stage */
     epl_residual_unit_opts unit;  /* `out`: of the first stage; inner, stride and name are set stage by stage */
     double                 drop_path, head_dropout;
+    bool                   ibn; /* the option is there */
 } net;
 
 /* ---- depths: they count convolutions and the classifier ---- */
@@ -83,6 +84,8 @@ static void build_net(epl_graph *g, const epl_zoo_args *a, net n)
     if (n.unit.pre)
         x = epl_relu(g, epl_batch_norm(g, x, (epl_norm_opts){ .name = "norm" }));
     epl_zoo_classify_with(g, a, x, (epl_classifier_opts){ .dropout = n.head_dropout });
+    if (n.ibn)
+        epl_zoo_ibn(g, a);
 }
 
 #define STEM(index) { "stem", index, .choices = "small|imagenet", .help = "3x3 convolution, or 7x7 of stride 2 and a pool" }
@@ -93,7 +96,7 @@ static void build_net(epl_graph *g, const epl_zoo_args *a, net n)
 
 static void build(epl_graph *g, const epl_zoo_args *a)
 {
-    net       n = { 0 };
+    net       n = { .ibn = true };
     const int width = epl_arg_int(a, "width"), groups = epl_arg_int(a, "groups");
     if (!plan(g, a, epl_arg_int(a, "bottleneck"), &n))
         return;
@@ -121,7 +124,8 @@ const epl_zoo_entry epl_zoo_resnet = {
                  { "groups", 1, 1, 256, .help = "groups of the 3x3 convolution in bottlenecks, as in ResNeXt" },
                  { "group_width", 1, 0.01, 8, .real = true, .help = "inner channels of a group, as a fraction of the stage's" },
                  { "se", 0, 0, 1, .help = "1: squeeze-and-excitation in every unit" },
-                 { "pre", 0, 0, 1, .help = "1: normalisation and activation before each convolution (version 2)" }, DROP_PATH, ZERO_LAST },
+                 { "pre", 0, 0, 1, .help = "1: normalisation and activation before each convolution (version 2)" }, DROP_PATH, ZERO_LAST,
+                 EPL_ZOO_IBN("none|a|b") },
 };
 
 /* ---- wide-resnet: pre-activation units of two 3x3 convolutions, dropout between them ---- */
@@ -147,7 +151,7 @@ const epl_zoo_entry epl_zoo_wide_resnet = {
 
 static void build_resnext(epl_graph *g, const epl_zoo_args *a)
 {
-    net       n = { .stem = { .out = 64 }, .drop_path = epl_arg_real(a, "drop_path") };
+    net       n = { .ibn = true, .stem = { .out = 64 }, .drop_path = epl_arg_real(a, "drop_path") };
     const int groups = epl_arg_int(a, "cardinality");
     if (!plan(g, a, true, &n))
         return;
@@ -167,7 +171,8 @@ const epl_zoo_entry epl_zoo_resnext = {
     .paper = "arXiv:1611.05431", .build = build_resnext, .small = "stem=small,depth=11,cardinality=2,group_width=4,image=8,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 11, 1202, .help = "50, 101, 152 with stem=imagenet; 9n+2 with stem=small" },
                  STEM(1), { "cardinality", 32, 1, 256, .help = "groups of a 3x3 convolution" },
-                 { "group_width", 4, 1, 1024, .help = "channels of a group in the first stage" }, DROP_PATH, ZERO_LAST },
+                 { "group_width", 4, 1, 1024, .help = "channels of a group in the first stage" }, DROP_PATH, ZERO_LAST,
+                 EPL_ZOO_IBN("none|a") },
 };
 
 /* ---- senet: squeeze-and-excitation in every unit ---- */
@@ -186,12 +191,13 @@ static void plan_154(net *n)
 static void build_senet(epl_graph *g, const epl_zoo_args *a)
 {
     const int depth = epl_arg_int(a, "depth");
-    net       n = { .drop_path = epl_arg_real(a, "drop_path") };
+    net       n = { .ibn = true, .drop_path = epl_arg_real(a, "drop_path") };
     if (!plan_imagenet(g, a, depth == 154 ? 152 : depth, &n))
         return;
     n.stem.out = n.inner = 64;
     n.unit.out = n.unit.bottleneck ? 256 : 64;
     n.unit.squeeze = epl_arg_int(a, "reduction");
+    n.unit.squeeze_no_bias = !epl_arg_int(a, "gate_bias");
     n.unit.zero_last = epl_arg_int(a, "zero_last");
     if (depth == 154)
         plan_154(&n);
@@ -202,5 +208,7 @@ const epl_zoo_entry epl_zoo_senet = {
     .name = "senet", .summary = "residual network with squeeze-and-excitation (SE-ResNet, SENet-154)", .paper = "arXiv:1709.01507",
     .build = build_senet, .small = "depth=18,image=32,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 18, 154, .help = "18, 34, 50, 101, 152; or 154" },
-                 { "reduction", 16, 1, 64, .help = "channels to hidden units of a squeeze-and-excitation" }, DROP_PATH, ZERO_LAST },
+                 { "reduction", 16, 1, 64, .help = "channels to hidden units of a squeeze-and-excitation" },
+                 { "gate_bias", 1, 0, 1, .help = "0: no biases in them, as in the published IBN networks" }, DROP_PATH, ZERO_LAST,
+                 EPL_ZOO_IBN("none|a") },
 };

@@ -55,7 +55,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     epl_value *taps[5] = { epl_osa_stem(g, epl_zoo_image(g, a), (epl_osa_stem_opts){ .out = v->stem, .depthwise = v->depthwise }) };
     for (int s = 0; s < 4; s++)
         taps[s + 1] = stage(g, taps[s], v, s, strcmp(epl_arg_choice(a, "ese"), "every") == 0);
-    epl_zoo_classify(g, a, epl_global_average_pool(g, taps[4]), "head");
+    epl_zoo_classify(g, a, taps[4], "head");
     static const char *const names[] = { "stem", "stage2", "stage3", "stage4", "stage5" };
     for (int s = 0; s < 5 && epl_arg_int(a, "taps"); s++)
         epl_output(g, names[s], taps[s]);
@@ -63,6 +63,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_vovnet = {
     .name = "vovnet", .summary = "one-shot aggregation network (versions 1 and 2)", .paper = "arXiv:1904.09730", .build = build,
+    .small = "variant=19-slim-dw-ese,image=32,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3),
                  { "variant", 1, .choices = "27-slim|39|57|19-slim-dw-ese|19-dw-ese|19-slim-ese|19-ese|39-ese|57-ese|99-ese",
                    .help = "layers, width, depthwise convolutions, gates (-ese: version 2)" },

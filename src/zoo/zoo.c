@@ -201,6 +201,14 @@ bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, in
     return false;
 }
 
+void epl_zoo_ibn(epl_graph *g, const epl_zoo_args *a)
+{
+    const char *word = epl_arg_choice(a, "ibn");
+    if (strcmp(word, "none") != 0 && !epl_graph_failed(g) &&
+        !epl_ibn(g, NULL, -1, (epl_ibn_opts){ .variant = strcmp(word, "b") == 0 ? EPL_IBN_B : EPL_IBN_A }, NULL) && !epl_graph_failed(g))
+        epl_graph_fail(g, EPL_ERR_UNSUPPORTED, "%s: option 'ibn' is '%s', but there is no place for it", a->entry->name, word);
+}
+
 int epl_zoo_round(double channels, int divisor)
 {
     const int rounded = (int)(channels + divisor / 2.0) / divisor * divisor;

@@ -23,6 +23,10 @@ bool epl_zoo_refuse(epl_graph *g, const epl_zoo_args *a, const char *option, con
 bool epl_zoo_at_least(epl_graph *g, const epl_zoo_args *a, const char *option, int least, const char *why);
 bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_option, int of);
 
+/* The option 'ibn', and what it does to a network that stands: epl_ibn. */
+#define EPL_ZOO_IBN(choices_) { "ibn", 0, .choices = choices_, .help = "instance beside batch normalisation, as in IBN-Net" }
+void epl_zoo_ibn(epl_graph *g, const epl_zoo_args *a);
+
 /* Channels to a multiple of `divisor`, never more than 10 % down: Howard et al. 2019 and Sandler et al. 2018 do so. */
 int epl_zoo_round(double channels, int divisor);
 
