@@ -9,6 +9,7 @@ ONNX_DATA ?= /usr/share/libonnx-testdata/data
 ONNX_LIST ?= tests/golden/onnx_unsupported.txt
 JOBS ?= $(shell nproc)
 export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 1000
 
 CONFIGURE = cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release
 CTEST = ctest --output-on-failure -j$(JOBS)

@@ -354,6 +354,32 @@ TEST(a_product_read_by_its_chain_may_be_a_result_too)
     epl_graph_free(g);
 }
 
+TEST(starting_threads_is_time_between_the_steps)
+{
+    epl_context *ctx = test_context(t, .n_threads = 2);
+    epl_graph   *g   = epl_graph_new(ctx, "short steps");
+    epl_value   *v   = epl_sample_input(g, EPL_F32, EPL_SHAPE(400, 100), -1, 1, 0);
+    for (int i = 0; i < 20; i++)
+        v = epl_softmax(g, v, -1);
+    epl_output(g, "y", v);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = epl_program_new(g, NULL, (epl_program_opts){ 0 });
+    CHECK_OK(t, ctx, p != NULL);
+    epl_program_set_profile(p, true);
+    for (int i = 0; i < 50; i++)
+        CHECK_OK(t, ctx, epl_program_run(p));
+    double inside = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        inside += epl_program_step(p, i).time_s;
+    const double outside = 1 - inside / epl_program_time_s(p);
+    CHECK(t, inside > 0);
+    CHECK(t, outside > 0.01 && outside < 1);
+    epl_program_set_profile(p, true); // clears
+    CHECK(t, epl_program_time_s(p) == 0 && epl_program_step(p, 0).time_s == 0);
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
 TEST(a_cache_makes_each_program_once)
 {
     epl_context *ctx = test_context(t);

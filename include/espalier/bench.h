@@ -1,10 +1,10 @@
 /* bench: how fast this machine and the kernels are.
  *
  * What `espalier bench kernels` prints: the peak of multiply-adds and the memory bandwidth, measured in the same run, and for a
- * list of convolutions the speed of forward, input gradient and weight gradient, as GFLOP/s (a multiply-add is two), as a share
- * of that peak, and against oneDNN where it is installed (interleaved with ours; the quotient is oneDNN's time / ours, so more
- * than 1 means that we are faster). The time of a measurement is the least of many. Weights are packed, and oneDNN's reordered,
- * outside of the time; input gradients likewise.
+ * list of convolutions the speed of forward, input gradient and weight gradient, as GFLOP/s (a multiply-add is two; those with
+ * padding are not counted, so no share exceeds 100 %), as a share of that peak, and against oneDNN where it is installed
+ * (interleaved with ours; the quotient is oneDNN's time / ours, so more than 1 means that we are faster). docs/bench.md says
+ * what exactly is compared. The time of a measurement is the least of many.
  * The lines of sparse convolutions have 90 % zeros and are compared with the dense kernel of the same shape; their GFLOP/s count
  * the dense one's work. */
 #ifndef ESPALIER_BENCH_H

@@ -61,7 +61,8 @@ EPL_API const char        *epl_program_isa(const epl_program *p);
 /* The steps, one line each: kernel, operator, scope, shapes, why a fast kernel declined. The caller owns the text. */
 EPL_API char *epl_program_print(const epl_program *p);
 
-/* Where the time goes. While profiling is on, each run adds to the steps' times. */
+/* Where the time goes. While profiling is on, each run adds to the steps' times. A step's time is spent in its kernel, on the
+ * thread that takes longest; starting threads and waiting for them is in epl_program_time_s alone. */
 typedef struct epl_step_profile {
     const char *kernel, *op, *scope; /* owned by the program */
     double      time_s;              /* of all profiled runs */

@@ -10,8 +10,9 @@
 
 #include <espalier/bench.h>
 
-#include "kernels/kernels.h"
 #include "bench/bench_dnnl.h"
+#include "kernels/kernels.h"
+#include "program/program.h"
 
 enum { MAX_THREADS = 64, MAX_LINES = 2048, N_PASSES = 3 };
 static const char *const pass_names[N_PASSES] = { "forward", "input gradient", "weight gradient" };
@@ -28,12 +29,14 @@ static double now_s(void)
 typedef struct job {
     const epl_kernel *kernel;
     epl_call          call;
+    double            work; /* as of a program's step */
 } job;
 
+/* As a program runs it: with threads only where they are worth starting. */
 static void run_job(const job *j, int threads, char *scratch, size_t scratch_each)
 {
     const int64_t pieces = j->kernel->pieces(j->call.params);
-    if (threads == 1) {
+    if (threads == 1 || !epl_worth_threads(pieces, j->work)) {
         j->kernel->run(&j->call, 0, pieces, scratch);
         return;
     }
@@ -64,8 +67,9 @@ static void machine_init(machine *m, int threads, int64_t iterations)
     m->set = epl_kernels();
     m->params = (epl_fma_peak_params){ threads, iterations };
     m->factors[0] = 0.5f, m->factors[1] = 0.25f;
-    m->peak = (job){ epl_kernel_find(m->set, "fma_peak"), { .in = { m->factors }, .out = { m->sums }, .params = &m->params } };
     m->operations = (double)iterations * 24.0 * (double)m->set->vector * (double)threads;
+    m->peak = (job){ epl_kernel_find(m->set, "fma_peak"), { .in = { m->factors }, .out = { m->sums }, .params = &m->params },
+                     m->operations };
 }
 
 static double peak_once(const machine *m)
@@ -94,7 +98,7 @@ double epl_bench_bandwidth_gbs(epl_context *ctx, int threads)
     if (in && out) {
         for (int64_t i = 0; i < p.parts * p.count; i++)
             in[i] = 1.0f;
-        const job j = { epl_kernel_find(epl_kernels(), "sum_parts"), { .in = { in }, .out = { out }, .params = &p } };
+        const job j = { epl_kernel_find(epl_kernels(), "sum_parts"), { .in = { in }, .out = { out }, .params = &p }, 1e9 };
         for (int i = 0; i < 5; i++) {
             const double start = now_s();
             run_job(&j, threads, NULL, 0);
@@ -114,7 +118,7 @@ typedef struct line {
     epl_conv_params p;
     epl_bench_pass  pass;
     int             threads;
-    double          macs;
+    double          macs; /* those whose source is not padding: the others need no arithmetic */
     double          gflops, share, vs_onednn, vs_dense; /* results; 0 is not measured */
 } line;
 
@@ -123,11 +127,22 @@ typedef struct list {
     int  n;
 } list;
 
+/* Taps whose source exists, over all results of one axis. */
+static int64_t taps_inside(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad)
+{
+    int64_t n = 0;
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t k = 0; k < kernel; k++)
+            n += o * stride - pad + k >= 0 && o * stride - pad + k < in;
+    return n;
+}
+
 static void add_line(list *l, const epl_bench_kernels_opts *o, const char *op, epl_conv_params p, epl_bench_pass pass, int threads)
 {
     line *at = &l->lines[l->n];
     *at = (line){ .op = op, .p = p, .pass = pass, .threads = threads };
-    at->macs = (double)(p.n * p.oh * p.ow * p.m) * (double)(p.kh * p.kw * (p.c / p.groups));
+    at->macs = (double)(p.n * p.m * (p.c / p.groups)) * (double)taps_inside(p.h, p.oh, p.kh, p.sh, p.ph) *
+               (double)taps_inside(p.w, p.ow, p.kw, p.sw, p.pw);
     snprintf(at->shape, sizeof at->shape, "%lldx%lldx%lldx%lld>%lld k%lld s%lld", (long long)p.n, (long long)p.h,
              (long long)p.w, (long long)p.c, (long long)p.m, (long long)p.kh, (long long)p.sh);
     char text[128];
@@ -251,6 +266,14 @@ static const epl_kernel *find(const bench *b, const char *name)
     return epl_kernel_find(b->machine.set, name);
 }
 
+/* Operations and bytes, as the program counts them. */
+static double work_of(const line *at)
+{
+    const epl_conv_params *p = &at->p;
+    const int64_t floats = p->n * (p->h * p->w * p->c + p->oh * p->ow * p->m) + p->kh * p->kw * (p->c / p->groups) * p->m;
+    return 2 * (double)(p->n * p->oh * p->ow * p->m) * (double)(p->kh * p->kw * (p->c / p->groups)) + 4 * (double)floats;
+}
+
 /* The jobs of a line on x, w, y. `extra` is what lies between: packed weights, or parts. */
 static int make_jobs(const bench *b, const line *at, float *x, float *w, float *y, float *extra, epl_sum_parts_params *sum,
                      job jobs[2])
@@ -258,18 +281,20 @@ static int make_jobs(const bench *b, const line *at, float *x, float *w, float *
     const epl_conv_params *p = &at->p;
     const bool each = is_depthwise(at);
     const float *weights = each ? w : extra;
+    const double work = work_of(at);
     if (at->pass == EPL_BENCH_FORWARD) {
-        jobs[0] = (job){ find(b, each ? "dwconv" : "conv"), { .in = { x, weights }, .out = { y }, .params = p } };
+        jobs[0] = (job){ find(b, each ? "dwconv" : "conv"), { .in = { x, weights }, .out = { y }, .params = p }, work };
         return 1;
     }
     if (at->pass == EPL_BENCH_INPUT_GRADIENT) {
-        jobs[0] = (job){ find(b, each ? "dwconv_dx" : "conv_dx"), { .in = { y, weights }, .out = { x }, .params = p } };
+        jobs[0] = (job){ find(b, each ? "dwconv_dx" : "conv_dx"), { .in = { y, weights }, .out = { x }, .params = p }, work };
         return 1;
     }
     *sum = (epl_sum_parts_params){ each ? epl_dwconv_dw_splits(p) : epl_conv_dw_splits(p),
                                    p->kh * p->kw * (p->c / p->groups) * p->m };
-    jobs[0] = (job){ find(b, each ? "dwconv_dw" : "conv_dw"), { .in = { x, y }, .out = { sum->parts > 1 ? extra : w }, .params = p } };
-    jobs[1] = (job){ find(b, "sum_parts"), { .in = { extra }, .out = { w }, .params = sum } };
+    float *const out = sum->parts > 1 ? extra : w;
+    jobs[0] = (job){ find(b, each ? "dwconv_dw" : "conv_dw"), { .in = { x, y }, .out = { out }, .params = p }, work };
+    jobs[1] = (job){ find(b, "sum_parts"), { .in = { extra }, .out = { w }, .params = sum }, work };
     return sum->parts > 1 ? 2 : 1;
 }
 
@@ -293,14 +318,14 @@ static bool run_sparse_line(bench *b, line *at)
     float *x = random_array(b->ctx, p->n * p->h * p->w * p->c), *y = random_array(b->ctx, p->n * p->oh * p->ow * p->m);
     float *w = random_array(b->ctx, all), *packed = random_array(b->ctx, epl_conv_packed_floats(p, b->machine.set->vector));
     float *lists = random_array(b->ctx, q.capacity);
-    const job pack = { find(b, "sparse_pack"), { .in = { w }, .out = { lists }, .params = &q } };
+    const job pack = { find(b, "sparse_pack"), { .in = { w }, .out = { lists }, .params = &q }, 0 };
     bool ok = x && y && w && packed && lists && need_scratch(b, scratch_of(&pack));
     for (int64_t i = 0; ok && i < all; i++)
         if ((uint64_t)(i % p->m * depth + i / p->m) * 0x9e3779b97f4a7c15u >> 32 >= 0x19999999u)
             w[i] = 0.0f;
     if (ok) {
-        const job sparse = { find(b, "sparse_conv"), { .in = { x, lists }, .out = { y }, .params = p } };
-        const job dense = { find(b, "conv"), { .in = { x, packed }, .out = { y }, .params = p } };
+        const job sparse = { find(b, "sparse_conv"), { .in = { x, lists }, .out = { y }, .params = p }, work_of(at) };
+        const job dense = { find(b, "conv"), { .in = { x, packed }, .out = { y }, .params = p }, work_of(at) };
         run_job(&pack, 1, b->scratch, 0);
         const timing t = measure(b, &sparse, 1, NULL, &dense, at->threads);
         ok = t.ours < 1e30; // else there was no memory for scratch

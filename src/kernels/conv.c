@@ -23,20 +23,19 @@ enum {
     SOURCE_FLOATS = 96 * 1024, /* of the source of a piece, at most if one row allows: 384 KB of a second cache of 1 MB */
     CHUNK_DEPTH = 1024,        /* of the reduction in one pass: 128 KB of a 32-column panel */
     MIN_PIXELS = 112,          /* of a piece, if the problem has them: each reads all its weights from the third cache */
-    WANT_PIECES = 16,          /* if the work is large enough for so many */
     MAX_RUNS = 256,            /* runs of taps in one chunk */
     MAX_SPANS = 64,            /* of columns with the same taps */
     MIN_ACROSS = 4             /* images, for a tile across them */
 };
 #define WORTH_ACROSS 0.93 /* share of the taps inside the source, above which nothing is won */
-#define PIECE_WORK 1e6 /* multiply-adds; a piece with less is not worth handing out */
 
 typedef struct plan {
     epl_conv_problem p;
     int64_t rows;                 /* of the phase grid: dst rows per phase, at most */
     int64_t planes;
     int64_t lo[3], hi[3];         /* a destination row j reads source rows j * step + [lo, hi] */
-    int64_t image_block, row_block, col_block;
+    int64_t panels;               /* of columns */
+    int64_t image_block, row_block; /* at most */
     int64_t image_blocks, row_blocks, col_blocks;
     int64_t copied, across;       /* whether the source goes through scratch; whether tiles go across images */
     int64_t box[3];               /* the copied source of one image: planes, rows, pixels */
@@ -99,8 +98,8 @@ static plan make_plan(epl_conv_problem p)
 
     const double work = (double)p.n * (double)(p.groups * p.dst[0] * p.dst[1] * p.dst[2]) *
                         (double)(p.kernel[0] * p.kernel[1] * p.kernel[2] * p.cin * p.cout);
-    const int64_t want = epl_max(1, epl_min(WANT_PIECES, (int64_t)(work / PIECE_WORK)));
-    const int64_t panels = epl_ceil_div(p.cout, EPL_NR);
+    const int64_t want = epl_want_pieces(work);
+    l.panels = epl_ceil_div(p.cout, EPL_NR);
     l.row_block = l.rows;
     while (l.row_block > 1 && box_rows(&l, l.row_block) * row_floats > SOURCE_FLOATS)
         l.row_block = epl_ceil_div(l.row_block, 2);
@@ -118,19 +117,18 @@ static plan make_plan(epl_conv_problem p)
         while (l.image_block < p.n && l.image_block * l.rows * pixels < MIN_PIXELS &&
                (l.image_block + 1) * box_rows(&l, l.rows) * row_floats <= 2 * SOURCE_FLOATS)
             l.image_block++;
-    l.image_blocks = epl_ceil_div(p.n, l.image_block);
+    l.image_blocks = epl_even_blocks(epl_ceil_div(p.n, l.image_block), p.n);
     l.image_block = epl_ceil_div(p.n, l.image_blocks);
     l.row_blocks = epl_ceil_div(l.rows, l.row_block);
     // More pieces: first by columns, which costs a copy of the source each, then by rows.
     const int64_t have = l.image_blocks * l.row_blocks * others;
-    l.col_blocks = epl_max(1, epl_min(panels, epl_ceil_div(want, have)));
-    l.col_block = epl_ceil_div(panels, l.col_blocks) * EPL_NR;
-    l.col_blocks = epl_ceil_div(p.cout, l.col_block);
-    while (l.image_blocks * l.row_blocks * others * l.col_blocks < want && l.row_block > 1 &&
-           l.row_block * pixels >= 2 * EPL_MR) {
-        l.row_block = epl_ceil_div(l.row_block, 2);
-        l.row_blocks = epl_ceil_div(l.rows, l.row_block);
+    l.col_blocks = epl_max(1, epl_min(l.panels, epl_ceil_div(want, have)));
+    if (have * l.col_blocks < want && !l.across) {
+        const int64_t fewest = epl_min(l.rows, epl_ceil_div(EPL_MR, pixels)); // rows of a piece
+        const int64_t more = epl_ceil_div(want, l.image_blocks * others * l.col_blocks);
+        l.row_blocks = epl_max(l.row_blocks, epl_min(more, l.rows / fewest));
     }
+    l.row_block = epl_ceil_div(l.rows, l.row_blocks);
     l.box[1] = box_rows(&l, l.row_block);
     if (l.copied) {
         l.stride[3] = p.cin;
@@ -153,18 +151,18 @@ typedef struct piece {
 static piece piece_at(const plan *l, int64_t index)
 {
     piece at;
-    at.col0 = index % l->col_blocks * l->col_block;
-    at.col1 = epl_min(at.col0 + l->col_block, l->p.cout);
+    at.row0 = epl_block_begin(l->rows, l->row_blocks, index % l->row_blocks);
+    at.row1 = epl_block_begin(l->rows, l->row_blocks, index % l->row_blocks + 1);
+    index /= l->row_blocks; // rows before columns: half of the pieces is half of the columns, however many rows there are
+    at.col0 = epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks) * EPL_NR;
+    at.col1 = epl_min(epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks + 1) * EPL_NR, l->p.cout);
     index /= l->col_blocks;
-    at.row0 = index % l->row_blocks * l->row_block;
-    at.row1 = epl_min(at.row0 + l->row_block, l->rows);
-    index /= l->row_blocks;
     at.plane = index % l->planes;
     index /= l->planes;
     at.group = index % l->p.groups;
     index /= l->p.groups;
-    at.image0 = index * l->image_block;
-    at.image1 = epl_min(at.image0 + l->image_block, l->p.n);
+    at.image0 = epl_block_begin(l->p.n, l->image_blocks, index);
+    at.image1 = epl_block_begin(l->p.n, l->image_blocks, index + 1);
     return at;
 }
 

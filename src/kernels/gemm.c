@@ -13,34 +13,24 @@ enum {
     CHUNK_DEPTH = 1024,      /* of the reduction in one pass: 128 KB of a 32-column panel */
     BLOCK_FLOATS = 96 * 1024, /* of A that a piece reads again for every panel: 384 KB of a second cache of 1 MB */
     MIN_ROWS = 64,
-    MAX_ROWS = 512,
-    WANT_PIECES = 16         /* if the work is large enough for so many */
+    MAX_ROWS = 512
 };
-#define PIECE_WORK 1e6 /* multiply-adds; a piece with less is not worth handing out */
 
 typedef struct plan {
     const epl_gemm_params *p;
-    int64_t row_block, col_block, row_blocks, col_blocks;
+    int64_t panels, row_blocks, col_blocks;
 } plan;
 
 static plan make_plan(const epl_gemm_params *p)
 {
-    plan l = { .p = p };
-    const double work = (double)p->batch * (double)p->rows * (double)p->cols * (double)p->depth;
-    const int64_t want = epl_max(1, epl_min(WANT_PIECES, (int64_t)(work / PIECE_WORK)));
-    const int64_t panels = epl_max(1, epl_ceil_div(p->cols, EPL_NR));
+    plan l = { .p = p, .panels = epl_max(1, epl_ceil_div(p->cols, EPL_NR)) };
+    const int64_t want = epl_want_pieces((double)p->batch * (double)p->rows * (double)p->cols * (double)p->depth);
     const int64_t most = BLOCK_FLOATS / epl_max(1, epl_min(p->depth, CHUNK_DEPTH));
-    l.row_block = epl_max(MIN_ROWS, epl_min(MAX_ROWS, most));
-    if (!p->b_packed)
-        l.row_block = MAX_ROWS; // each block of rows packs B again
-    l.row_blocks = epl_max(1, epl_ceil_div(p->rows, l.row_block));
-    l.col_blocks = epl_min(panels, epl_max(1, epl_ceil_div(want, p->batch * l.row_blocks)));
-    l.col_block = epl_ceil_div(panels, l.col_blocks) * EPL_NR;
-    l.col_blocks = epl_max(1, epl_ceil_div(p->cols, l.col_block));
+    const int64_t rows = p->b_packed ? epl_max(MIN_ROWS, epl_min(MAX_ROWS, most)) : MAX_ROWS; // each block packs B again
+    l.row_blocks = epl_even_blocks(epl_ceil_div(p->rows, rows), p->rows);
+    l.col_blocks = epl_min(l.panels, epl_ceil_div(want, epl_max(1, p->batch * l.row_blocks)));
     if (p->batch * l.row_blocks * l.col_blocks < want)
-        l.row_blocks = epl_min(epl_ceil_div(want, p->batch * l.col_blocks), epl_max(1, p->rows / (2 * EPL_MR)));
-    l.row_block = epl_ceil_div(epl_ceil_div(p->rows, l.row_blocks), EPL_MR) * EPL_MR;
-    l.row_blocks = epl_max(1, epl_ceil_div(p->rows, epl_max(1, l.row_block)));
+        l.row_blocks = epl_min(epl_ceil_div(want, epl_max(1, p->batch * l.col_blocks)), epl_max(1, p->rows / (2 * EPL_MR)));
     return l;
 }
 
@@ -67,9 +57,12 @@ static void pack_panel(const float *b, int64_t b_row, int64_t b_col, int64_t dep
 static void run_piece(const plan *l, const epl_call *call, int64_t index, float *scratch)
 {
     const epl_gemm_params *p = l->p;
-    const int64_t col0 = index % l->col_blocks * l->col_block, col1 = epl_min(col0 + l->col_block, p->cols);
-    const int64_t block = index / l->col_blocks, batch = block / l->row_blocks;
-    const int64_t row0 = block % l->row_blocks * l->row_block, row1 = epl_min(row0 + l->row_block, p->rows);
+    const int64_t row_index = index % l->row_blocks, col_index = index / l->row_blocks % l->col_blocks;
+    const int64_t batch = index / l->row_blocks / l->col_blocks;
+    const int64_t row0 = epl_block_begin(p->rows, l->row_blocks, row_index);
+    const int64_t row1 = epl_block_begin(p->rows, l->row_blocks, row_index + 1);
+    const int64_t col0 = epl_block_begin(l->panels, l->col_blocks, col_index) * EPL_NR;
+    const int64_t col1 = epl_min(epl_block_begin(l->panels, l->col_blocks, col_index + 1) * EPL_NR, p->cols);
     const float *a = (const float *)call->in[0] + batch * p->a_batch, *b = call->in[1], *bias = call->in[2];
     float *c = (float *)call->out[0] + batch * p->c_batch;
     b += p->b_packed ? (p->b_batch ? batch * p->depth * epl_packed_cols(p->cols) : 0) : batch * p->b_batch;

@@ -67,4 +67,29 @@ static inline int64_t epl_max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* ---- how work is cut into pieces: by shapes alone, never by the number of threads ---- */
+
+/* Pieces that `work` multiply-adds are worth: 2 from 3 us on, 16 from 0.2 ms on. A power of two, so that two, four or eight
+ * threads get equal shares; the piece grows with the work, so that what it costs to begin one (packing, copying) stays small. */
+static inline int64_t epl_want_pieces(double work)
+{
+    int64_t want = 1;
+    while (want < 16 && work > 50e3 * (double)(4 * want * want))
+        want *= 2;
+    return want;
+}
+
+/* At least `n` blocks, at most `most`: an even number, or one that four divides, if that is possible. */
+static inline int64_t epl_even_blocks(int64_t n, int64_t most)
+{
+    const int64_t even = n <= 2 ? n : (n + 3) / 4 * 4;
+    return epl_max(1, even <= most ? even : epl_min(n, most));
+}
+
+/* Where block i of `blocks` begins: blocks differ by one at most. */
+static inline int64_t epl_block_begin(int64_t count, int64_t blocks, int64_t i)
+{
+    return count * i / blocks;
+}
+
 #endif

@@ -60,6 +60,13 @@ typedef struct epl_step {
     double            time_s;
 } epl_step;
 
+/* Starting threads costs about a microsecond when they are awake, twenty and more when they sleep; less work than this runs
+ * where it is. `work` as above. */
+static inline bool epl_worth_threads(int64_t pieces, double work)
+{
+    return pieces > 1 && work > 200e3;
+}
+
 struct epl_block {
     epl_program *program;
     epl_block   *parent;

@@ -82,21 +82,27 @@ void epl_resolve(epl_program *p) { resolve_block(p->root, p->arena); }
 
 static void run_block(epl_program *p, epl_block *b, bool once);
 
-/* A parallel region costs some microseconds; a step that takes less runs where it is. */
-static bool worth_threads(const epl_step *s) { return s->pieces > 1 && s->work > 200e3; }
+static double clock_of(const epl_program *p) { return p->profile ? epl_now_s() : 0; }
 
-static void run_kernel(epl_program *p, const epl_step *s)
+/* The kernel's time is that of the thread that takes longest: starting and joining threads is time between the steps. */
+static void run_kernel(epl_program *p, epl_step *s)
 {
-    if (p->n_threads == 1 || !worth_threads(s)) {
+    double took = 0;
+    if (p->n_threads == 1 || !epl_worth_threads(s->pieces, s->work)) {
+        const double start = clock_of(p);
         s->kernel->run(&s->call, 0, s->pieces, p->scratch);
-        return;
+        took = clock_of(p) - start;
+    } else {
+#pragma omp parallel num_threads(p->n_threads) reduction(max : took)
+        {
+            const double start = clock_of(p);
+            const int64_t n = omp_get_num_threads(), t = omp_get_thread_num();
+            char *scratch = p->scratch + (size_t)t * p->scratch_bytes;
+            s->kernel->run(&s->call, s->pieces * t / n, s->pieces * (t + 1) / n, scratch);
+            took = clock_of(p) - start;
+        }
     }
-#pragma omp parallel num_threads(p->n_threads)
-    {
-        const int64_t n = omp_get_num_threads(), t = omp_get_thread_num();
-        char *scratch = p->scratch + (size_t)t * p->scratch_bytes;
-        s->kernel->run(&s->call, s->pieces * t / n, s->pieces * (t + 1) / n, scratch);
-    }
+    s->time_s += took;
 }
 
 static void copy_outputs(epl_block *b, const epl_step *s, const epl_block *inner)
@@ -143,15 +149,21 @@ static void run_loop(epl_program *p, epl_block *b, const epl_step *s)
     *(int64_t *)pointer(b, s->out[s->n_out - 1]) = done;
 }
 
-static void run_step(epl_program *p, epl_block *b, const epl_step *s)
+static void run_step(epl_program *p, epl_block *b, epl_step *s)
 {
+    if (s->kind == EPL_STEP_KERNEL) {
+        run_kernel(p, s);
+        return;
+    }
+    const double start = clock_of(p);
     switch (s->kind) {
-    case EPL_STEP_KERNEL:    run_kernel(p, s); break;
+    case EPL_STEP_KERNEL:    break;
     case EPL_STEP_REFERENCE: s->node->op->ref(&s->ref); break;
     case EPL_STEP_COPY:      memcpy(pointer(b, s->out[0]), pointer(b, s->in[0]), b->buffers[s->out[0]].bytes); break;
     case EPL_STEP_BRANCH:    run_branch(p, b, s); break;
     case EPL_STEP_LOOP:      run_loop(p, b, s); break;
     }
+    s->time_s += clock_of(p) - start;
 }
 
 static void run_block(epl_program *p, epl_block *b, bool once)
@@ -160,12 +172,8 @@ static void run_block(epl_program *p, epl_block *b, bool once)
         epl_step *s = &b->steps[k];
         for (int r = 0; once && s->blocks && r < s->node->n_regions; r++)
             run_block(p, s->blocks[r], true);
-        if (s->once != once)
-            continue;
-        const double start = p->profile ? epl_now_s() : 0;
-        run_step(p, b, s);
-        if (p->profile)
-            s->time_s += epl_now_s() - start;
+        if (s->once == once)
+            run_step(p, b, s);
     }
 }
 
@@ -178,10 +186,9 @@ bool epl_program_run(epl_program *p)
 {
     if (!runnable(p))
         return false;
-    const double start = p->profile ? epl_now_s() : 0;
+    const double start = clock_of(p);
     run_block(p, p->root, false);
-    if (p->profile)
-        p->profile_s += epl_now_s() - start;
+    p->profile_s += clock_of(p) - start;
     return true;
 }
 
