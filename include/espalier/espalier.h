@@ -18,6 +18,7 @@
 #include <espalier/train.h>
 #include <espalier/compress.h>
 #include <espalier/compile.h>
+#include <espalier/analysis.h>
 #include <espalier/pipeline.h>
 
 #endif

@@ -72,6 +72,23 @@ EPL_API void    epl_tensor_fill_normal(epl_tensor *t, epl_rng *r, double mean, d
 EPL_API void    epl_tensor_fill_uniform(epl_tensor *t, epl_rng *r, double low, double high);
 EPL_API bool    epl_tensor_equal(const epl_tensor *a, const epl_tensor *b); /* dtype, shape and every bit */
 
+/* How far tensors are apart. */
+typedef struct epl_difference {
+    double  max_abs;     /* infinite where one is NaN and the other is not */
+    double  max_rel;     /* max_abs / largest: relative to the whole, so that elements near zero do not drown the rest */
+    double  max_ulp;     /* in units in the last place, of floating types: how many numbers lie between, plus one */
+    double  largest;     /* the largest |element| of a */
+    int64_t n_different; /* elements whose bits differ */
+    int64_t n_elements;
+} epl_difference;
+
+/* Adds what a and b differ by to *d, which starts zeroed and may take several pairs. Elements are compared in order: shapes may
+ * differ as long as the counts are equal. False, *d unchanged, without an error, if types or counts differ. */
+EPL_API bool epl_tensor_compare(const epl_tensor *a, const epl_tensor *b, epl_difference *d);
+
+/* Values that any network takes: normal ones, and of integers and booleans 0 or 1 (they may be indices or labels). */
+EPL_API void epl_tensor_draw(epl_tensor *t, epl_rng *r);
+
 /* ---- .npy: NumPy's format 1.0 to 3.0; little-endian, C order or Fortran order (converted) ----
  * Refused: objects, structures, text, dates, complex numbers, big-endian numbers. bf16, which NumPy lacks, is saved as f32. */
 EPL_API epl_tensor *epl_npy_load(epl_context *ctx, const char *path);

@@ -70,6 +70,7 @@ bool cli_unknown(cli *c, const char *what, const char *word, const char *const *
 typedef struct cli_dims {
     int64_t   batch; /* of the first dimension that the first input names; 0: as it is */
     cli_words named; /* "length=128" */
+    const epl_weights *inputs; /* tensors by the inputs' names, whose sizes named dimensions take; or NULL */
 } cli_dims;
 
 #define CLI_OPT_DIMS(d)                                                                                                        \
@@ -78,6 +79,7 @@ typedef struct cli_dims {
 
 /* The caller owns the model. d may be NULL. */
 epl_model *cli_model_load(cli *c, const char *path, const cli_dims *d);
+
 bool       cli_model_save(cli *c, const epl_model *m, const char *path);
 
 /* The name of the dimension that --batch means, in `out`; "" if no input names one. */

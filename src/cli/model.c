@@ -53,6 +53,23 @@ static bool bind(cli *c, epl_graph *g, const char *dims)
     return true;
 }
 
+/* Named dimensions take their sizes from tensors by the names of inputs. */
+static bool bind_to_inputs(epl_graph *g, const epl_weights *inputs)
+{
+    char name[128];
+    for (int i = 0; inputs && i < epl_graph_n_inputs(g); i++) {
+        const epl_value  *v = epl_graph_input_at(g, i);
+        const epl_tensor *t = epl_weights_find(inputs, epl_value_name(v));
+        const char       *dims = epl_attr_s(epl_producer(v), "dims");
+        for (int k = 0; t && k < t->shape.rank && k < epl_rank(v); k++, dims += strcspn(dims, ","), dims += *dims == ',') {
+            snprintf(name, sizeof name, "%.*s", (int)strcspn(dims, ","), dims);
+            if (*name && t->shape.dim[k] != epl_dim(v, k) && !epl_graph_bind(g, name, t->shape.dim[k]))
+                return false;
+        }
+    }
+    return true;
+}
+
 /* A description of the zoo, if no file has this name; its weights are drawn with the seed. */
 static epl_model *from_zoo(cli *c, const char *description)
 {
@@ -73,12 +90,14 @@ static bool names_the_zoo(const char *path)
 /* Sizes may decide what an importer makes of a network, so it is read again with them. */
 static epl_model *from_onnx(cli *c, const char *path, const cli_dims *d)
 {
-    epl_text   dims = EPL_TEXT(c->ctx);
-    epl_model *m = epl_onnx_load(c->ctx, path, (epl_onnx_opts){ 0 });
+    epl_text      dims = EPL_TEXT(c->ctx);
+    epl_onnx_opts o = { .inputs = d ? d->inputs : NULL };
+    epl_model    *m = epl_onnx_load(c->ctx, path, o);
     if (m && d && (d->batch || d->named.n)) {
         const bool ok = dims_text(c, m->graph, d, &dims);
         epl_model_free(m);
-        m = ok ? epl_onnx_load(c->ctx, path, (epl_onnx_opts){ .dims = epl_text_str(&dims) }) : NULL;
+        o.dims = epl_text_str(&dims);
+        m = ok ? epl_onnx_load(c->ctx, path, o) : NULL;
     }
     epl_text_release(&dims);
     if (m && *epl_onnx_fixed_inputs(m))
@@ -92,7 +111,7 @@ epl_model *cli_model_load(cli *c, const char *path, const cli_dims *d)
         return from_onnx(c, path, d);
     epl_text   dims = EPL_TEXT(c->ctx);
     epl_model *m = names_the_zoo(path) ? from_zoo(c, path) : epl_model_load(c->ctx, path);
-    if (m && d && !(dims_text(c, m->graph, d, &dims) && bind(c, m->graph, epl_text_str(&dims)))) {
+    if (m && d && !(bind_to_inputs(m->graph, d->inputs) && dims_text(c, m->graph, d, &dims) && bind(c, m->graph, epl_text_str(&dims)))) {
         epl_model_free(m);
         m = NULL;
     }

@@ -1,8 +1,10 @@
-/* verify: a compiled network against the library. */
+/* verify: a compiled network against the library, or a network against another one or what is known of its outputs. */
 #include <math.h>
 #include <string.h>
 
 #include "compiling.h"
+#include "diff.h"
+#include "inputs.h"
 #include "training.h"
 
 /* ---- the options that compile left in the folder ---- */
@@ -108,9 +110,65 @@ static bool verify(cli *c, const epl_model *m, const char *dir, epl_compile_opts
     return r->max_abs <= tolerance || epl_fail(c->ctx, EPL_ERR_LIMIT, "the largest difference is %g, more than %g", r->max_abs, tolerance);
 }
 
+/* ---- against another network, or what is known ---- */
+
+/* The outputs of a network as one without inputs that delivers the tensors <dir>/output_<i>. */
+static epl_model *known_outputs(cli *c, const epl_model *m, const char *dir)
+{
+    epl_graph   *g = epl_graph_new(c->ctx, dir);
+    epl_weights *w = epl_weights_new(c->ctx);
+    bool         ok = g && w;
+    for (int i = 0; ok && i < epl_graph_n_inputs(m->graph); i++) {
+        const epl_value *v = epl_graph_input_at(m->graph, i);
+        ok = epl_input(g, epl_value_name(v), epl_dtype_of(v), epl_shape_of(v), NULL) != NULL;
+    }
+    for (int i = 0; ok && i < epl_graph_n_outputs(m->graph); i++) {
+        const char *name = epl_graph_output_name(m->graph, i);
+        epl_tensor *t = cli_numbered_tensor(c, dir, "output", i);
+        ok = t || epl_fail(c->ctx, EPL_ERR_IO, "%s holds neither output_%d.npy nor output_%d.pb; --against names another network", dir, i, i);
+        ok = ok && epl_output(g, name, epl_state(g, name, t->dtype, t->shape, EPL_INIT_ZEROS, 0));
+        ok = epl_weights_put_take(w, name, t) && ok;
+    }
+    epl_model *known = ok ? epl_model_new_take(g) : NULL;
+    if (!known) {
+        epl_weights_free(w);
+        return NULL;
+    }
+    epl_weights_free(known->weights);
+    known->weights = w;
+    return known;
+}
+
+static double worst_output(const epl_diff *d)
+{
+    double worst = d->not_run ? INFINITY : 0;
+    for (int i = 0; i < d->n_outputs; i++)
+        worst = fmax(worst, d->outputs[i].state >= EPL_DIFF_MISSHAPEN ? INFINITY : d->outputs[i].difference.max_abs);
+    return worst;
+}
+
+/* Outputs alone: --tolerance is of elements, as it is with a folder. */
+static bool verify_against(cli *c, const char *path, const char *other, const char *dir, cli_dims dims, double tolerance)
+{
+    epl_weights *inputs = NULL;
+    epl_model   *a = cli_inputs_load(c, path, dims, dir, &inputs);
+    epl_model   *b = !a ? NULL : other ? cli_inputs_load_beside(c, other, dims, a, inputs) : known_outputs(c, a, dir);
+    epl_diff    *d = b ? epl_model_diff(a, b, (epl_diff_opts){ .inputs = inputs, .outputs_only = true }) : NULL;
+    bool         ok = d && cli_diff_print(c, d, (cli_diff_view){ 0 });
+    if (ok && d->not_run)
+        ok = epl_fail(c->ctx, EPL_ERR_SHAPE, "%s", d->not_run);
+    else if (ok && !(worst_output(d) <= tolerance))
+        ok = epl_fail(c->ctx, EPL_ERR_LIMIT, "the largest difference is %g, more than %g", worst_output(d), tolerance);
+    epl_diff_free(d);
+    epl_model_free(b);
+    epl_model_free(a);
+    epl_weights_free(inputs);
+    return ok;
+}
+
 static int run(cli *c, int argc, char **argv)
 {
-    const char      *in = NULL, *dir = NULL, *split_name = "test";
+    const char      *in = NULL, *dir = NULL, *split_name = "test", *other = NULL, *input_dir = NULL;
     cli_data         data = { 0 };
     cli_compiling    o = CLI_COMPILING;
     epl_verify_opts  v = { 0 };
@@ -119,8 +177,10 @@ static int run(cli *c, int argc, char **argv)
     epl_data_split   split = EPL_SPLIT_TEST;
     const cli_option compiling[] = { CLI_OPT_COMPILING(&o), EPL_OPT_END };
     const cli_option options[] = {
-        EPL_ARG("model", &in, "the network that was compiled"),
-        EPL_ARG("dir", &dir, "the folder that `espalier compile` wrote; it remembers the options"),
+        EPL_ARG("model", &in, CLI_MODEL_HELP),
+        EPL_ARG_MAY("dir", &dir, "the folder that `espalier compile` wrote of it; it remembers the options"),
+        EPL_OPT_TEXT(0, "against", "MODEL", &other, "rather than a folder: another network"),
+        CLI_OPT_INPUTS(&input_dir),
         EPL_OPT_INT('s', "samples", &samples, 1, 1e9, "random samples to compare"),
         CLI_OPT_DATA(&data, false),
         EPL_OPT_CHOICE(0, "split", "train|test|val", &split_name, "with --data: which part"),
@@ -134,6 +194,12 @@ static int run(cli *c, int argc, char **argv)
     };
     if (!cli_parse(c, options, argc, argv) || !epl_data_split_from_name(c->ctx, split_name, &split))
         return cli_status(c);
+    if ((dir != NULL) == (other || input_dir)) {
+        epl_fail(c->ctx, EPL_ERR_ARGUMENT, "say either the folder of a compiled network, or --against or --inputs");
+        return cli_status(c);
+    }
+    if (!dir)
+        return cli_end(c, verify_against(c, in, other, input_dir, o.dims, tolerance));
     char **words = with_kept_options(c, dir, &argc, argv);
     if (words != argv) {
         o.dims.named.n = 0;
@@ -158,8 +224,10 @@ static int run(cli *c, int argc, char **argv)
 
 const cli_verb cli_verb_verify = {
     .name = "verify", .json = true, .run = run,
-    .summary  = "a compiled network against the library",
+    .summary  = "a compiled network against the library, or a network against another",
     .about    = "Builds the folder with make and a compiler, runs it on samples, and compares every output with the library's program of "
-                "the same instruction set. Exit status 1 if a difference is larger than --tolerance.",
-    .examples = "espalier verify t.safetensors t-c\nespalier verify t.safetensors t-c --data fashion-mnist --bench 200",
+                "the same instruction set. With --against, compares the outputs of two networks on the same inputs; with --inputs alone, "
+                "with the files output_0.npy or .pb and so on beside them. Exit status 1 if a difference is larger than --tolerance.",
+    .examples = "espalier verify t.safetensors t-c\nespalier verify t.safetensors t-c --data fashion-mnist --bench 200\n"
+                "espalier verify t.safetensors --against other.onnx --inputs samples\nespalier verify net.onnx --inputs test_data_set_0",
 };

@@ -70,17 +70,6 @@ static bool measure(check *c)
 
 /* ---- samples ---- */
 
-/* Integers are small, for they may be indices or labels; booleans are either. */
-static void draw(epl_tensor *t, epl_rng *r)
-{
-    if (epl_dtype_is_float(t->dtype)) {
-        epl_tensor_fill_normal(t, r, 0, 1);
-        return;
-    }
-    for (int64_t i = 0; i < epl_tensor_count(t); i++)
-        epl_tensor_set_i64(t, i, (int64_t)epl_rng_below(r, 2));
-}
-
 static bool check_inputs(check *c)
 {
     const int n = epl_program_n_inputs(c->p);
@@ -113,7 +102,7 @@ static void set_inputs(check *c, int64_t k)
         epl_tensor  *t     = epl_program_input(c->p, i);
         const size_t bytes = epl_tensor_bytes(t);
         if (!c->v.inputs)
-            draw(t, &r);
+            epl_tensor_draw(t, &r);
         else if (bytes)
             memcpy(t->data, (const char *)c->v.inputs[i]->data + (size_t)k * bytes, bytes);
     }
@@ -132,50 +121,14 @@ static bool write_samples(check *c, const char *path)
 
 /* ---- comparison ---- */
 
-/* How many representable numbers lie between: the difference of the bits, read as ordered integers. */
-static double ulps(epl_dtype t, double a, double b)
-{
-    int64_t x = 0, y = 0;
-    if (t == EPL_F32) {
-        const float f = (float)a, g = (float)b;
-        int32_t i, j;
-        memcpy(&i, &f, 4);
-        memcpy(&j, &g, 4);
-        x = i < 0 ? (int64_t)INT32_MIN - i : i;
-        y = j < 0 ? (int64_t)INT32_MIN - j : j;
-    } else if (t == EPL_F64) {
-        memcpy(&x, &a, 8);
-        memcpy(&y, &b, 8);
-        x = x < 0 ? INT64_MIN - x : x;
-        y = y < 0 ? INT64_MIN - y : y;
-    } else {
-        const uint16_t i = t == EPL_F16 ? epl_f32_to_f16((float)a) : epl_f32_to_bf16((float)a);
-        const uint16_t j = t == EPL_F16 ? epl_f32_to_f16((float)b) : epl_f32_to_bf16((float)b);
-        x = i & 0x8000 ? -(int64_t)(i & 0x7fff) : i;
-        y = j & 0x8000 ? -(int64_t)(j & 0x7fff) : j;
-    }
-    return fabs((double)x - (double)y);
-}
-
-static void compare_element(epl_output_difference *d, epl_dtype t, double a, double b)
-{
-    if (a == b || (isnan(a) && isnan(b)))
-        return;
-    const double difference = isnan(a) || isnan(b) ? INFINITY : fabs(a - b);
-    d->max_abs = fmax(d->max_abs, difference);
-    if (epl_dtype_is_float(t))
-        d->max_ulp = fmax(d->max_ulp, isinf(difference) ? INFINITY : ulps(t, a, b));
-}
-
 static void compare(epl_output_difference *d, const epl_tensor *ours, const unsigned char *theirs)
 {
-    const epl_tensor view  = { .dtype = ours->dtype, .shape = ours->shape, .data = (void *)(uintptr_t)theirs };
-    const size_t     bytes = epl_dtype_bytes(ours->dtype);
-    for (int64_t i = 0; i < epl_tensor_count(ours); i++)
-        if (memcmp((const char *)ours->data + (size_t)i * bytes, theirs + (size_t)i * bytes, bytes) != 0) {
-            d->n_different++;
-            compare_element(d, ours->dtype, epl_tensor_get(ours, i), epl_tensor_get(&view, i));
-        }
+    const epl_tensor view = { .dtype = ours->dtype, .shape = ours->shape, .data = (void *)(uintptr_t)theirs };
+    epl_difference   e = { 0 };
+    epl_tensor_compare(ours, &view, &e);
+    d->max_abs = fmax(d->max_abs, e.max_abs);
+    d->max_ulp = fmax(d->max_ulp, e.max_ulp);
+    d->n_different += e.n_different;
 }
 
 static bool compare_all(check *c, const char *path)

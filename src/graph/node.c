@@ -110,6 +110,18 @@ int epl_op_attr_index(const epl_op *op, const char *name)
     return -1;
 }
 
+bool epl_attr_equal(const epl_attr_field *field, const epl_attr *a, const epl_attr *b)
+{
+    switch (field->type) {
+    case EPL_ATTR_REAL:   return memcmp(&a->r, &b->r, sizeof a->r) == 0;
+    case EPL_ATTR_INTS:   return a->n == b->n && memcmp(a->ints, b->ints, (size_t)a->n * sizeof *a->ints) == 0;
+    case EPL_ATTR_REALS:  return a->n == b->n && memcmp(a->reals, b->reals, (size_t)a->n * sizeof *a->reals) == 0;
+    case EPL_ATTR_STRING: return strcmp(a->s, b->s) == 0;
+    case EPL_ATTR_TENSOR: return epl_tensor_equal(a->tensor, b->tensor);
+    default:              return a->i == b->i;
+    }
+}
+
 static const epl_tensor *tensor_in_arena(epl_arena *arena, const epl_tensor *t)
 {
     epl_tensor *copy = epl_arena_alloc(arena, sizeof *copy);

@@ -169,6 +169,7 @@ bool epl_node_fail(const epl_node *n, epl_error code, const char *format, ...) E
 bool epl_node_set_n_outputs(epl_node *n, int n_outputs);
 bool epl_set_type(epl_node *n, int output, epl_dtype dtype, epl_shape shape); /* fails the node if a size is absurd */
 bool epl_node_set_attr(epl_node *n, int index, epl_attr a); /* copies what it points to; shapes are not inferred again */
+bool epl_attr_equal(const epl_attr_field *field, const epl_attr *a, const epl_attr *b); /* to the bit */
 bool epl_infer_same(epl_node *n); /* output 0 like input 0 */
 bool epl_check_axis(const epl_node *n, int64_t axis, int rank, int *out); /* axis into [0, rank), or fails the node */
 

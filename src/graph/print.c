@@ -154,6 +154,11 @@ static void add_attr(epl_text *t, const epl_node *n, const epl_attr_field *f, co
     }
 }
 
+void epl_graph_text_add_attr(epl_text *t, const epl_node *n, int attr)
+{
+    add_attr(t, n, &n->op->attrs[attr], &n->attrs[attr]);
+}
+
 static void add_arguments(printer *p, const epl_node *n)
 {
     const char *comma = "";

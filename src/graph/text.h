@@ -21,4 +21,7 @@ static inline bool epl_graph_text_is_word_char(char c)
 #define EPL_GRAPH_TEXT_SHAPE "shape"
 #define EPL_GRAPH_TEXT_DIMS  "dims"
 
+/* "name=value", as in the text form. */
+void epl_graph_text_add_attr(epl_text *t, const epl_node *n, int attr);
+
 #endif

@@ -6,18 +6,6 @@ enum { FOLD_MAX = 4096 }; /* elements of a folded result: beyond that a constant
 
 /* ---- equality of nodes ---- */
 
-static bool attrs_equal(const epl_attr_field *field, const epl_attr *a, const epl_attr *b)
-{
-    switch (field->type) {
-    case EPL_ATTR_REAL:   return memcmp(&a->r, &b->r, sizeof a->r) == 0;
-    case EPL_ATTR_INTS:   return a->n == b->n && memcmp(a->ints, b->ints, (size_t)a->n * sizeof *a->ints) == 0;
-    case EPL_ATTR_REALS:  return a->n == b->n && memcmp(a->reals, b->reals, (size_t)a->n * sizeof *a->reals) == 0;
-    case EPL_ATTR_STRING: return strcmp(a->s, b->s) == 0;
-    case EPL_ATTR_TENSOR: return epl_tensor_equal(a->tensor, b->tensor);
-    default:              return a->i == b->i;
-    }
-}
-
 static bool nodes_equal(const epl_node *a, const epl_node *b)
 {
     if (a->op != b->op || a->n_inputs != b->n_inputs || a->n_outputs != b->n_outputs)
@@ -26,7 +14,7 @@ static bool nodes_equal(const epl_node *a, const epl_node *b)
         if (a->inputs[i] != b->inputs[i])
             return false;
     for (int i = 0; i < epl_op_n_attrs(a->op); i++)
-        if (!attrs_equal(&a->op->attrs[i], &a->attrs[i], &b->attrs[i]))
+        if (!epl_attr_equal(&a->op->attrs[i], &a->attrs[i], &b->attrs[i]))
             return false;
     return true;
 }

@@ -1,0 +1,88 @@
+/* analysis: networks beside each other. */
+#ifndef ESPALIER_ANALYSIS_H
+#define ESPALIER_ANALYSIS_H
+
+#include <espalier/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the difference of two models -----------------------------------------------------------------------------------
+ * Structure: operators with their attributes, results and inputs, up to names and up to the order of independent ones. What
+ * the outputs do not need is not looked at; the two inputs of a commutative operator may be exchanged; real attributes are
+ * equal if they are the same as f32, which is what ONNX keeps of them.
+ *
+ * Weights: parameters and states belong together that stand at the same place of the structure, or else have the same name.
+ *
+ * Outputs: both networks run on the same inputs, as programs. Inputs and outputs belong together by name, or else by their
+ * order. Where one network has channels first and the other channels last, tensors are transposed for it.
+ *
+ * Layers: where outputs differ, every value of a's root graph is compared with the one of b at the same place, or else with one
+ * of the same elements, in the same order or with channels moved. The first layer where they part is the first, in the order
+ * of execution, that has no counterpart and from which no value follows that has one. */
+typedef struct epl_diff_opts {
+    const epl_weights *inputs;    /* tensors by the names of a's inputs; NULL: drawn with the seed */
+    uint64_t           seed;
+    double             tolerance; /* of weights, outputs and layers, relative to the largest element; default 1e-4 */
+    bool               no_run;    /* structure and weights alone */
+    bool               outputs_only;
+    bool               layers;    /* compare layers even if the outputs agree */
+} epl_diff_opts;
+
+typedef struct epl_diff_place { /* an operator, or NULL texts: there is none */
+    const char *op, *number, *scope; /* "Conv", "%12" as epl_graph_print numbers it (within a region "%3/%12"), "stage1.conv" */
+} epl_diff_place;
+
+typedef struct epl_diff_node { /* an operator that differs */
+    epl_diff_place a, b;
+    const char    *what; /* "strides=[1, 1] -> strides=[2, 2]; input 1: ..."; "" if it stands on one side only */
+} epl_diff_node;
+
+typedef enum epl_diff_state {
+    EPL_DIFF_EQUAL,     /* to the bit */
+    EPL_DIFF_CLOSE,     /* within the tolerance */
+    EPL_DIFF_FAR,
+    EPL_DIFF_MISSHAPEN, /* other shape or element type */
+    EPL_DIFF_MISSING    /* on one side only */
+} epl_diff_state;
+
+typedef struct epl_diff_tensor { /* a parameter, a state or an output */
+    const char    *a, *b;           /* names; NULL: there is none */
+    const char    *type_a, *type_b; /* "f32[3, 3, 16, 16]"; NULL likewise */
+    epl_diff_state state;
+    epl_difference difference;      /* of equal shapes */
+} epl_diff_tensor;
+
+typedef struct epl_diff_layer { /* a value of a, and the one of b that it belongs to */
+    epl_diff_place a, b;
+    const char    *type; /* of a's */
+    epl_diff_state state; /* MISSING: no value of b belongs to it */
+    epl_difference difference;
+} epl_diff_layer;
+
+typedef struct epl_diff {
+    bool   same_structure, same_weights, same_outputs; /* within the tolerance */
+    int    n_operators_a, n_operators_b; /* that were compared */
+    int    n_nodes;   epl_diff_node   *nodes;   /* operators that differ, in the order of execution */
+    int    n_weights; epl_diff_tensor *weights; /* all, in a's order; then b's that a lacks */
+    int    n_outputs; epl_diff_tensor *outputs; /* all */
+    int    n_layers;  epl_diff_layer  *layers;  /* none if outputs agree, unless they were asked for */
+    int    first;     /* of the layers: where they part; -1: nowhere */
+    const char *not_run; /* why the networks were not run on the same inputs, or NULL */
+    const char *remarks; /* of tensors that were transposed, one a line; or "" */
+} epl_diff;
+
+/* The caller owns the result. Both models belong to one context. NULL if a network cannot be run; differences are no failure. */
+EPL_API epl_diff *epl_model_diff(const epl_model *a, const epl_model *b, epl_diff_opts o);
+EPL_API void      epl_diff_free(epl_diff *d); /* accepts NULL */
+EPL_API bool      epl_diff_is_empty(const epl_diff *d); /* everything that was compared is the same */
+
+/* The same by structure alone; where the graphs part is left in the context as an error (EPL_ERR_SHAPE). For tests of what should
+ * come back as it was. */
+EPL_API bool epl_graph_same(const epl_graph *a, const epl_graph *b);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
