@@ -5,6 +5,8 @@
 
 #include <espalier/data.h>
 #include <espalier/graph.h>
+#include <espalier/nn.h>
+#include <espalier/ops.h>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -528,6 +530,83 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     CHECK_INT(t, o.status, 1);
     CHECK(t, strstr(o.err, "espalier verify: the largest difference is ") == o.err);
     forget(&o);
+}
+
+/* ---- two networks ---- */
+
+/* Two layers of known weights; the other one has one weight more at 0.25, and another operator between. */
+static void save_net(test *t, epl_context *ctx, const char *path, bool other)
+{
+    epl_graph *g = epl_graph_new(ctx, "net");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 4), "N,"), *y;
+    y = epl_relu(g, epl_linear(g, x, (epl_linear_opts){ .name = "hidden", .out = 3, .no_bias = true }));
+    y = other ? epl_abs(g, y) : y;
+    epl_output(g, "y", epl_linear(g, y, (epl_linear_opts){ .name = "head", .out = 2, .no_bias = true }));
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 0));
+    for (int i = 0; i < epl_weights_count(m->weights); i++)
+        for (int64_t k = 0; k < epl_tensor_count(epl_weights_at(m->weights, i)); k++)
+            epl_tensor_set(epl_weights_at(m->weights, i), k, 0.5);
+    if (other)
+        epl_tensor_set(epl_weights_find(m->weights, "hidden.weight"), 4, 0.75);
+    CHECK_OK(t, ctx, epl_model_save(m, path));
+    epl_model_free(m);
+}
+
+/* One line of words, which hold "%s" for the folder. */
+static const char *in_dir(char words[2048], const char *dir, const char *format)
+{
+    char *out = words;
+    for (const char *s = format; *s && out < words + 1500; s++)
+        out = s[0] == '%' && s[1] == 's' ? (s++, stpcpy(out, dir)) : (*out = *s, out + 1);
+    *out = 0;
+    return words;
+}
+
+TEST(two_networks_are_compared)
+{
+    epl_context *ctx = test_context(t);
+    char dir[400], path[512], words[2048];
+    snprintf(dir, sizeof dir, "%s", test_temp(t, "two"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, dir));
+    snprintf(path, sizeof path, "%s/a.safetensors", dir);
+    save_net(t, ctx, path, false);
+    snprintf(path, sizeof path, "%s/b.safetensors", dir);
+    save_net(t, ctx, path, true);
+    epl_tensor *ones = epl_tensor_new(ctx, EPL_F64, EPL_SHAPE(2, 4)); // converted, and the batch is bound
+    for (int64_t i = 0; i < 8; i++)
+        epl_tensor_set(ones, i, 1);
+    snprintf(path, sizeof path, "%s/x.npy", dir);
+    CHECK_OK(t, ctx, epl_npy_save(ctx, path, ones));
+    epl_tensor_free(ones);
+
+    outcome o = command(t, in_dir(words, dir, "diff %s/a.safetensors %s/b.safetensors --inputs %s --layers"));
+    CHECK_INT(t, o.status, 1);
+    CHECK_GOLDEN(t, "diff.txt", o.out);
+    CHECK_STR(t, o.err, "input 'x' is f64, the network takes f32: converted\n");
+    forget(&o);
+    o = command(t, in_dir(words, dir, "diff %s/a.safetensors %s/b.safetensors --inputs %s --json -q"));
+    CHECK_INT(t, o.status, 1);
+    CHECK_GOLDEN(t, "diff.json", o.out);
+    forget(&o);
+    o = command(t, in_dir(words, dir, "diff %s/a.safetensors %s/a.safetensors"));
+    CHECK_INT(t, o.status, 0);
+    CHECK_STR(t, o.out, "structure  equal: 4 operators\nweights    equal: 2 equal\noutputs    equal: 1 equal\n");
+    forget(&o);
+    fails(t, in_dir(words, dir, "diff %s/a.safetensors %s/c.safetensors"), 2, "c.safetensors");
+    fails(t, in_dir(words, dir, "diff %s/a.safetensors"), 2, "second is missing");
+    fails(t, in_dir(words, dir, "diff %s/a.safetensors %s/b.safetensors --inputs /nowhere"), 2,
+          "/nowhere holds no file for the input 'x': x.npy, input_0.npy or input_0.pb");
+
+    succeeds(t, in_dir(words, dir, "export %s/a.safetensors -o %s/a.onnx -q"));
+    succeeds(t, in_dir(words, dir, "verify %s/a.safetensors --against %s/a.onnx --inputs %s -q"));
+    succeeds(t, in_dir(words, dir, "predict %s/a.safetensors %s/x.npy -o %s/output_0.npy -q"));
+    succeeds(t, in_dir(words, dir, "verify %s/a.onnx --inputs %s -q"));
+    o = command(t, in_dir(words, dir, "verify %s/b.safetensors --inputs %s -q"));
+    CHECK(t, o.status == 1 && strstr(o.err, "the largest difference is 0.125, more than 1e-05") != NULL);
+    forget(&o);
+    fails(t, in_dir(words, dir, "verify %s/a.safetensors"), 2, "say either");
+    fails(t, in_dir(words, dir, "verify %s/a.safetensors %s/c --inputs %s"), 2, "say either");
 }
 
 TEST(pictures_are_fitted_to_the_network)

@@ -308,40 +308,39 @@ static int find_alike(differ *w, layers *l, int i, int from, epl_difference *e)
     return -1;
 }
 
-static bool compare_layer(differ *w, layers *l, int i, int *next)
+/* A row for each of a's values with its partner; partners that agree are taken. */
+static bool compare_partners(differ *w, layers *l)
 {
-    epl_diff_layer row = { .a = pair_place(&w->nodes, &w->a, l->va[i]->producer), .state = EPL_DIFF_MISSING,
-                           .type = type_text(w, l->va[i]->dtype, l->va[i]->shape) };
-    int            k = partner_of(w, l, i);
-    if (k >= 0)
-        row.state = value_difference(w, l, i, k, &row.difference) ? state_of(w, &row.difference) : EPL_DIFF_MISSHAPEN;
-    if (!is_same(row.state)) {
-        epl_difference e;
-        const int      alike = find_alike(w, l, i, *next, &e);
-        if (alike >= 0) {
-            k = alike;
-            row.difference = e;
-            row.state = state_of(w, &e);
+    for (int i = 0; i < l->n; i++) {
+        const int      k = partner_of(w, l, i);
+        epl_diff_layer row = { .a = pair_place(&w->nodes, &w->a, l->va[i]->producer), .state = EPL_DIFF_MISSING,
+                               .type = type_text(w, l->va[i]->dtype, l->va[i]->shape) };
+        if (k >= 0) {
+            row.b = pair_place(&w->nodes, &w->b, l->vb[k]->producer);
+            row.state = value_difference(w, l, i, k, &row.difference) ? state_of(w, &row.difference) : EPL_DIFF_MISSHAPEN;
+            l->taken[k] = is_same(row.state);
         }
+        if (!epl_grow(w->ctx, &w->d.layers, (size_t)w->d.n_layers, &w->cap_layers, sizeof *w->d.layers))
+            return false;
+        w->d.layers[w->d.n_layers++] = row;
     }
-    if (k >= 0) {
-        row.b = pair_place(&w->nodes, &w->b, l->vb[k]->producer);
-        l->taken[k] = true;
-        *next = k + 1;
-    }
-    if (!epl_grow(w->ctx, &w->d.layers, (size_t)w->d.n_layers, &w->cap_layers, sizeof *w->d.layers))
-        return false;
-    w->d.layers[w->d.n_layers++] = row;
     return true;
 }
 
-/* Partners are not to be taken by values that merely look alike. */
-static void reserve_partners(differ *w, layers *l)
+/* Those without a partner that agrees may have a counterpart elsewhere. */
+static void find_counterparts(differ *w, layers *l)
 {
-    for (int i = 0; i < l->n; i++) {
-        const int k = partner_of(w, l, i);
-        if (k >= 0)
-            l->taken[k] = true;
+    epl_difference e;
+    for (int i = 0, next = 0; i < l->n; i++) {
+        epl_diff_layer *row = &w->d.layers[i];
+        const int       k = is_same(row->state) ? -1 : find_alike(w, l, i, next, &e);
+        if (k < 0)
+            continue;
+        row->b = pair_place(&w->nodes, &w->b, l->vb[k]->producer);
+        row->difference = e;
+        row->state = state_of(w, &e);
+        l->taken[k] = true;
+        next = k + 1;
     }
 }
 
@@ -387,10 +386,9 @@ static bool compare_layers(differ *w)
     for (int k = 0; l.norm && k < l.m; k++)
         l.norm[k] = norm_of(epl_program_output(l.b.p, k));
     ok = l.norm != NULL;
+    ok = ok && compare_partners(w, &l);
     if (ok)
-        reserve_partners(w, &l);
-    for (int i = 0, next = 0; ok && i < l.n; i++)
-        ok = compare_layer(w, &l, i, &next);
+        find_counterparts(w, &l);
     if (ok && !w->d.same_outputs)
         w->d.first = first_parting(w, &l);
     value_run_release(&l.a);

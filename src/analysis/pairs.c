@@ -182,6 +182,30 @@ static void make_pair(pair_side *a, pair_side *b, int i, int k, bool exact)
     a->exact[i] = b->exact[k] = exact;
 }
 
+/* Do a's node i and b's node k read pairs, at the same places or, if they commute, exchanged? */
+static bool reads_pairs(const pair_side *a, const pair_side *b, const epl_node *na, const epl_node *nb, bool exchanged)
+{
+    for (int i = 0; i < na->n_inputs; i++) {
+        const epl_value *va = na->inputs[i], *vb = nb->inputs[exchanged ? na->n_inputs - 1 - i : i];
+        if (!va != !vb || (va && hash_input(va) != hash_input(vb)))
+            return false;
+        if (va && !is_source(va->producer) && a->partner[a->index[va->producer->id]] != b->index[vb->producer->id])
+            return false;
+    }
+    return true;
+}
+
+/* Independent operators may come in another order: what has no partner yet takes any with the same key that reads pairs. */
+static void pair_out_of_order(pair_side *a, pair_side *b, const uint64_t *ka, const uint64_t *kb)
+{
+    for (int i = 0; i < a->n; i++)
+        for (int k = 0; a->partner[i] < 0 && k < b->n; k++)
+            if (b->partner[k] < 0 && ka[i] == kb[k] && a->at[i]->n_inputs == b->at[k]->n_inputs &&
+                (reads_pairs(a, b, a->at[i], b->at[k], false) ||
+                 ((a->at[i]->op->flags & EPL_OP_COMMUTATIVE) && reads_pairs(a, b, a->at[i], b->at[k], true))))
+                make_pair(a, b, i, k, true);
+}
+
 /* Operators of the same kind between two pairs, [i0, i1) and [k0, k1). */
 static bool pair_between(epl_context *ctx, pair_side *a, pair_side *b, const uint64_t *ka, const uint64_t *kb, int *scratch, int i0,
                          int i1, int k0, int k1)
@@ -191,7 +215,7 @@ static bool pair_between(epl_context *ctx, pair_side *a, pair_side *b, const uin
     if (!pair_keys(ctx, ka + i0, i1 - i0, kb + k0, k1 - k0, scratch))
         return false;
     for (int i = i0; i < i1; i++)
-        if (scratch[i - i0] >= 0)
+        if (scratch[i - i0] >= 0 && a->partner[i] < 0 && b->partner[k0 + scratch[i - i0]] < 0)
             make_pair(a, b, i, k0 + scratch[i - i0], false);
     return true;
 }
@@ -206,8 +230,8 @@ static bool pair_loose(epl_context *ctx, pair_side *a, pair_side *b, uint64_t *k
         kb[k] = loose_key(b->at[k]);
     for (int i = 0; ok && i < a->n; i++) {
         const int k = a->partner[i];
-        if (k < 0 || !a->exact[i])
-            continue;
+        if (k < k0 || !a->exact[i])
+            continue; // none, or one out of order
         ok = pair_between(ctx, a, b, ka, kb, scratch, i0, i, k0, k);
         i0 = i + 1;
         k0 = k + 1;
@@ -228,6 +252,8 @@ static bool pair_sides(epl_context *ctx, pair_side *a, pair_side *b)
     for (int i = 0; ok && i < a->n; i++)
         if (partner[i] >= 0)
             make_pair(a, b, i, partner[i], true);
+    if (ok)
+        pair_out_of_order(a, b, ka, kb);
     ok = ok && pair_loose(ctx, a, b, ka, kb, partner);
     epl_release(ctx, ka);
     epl_release(ctx, kb);
@@ -425,7 +451,7 @@ static bool compare_sides(pair_list *out, pair_side *a, pair_side *b)
         }
         for (; ok && k < partner; k++)
             ok = b->partner[k] >= 0 || add_difference(out, a, b, NULL, b->at[k], "");
-        k = partner + 1;
+        k = partner >= k ? partner + 1 : k;
         if (i < a->n)
             ok = ok && compare_pair(out, a, b, a->at[i], b->at[partner]);
     }
