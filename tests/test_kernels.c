@@ -2,6 +2,7 @@
  * groups, dilations, pads and tails; buffers that end at an unreadable page; pieces run in any split give the same bits. */
 #include "common/check.h"
 #include "kernels/kernels.h"
+#include "kernels/sparse_layout.h"
 #include "ops/elementwise.h"
 
 #include <sys/mman.h>
@@ -317,7 +318,7 @@ PROPERTY(depthwise_convolutions_are_their_definitions, 120)
 static int32_t *pack_sparse(buffers *b, test *t, const epl_kernel_set *set, const epl_conv_params *p, float *w)
 {
     const int64_t taps = p->kd * p->kh * p->kw * p->c, percent = pick(t->rng, 0, 100);
-    epl_sparse_pack_params q = { taps, p->m, p->m, 1, 1 };
+    epl_sparse_pack_params q = { *p, p->m, 1, 1 };
     int32_t size = 0;
     for (int64_t i = 0; i < taps * p->m; i++)
         if (pick(t->rng, 0, 99) >= percent)
@@ -354,6 +355,23 @@ PROPERTY(sparse_convolution_is_its_definition, 150)
     for (int i = 0; i < N_ISAS; i++)
         if (epl_kernels_for(isas[i]))
             check_sparse(t, epl_kernels_for(isas[i]), &c);
+}
+
+/* Shapes that random ones seldom meet: several strips, blocks, phases of a stride. Vectors of 16 take them as strips. */
+TEST(sparse_convolutions_in_strips)
+{
+    static const int64_t shapes[][7] = { /* n, image, channels, kernel, stride, dilation, pad */
+        { 1, 14, 16, 3, 1, 1, 1 }, { 2, 13, 70, 3, 1, 1, 1 }, { 1, 28, 24, 3, 2, 1, 1 }, { 1, 40, 9, 3, 1, 1, 0 },
+        { 3, 7, 64, 3, 1, 1, 1 }, { 1, 15, 40, 5, 2, 1, 2 }, { 1, 16, 20, 3, 1, 2, 2 }, { 1, 24, 33, 5, 3, 1, 2 } };
+    for (size_t i = 0; i < EPL_COUNT(shapes); i++) {
+        const int64_t *s = shapes[i], out = (s[1] + 2 * s[6] - s[5] * (s[3] - 1) - 1) / s[4] + 1, m = pick(t->rng, 9, 32);
+        const conv_case c = { .p = { s[0], 1, s[1], s[1], s[2], 1, out, out, m, 1, s[3], s[3], 1, s[4], s[4], 1, s[5], s[5], 0, s[6], s[6], 1 },
+                              .x = s[0] * s[1] * s[1] * s[2], .y = s[0] * out * out * m, .w = s[3] * s[3] * s[2] * m };
+        CHECK(t, epl_sparse_layout_of(&c.p, 16).lines > 0);
+        for (int k = 0; k < N_ISAS; k++)
+            if (epl_kernels_for(isas[k]))
+                check_sparse(t, epl_kernels_for(isas[k]), &c);
+    }
 }
 
 /* A kernel's epilogue: out + other, then relu, in place. Every element must pass through it once, after its last sum. */

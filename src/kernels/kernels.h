@@ -82,7 +82,7 @@ typedef struct epl_gemm_params {
 } epl_gemm_params;
 
 typedef struct epl_sparse_pack_params {
-    int64_t taps, m; /* kd * kh * kw * c and the output channels */
+    epl_conv_params conv; /* its kd * kh * kw * c taps and m output channels */
     int64_t tap_stride, out_stride, capacity;
 } epl_sparse_pack_params;
 

@@ -2,20 +2,16 @@
  * layer.
  *
  * After "Fast sparse convnets" (Elsen et al. 2020): neighbouring pixels lie side by side in a vector, so a non-zero weight costs
- * one multiply-add per vector of pixels and nothing is looked up per element. A tile of some vectors of output pixels takes the
- * taps (kernel position, channel) in blocks that fit the first cache: the block's source is transposed into panel[tap][pixel],
- * where a tap of any kernel position is an aligned row, and all output channels add their non-zeros of the block to their sums.
- * They do so in groups of lists equally long (sparse.h), so that there are enough independent sums and the ends of loops are few.
- * A piece is a range of tiles. */
+ * one multiply-add per vector of pixels and nothing is looked up per element. A piece is a range of output pixels. It takes the
+ * channels or taps in blocks that fit the first cache: the block's source is transposed into a panel (sparse_layout.h), and all
+ * output channels add their non-zeros of the block to their sums, a tile of some vectors of pixels at a time. They do so in groups
+ * of lists equally long (sparse.h), so that there are enough independent sums and the ends of loops are few. */
 #include "kernels/chain.h"
 #include "kernels/sparse.h"
 
 EPL_KERNEL(sparse_conv);
 
-enum {
-    SIDE = EPL_SPARSE_SIDE, VECTORS = EPL_SPARSE_VECTORS, GROUP = EPL_SPARSE_GROUP, WIDE = EPL_SPARSE_WIDE,
-    PIECE_TILES = 4
-};
+enum { SIDE = EPL_SPARSE_SIDE, VECTORS = EPL_SPARSE_VECTORS, GROUP = EPL_SPARSE_GROUP };
 
 /* ---- transposition of SIDE x SIDE ---- */
 
@@ -48,8 +44,8 @@ VEC_INLINE row_vector load_rows(const float *const *row, int i, int64_t at)
 #endif
 }
 
-/* to[column * to_row + i] = row[i][at + column]. */
-VEC_INLINE void transpose_square(const float *const row[SIDE], int64_t at, float *to, int64_t to_row)
+/* to[column * to_row + i] = row[i][at + column], of the first `columns` columns. */
+VEC_INLINE void transpose_square(const float *const row[SIDE], int64_t at, float *to, int64_t to_row, int64_t columns)
 {
     VEC_UNROLL for (int c = 0; c < SIDE; c += 4) {
         const row_vector a = load_rows(row, 0, at + c), b = load_rows(row, 1, at + c);
@@ -57,119 +53,171 @@ VEC_INLINE void transpose_square(const float *const row[SIDE], int64_t at, float
         const row_vector ab = LOWER(a, b), de = LOWER(d, e), ab2 = UPPER(a, b), de2 = UPPER(d, e);
         const row_vector out[4] = { LOWER_PAIRS(ab, de), UPPER_PAIRS(ab, de), LOWER_PAIRS(ab2, de2), UPPER_PAIRS(ab2, de2) };
         VEC_UNROLL for (int i = 0; i < 4; i++) {
-            memcpy(to + (c + i) * to_row, &out[i], sizeof out[i]);
+            if (c + i < columns)
+                memcpy(to + (c + i) * to_row, &out[i], sizeof out[i]);
         }
     }
 }
 
-/* The same of `rows` rows and columns [begin, end): whole squares, and the rest one by one. */
-static void transpose(const float *const *row, int64_t rows, int64_t begin, int64_t end, float *to, int64_t to_row)
+/* The same of `lanes` rows, whole squares of them, and columns [begin, end). */
+static void transpose(const float *const *row, int64_t lanes, int64_t begin, int64_t end, float *to, int64_t to_row)
 {
-    for (int64_t r = 0; r < rows; r += SIDE) {
+    for (int64_t r = 0; r < lanes; r += SIDE) {
         const float *square[SIDE]; // in registers
         VEC_UNROLL for (int i = 0; i < SIDE; i++) {
-            square[i] = row[rows - r >= SIDE ? r + i : r];
+            square[i] = row[r + i];
         }
         int64_t c = begin;
-        for (; rows - r >= SIDE && c + SIDE <= end; c += SIDE)
-            transpose_square(square, c, to + (c - begin) * to_row + r, to_row);
+        for (; c + SIDE <= end; c += SIDE)
+            transpose_square(square, c, to + (c - begin) * to_row + r, to_row, SIDE);
         for (; c < end; c++)
-            for (int64_t i = r; i < rows && i < r + SIDE; i++)
-                to[(c - begin) * to_row + i] = row[i][c];
+            for (int64_t i = 0; i < SIDE; i++)
+                to[(c - begin) * to_row + r + i] = row[r + i][c];
     }
 }
 
-/* ---- a tile ---- */
+/* ---- where a piece's source lies ---- */
 
-/* The output pixels of a tile: where the window of each begins in the source. */
-typedef struct tile {
-    int64_t pixels;
-    int64_t at[WIDE], d[WIDE], h[WIDE], w[WIDE]; /* `at`: the same as an element of x, of the first channel */
-} tile;
+typedef struct work { /* what all pieces share, and the memory of the thread that runs them */
+    const epl_conv_params *p;
+    const epl_sparse_layout *l;
+    const epl_call *call;
+    const float **from;        /* [positions][lanes] (flat), [a unit's lanes] (strips): the source pixel, its first channel */
+    float *zeros, *panel, *sums; /* a pixel outside of the image; [units of a block][lanes]; [m + 1][sum_row] */
+    int64_t sum_row;
+} work;
 
-/* Where a tile is not full, the last pixel is repeated up to a whole square. */
-static void place_tile(const epl_conv_params *p, int64_t first, int64_t pixels, tile *t)
+typedef struct place { /* of an output line or pixel */
+    int64_t n, d, h, w;
+} place;
+
+static int64_t count_pixels(const epl_conv_params *p)
 {
-    int64_t w = first % p->ow, h = first / p->ow % p->oh, d = first / p->ow / p->oh % p->od, n = first / p->ow / p->oh / p->od;
-    t->pixels = epl_ceil_div(pixels, SIDE) * SIDE;
-    for (int64_t i = 0; i < t->pixels; i++) {
-        t->d[i] = d * p->sd - p->pd, t->h[i] = h * p->sh - p->ph, t->w[i] = w * p->sw - p->pw;
-        t->at[i] = (((n * p->d + t->d[i]) * p->h + t->h[i]) * p->w + t->w[i]) * p->c;
-        if (i + 1 >= pixels)
-            continue;
-        if (++w == p->ow)
-            w = 0, h++;
-        if (h == p->oh)
-            h = 0, d++;
-        if (d == p->od)
-            d = 0, n++;
+    return p->n * p->od * p->oh * p->ow;
+}
+
+/* The source line under output line (n, d, h) and row (kz, ky) of the kernel; NULL outside of the image. */
+static const float *find_line(const work *k, place o, int64_t kz, int64_t y)
+{
+    const epl_conv_params *p = k->p;
+    const int64_t z = o.d * p->sd - p->pd + kz * p->dd;
+    const int inside = (uint64_t)z < (uint64_t)p->d && (uint64_t)y < (uint64_t)p->h;
+    return inside ? (const float *)k->call->in[0] + ((o.n * p->d + z) * p->h + y) * p->w * p->c : NULL;
+}
+
+/* The output columns [first, last) whose source in column kx of the kernel lies in the image. */
+static void find_columns(const epl_conv_params *p, int64_t kx, int64_t *first, int64_t *last)
+{
+    const int64_t at = kx * p->dw - p->pw, left = p->w - at; // columns from the one under output column 0
+    *first = epl_min(p->ow, at < 0 ? epl_ceil_div(-at, p->sw) : 0);
+    *last  = epl_max(*first, left > 0 ? epl_min(p->ow, epl_ceil_div(left, p->sw)) : 0);
+}
+
+/* The source of `count` output columns from w on, of which those in [first, last) lie in the image. */
+static void point_line(const work *k, const float *line, int64_t kx, int64_t w, int64_t count, int64_t first, int64_t last,
+                       const float **to)
+{
+    const epl_conv_params *p = k->p;
+    const int64_t step = p->sw * p->c, end = line ? epl_min(last - w, count) : 0;
+    int64_t i = 0;
+    for (; i < epl_min(first - w, end); i++)
+        to[i] = k->zeros;
+    if (i < end)
+        line += ((w + i) * p->sw + kx * p->dw - p->pw) * p->c;
+    for (; i < end; i++, line += step)
+        to[i] = line;
+    for (; i < count; i++)
+        to[i] = k->zeros;
+}
+
+/* The pixels of a flat piece under each kernel position; the last square is filled up. */
+static void point_pixels(const work *k, int64_t first, int64_t pixels)
+{
+    const epl_conv_params *p = k->p;
+    const place begin = { first / p->ow / p->oh / p->od, first / p->ow / p->oh % p->od, first / p->ow % p->oh, first % p->ow };
+    const float **to = k->from;
+    for (int64_t q = 0; q < p->kd * p->kh * p->kw; q++, to += k->l->lanes) {
+        const int64_t kx = q % p->kw, ky = q / p->kw % p->kh, kz = q / p->kw / p->kh;
+        int64_t inside, outside, count;
+        find_columns(p, kx, &inside, &outside);
+        place o = begin;
+        for (int64_t i = 0; i < pixels; i += count, o.w = 0) {
+            count = epl_min(p->ow - o.w, pixels - i);
+            point_line(k, find_line(k, o, kz, o.h * p->sh - p->ph + ky * p->dh), kx, o.w, count, inside, outside, to + i);
+            if (++o.h == p->oh)
+                o.h = 0, o.d++;
+            if (o.d == p->od)
+                o.d = 0, o.n++;
+        }
+        for (int64_t i = pixels; i % SIDE; i++)
+            to[i] = k->zeros;
     }
 }
 
-static void place_pointwise(const epl_conv_params *p, int64_t first, int64_t pixels, tile *t)
+/* The lines of a strip that begins at o, under each column of the kernel. */
+static void point_lines(const work *k, place o)
 {
-    t->pixels = epl_ceil_div(pixels, SIDE) * SIDE;
-    for (int64_t i = 0; i < t->pixels; i++)
-        t->at[i] = (first + epl_min(i, pixels - 1)) * p->c;
+    const epl_conv_params *p = k->p;
+    const int64_t pitch = k->l->pitch, each = k->l->slots / p->sh;
+    const float **to = k->from;
+    for (int64_t kz = 0; kz < p->kd; kz++)
+        for (int64_t kx = 0; kx < p->kw; kx++) {
+            int64_t inside, outside;
+            find_columns(p, kx, &inside, &outside);
+            for (int64_t slot = 0; slot < k->l->slots; slot++, to += pitch) {
+                const int64_t y = o.h * p->sh - p->ph + slot % each * p->sh + slot / each;
+                point_line(k, find_line(k, o, kz, y), kx, 0, pitch, inside, outside, to);
+            }
+        }
 }
 
-/* The source pixels under a kernel position; `zeros` outside of the image. */
-static void find_rows(const epl_conv_params *p, const tile *t, const float *x, int64_t position, const float *zeros, const float **row)
+/* panel[tap][lane] of a flat tile that begins at lane `at`, for the taps [t0, t1). */
+static void fill_taps(const work *k, int64_t at, int64_t lanes, int64_t t0, int64_t t1)
 {
-    const int64_t w = position % p->kw * p->dw, h = position / p->kw % p->kh * p->dh, d = position / p->kw / p->kh * p->dd;
-    const int64_t shift = ((d * p->h + h) * p->w + w) * p->c;
-    for (int64_t i = 0; i < t->pixels; i++) {
-        const int inside = ((uint64_t)(t->d[i] + d) < (uint64_t)p->d) & ((uint64_t)(t->h[i] + h) < (uint64_t)p->h) &
-                           ((uint64_t)(t->w[i] + w) < (uint64_t)p->w);
-        const float *const beginning = inside ? x : zeros;
-        row[i] = beginning + (inside ? t->at[i] + shift : 0);
+    const int64_t c = k->p->c;
+    for (int64_t tap = t0, until; tap < t1; tap = until) {
+        until = epl_min(t1, (tap / c + 1) * c);
+        transpose(k->from + tap / c * k->l->lanes + at, epl_ceil_div(lanes, SIDE) * SIDE, tap % c, until - tap / c * c,
+                  k->panel + (tap - t0) * k->l->unit, k->l->unit);
     }
 }
 
-/* panel[tap - t0][pixel] for the taps [t0, t1). */
-static void fill_panel(const epl_conv_params *p, const tile *t, const float *x, int64_t t0, int64_t t1, const float *zeros,
-                       float *panel)
+/* ---- sums ---- */
+
+/* A value times a vector per entry and channel. */
+VEC_INLINE void add_entry(vf sum[GROUP][VECTORS], const float *entry, const float *panel, const int vectors)
 {
-    const float *row[WIDE];
-    for (int64_t tap = t0; tap < t1;) {
-        const int64_t c = tap % p->c, until = epl_min(p->c, c + t1 - tap);
-        if (epl_conv_is_pointwise(p))
-            for (int64_t i = 0; i < t->pixels; i++)
-                row[i] = x + t->at[i];
-        else
-            find_rows(p, t, x, tap / p->c, zeros, row);
-        transpose(row, t->pixels, c, until, panel + (tap - t0) * WIDE, WIDE);
-        tap += until - c;
+    uint32_t offset[GROUP];
+    memcpy(offset, entry, sizeof offset);
+    const vf values = vquad(entry + GROUP);
+    VEC_UNROLL for (int i = 0; i < GROUP; i++) {
+        const vf value = i == 0 ? vquad_lane(values, 0) : i == 1 ? vquad_lane(values, 1) : i == 2 ? vquad_lane(values, 2) :
+                                                                                              vquad_lane(values, 3);
+        VEC_UNROLL for (int j = 0; j < vectors; j++) {
+            sum[i][j] += value * vload(panel + offset[i] + j * VL);
+        }
     }
 }
 
-/* A group's non-zeros of a block; sums[channel][pixel] begin with the bias, or go on. Returns what follows the list. */
-VEC_INLINE const float *run_group(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int begin,
-                                  const int vectors)
+/* A group's non-zeros of a block; sums[channel * row + lane] begin with the bias, or go on. Returns what follows the list. */
+VEC_INLINE const float *run_group(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int64_t row,
+                                  int begin, const int vectors)
 {
-    const int32_t *channel = (const int32_t *)(const void *)(list + 1);
+    const int32_t *channel = (const int32_t *)(const void *)(list + GROUP);
     vf sum[GROUP][VECTORS];
     int32_t n;
     memcpy(&n, list, sizeof n);
     list += EPL_SPARSE_HEAD;
     VEC_UNROLL for (int i = 0; i < GROUP; i++) {
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            sum[i][j] = !begin ? vload(sums + channel[i] * WIDE + j * VL) : vset(bias && channel[i] < m ? bias[channel[i]] : 0.0f);
+            sum[i][j] = !begin ? vload(sums + channel[i] * row + j * VL) : vset(bias && channel[i] < m ? bias[channel[i]] : 0.0f);
         }
     }
-    for (; n > 0; n--, list += 2 * GROUP) {
-        VEC_UNROLL for (int i = 0; i < GROUP; i++) {
-            uint32_t offset;
-            memcpy(&offset, list + 2 * i, sizeof offset);
-            const vf value = vset(list[2 * i + 1]);
-            VEC_UNROLL for (int j = 0; j < vectors; j++) {
-                sum[i][j] += value * vload(panel + offset + j * VL);
-            }
-        }
-    }
+    for (; n > 0; n--, list += EPL_SPARSE_ENTRY)
+        add_entry(sum, list, panel, vectors);
     const volatile int32_t *again = channel; // kept, they would take the sums' registers
     VEC_UNROLL for (int i = 0; i < GROUP; i++) {
-        float *to = sums + again[i] * WIDE;
+        float *to = sums + again[i] * row;
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
             vstore(to + j * VL, sum[i][j]);
         }
@@ -177,99 +225,128 @@ VEC_INLINE const float *run_group(const float *list, const float *panel, const f
     return list;
 }
 
-#define DEFINE(vectors)                                                                                                     \
-    static const float *run_block_##vectors(const float *list, const float *panel, const float *bias, int64_t m, float *sums, \
-                                            int begin)                                                                      \
-    {                                                                                                                       \
-        for (int64_t i = 0; i < m; i += GROUP)                                                                              \
-            list = run_group(list, panel, bias, m, sums, begin, vectors);                                                   \
-        return list;                                                                                                        \
+#define ARGUMENTS const float *list, const float *panel, const float *bias, int64_t m, float *sums, int64_t row, int begin
+#define DEFINE(vectors)                                                            \
+    static const float *run_block_##vectors(ARGUMENTS)                             \
+    {                                                                              \
+        for (int64_t i = 0; i < m; i += GROUP)                                     \
+            list = run_group(list, panel, bias, m, sums, row, begin, vectors);     \
+        return list;                                                               \
     }
 DEFINE(1) DEFINE(2)
 #if VL == 16
 DEFINE(3) DEFINE(4)
 #endif
 
-static const float *run_block(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int begin,
-                              int64_t pixels)
+/* Of the tile that begins at lane `at`. */
+static const float *run_tile(const work *k, const float *list, const float *panel, int64_t at, int64_t lanes, int begin)
 {
-    static const float *(*const variants[VECTORS])(const float *, const float *, const float *, int64_t, float *, int) = {
+    static const float *(*const variants[VECTORS])(ARGUMENTS) = {
         run_block_1, run_block_2,
 #if VL == 16
         run_block_3, run_block_4,
 #endif
     };
-    return variants[epl_ceil_div(pixels, VL) - 1](list, panel, bias, m, sums, begin);
+    return variants[epl_ceil_div(lanes, VL) - 1](list, panel, k->call->in[2], k->p->m, k->sums + at, k->sum_row, begin);
 }
 
-/* y[pixel][channel] = sums[channel][pixel]; a line of y is written as a whole. */
-static void store_tile(const float *sums, int64_t pixels, int64_t m, float *y)
+/* y[pixel][channel] = sums[channel][lane] of `pixels` neighbours. */
+static void store_line(const work *k, int64_t at, int64_t pixels, float *y)
 {
-    for (int64_t q = 0; q < pixels; q += SIDE) {
+    const int64_t m = k->p->m;
+    for (int64_t q = 0; q < pixels; q += SIDE, at += SIDE, y += SIDE * m) {
         int64_t j = 0;
-        for (; q + SIDE <= pixels && j + SIDE <= m; j += SIDE) {
+        for (; j + SIDE <= m; j += SIDE) {
             const float *row[SIDE];
             VEC_UNROLL for (int i = 0; i < SIDE; i++) {
-                row[i] = sums + (j + i) * WIDE;
+                row[i] = k->sums + (j + i) * k->sum_row;
             }
-            transpose_square(row, q, y + q * m + j, m);
+            transpose_square(row, at, y + j, m, pixels - q);
         }
         for (; j < m; j++)
-            for (int64_t i = q; i < pixels && i < q + SIDE; i++)
-                y[i * m + j] = sums[j * WIDE + i];
+            for (int64_t i = 0; i < epl_min(SIDE, pixels - q); i++)
+                y[i * m + j] = k->sums[j * k->sum_row + at + i];
     }
 }
 
 /* ---- pieces ---- */
 
-static int64_t count_pixels(const epl_conv_params *p)
+static void run_flat(const work *k, int64_t first, int64_t pixels)
 {
-    return p->n * p->od * p->oh * p->ow;
-}
-
-static int64_t piece_tiles(const epl_conv_params *p)
-{
-    return epl_max(1, epl_min(PIECE_TILES, epl_ceil_div(count_pixels(p), WIDE) / 16));
-}
-
-static void run_piece(const epl_conv_params *p, const epl_call *call, int64_t first, int64_t last, float *scratch)
-{
-    const int64_t taps = p->kd * p->kh * p->kw * p->c, block = epl_sparse_block(taps), each = (p->m + 1) * WIDE;
-    const float *zeros = scratch, *list = (const float *)call->in[1] + 1, *next = list;
-    float *panel = scratch + epl_ceil_div(p->c, VL) * VL, *sums = panel + block * WIDE;
-    for (int64_t t0 = 0; t0 < taps; t0 += block, list = next)
-        for (int64_t q = first; q < last; q += WIDE) {
-            const int64_t pixels = epl_min(WIDE, last - q);
-            tile t;
-            if (epl_conv_is_pointwise(p))
-                place_pointwise(p, q, pixels, &t);
-            else
-                place_tile(p, q, pixels, &t);
-            fill_panel(p, &t, call->in[0], t0, epl_min(t0 + block, taps), zeros, panel);
-            next = run_block(list, panel, call->in[2], p->m, sums + (q - first) / WIDE * each, t0 == 0, pixels);
+    const epl_sparse_layout *l = k->l;
+    const float *list = (const float *)k->call->in[1] + EPL_SPARSE_START, *next = list;
+    point_pixels(k, first, pixels);
+    for (int64_t t0 = 0; t0 < l->units; t0 += l->block, list = next)
+        for (int64_t at = 0; at < pixels; at += l->tile) {
+            const int64_t lanes = epl_min(l->tile, pixels - at);
+            fill_taps(k, at, lanes, t0, epl_min(t0 + l->block, l->units));
+            next = run_tile(k, list, k->panel, at, lanes, t0 == 0);
         }
-    for (int64_t q = first; q < last; q += WIDE)
-        store_tile(sums + (q - first) / WIDE * each, epl_min(WIDE, last - q), p->m, (float *)call->out[0] + q * p->m);
-    epl_chain_epilogue(call, first, last, 0, p->m);
+    store_line(k, 0, pixels, (float *)k->call->out[0] + first * k->p->m);
 }
+
+static void run_strip(const work *k, place o, int64_t first, int64_t lines)
+{
+    const epl_conv_params *p = k->p;
+    const epl_sparse_layout *l = k->l;
+    const float *list = (const float *)k->call->in[1] + EPL_SPARSE_START, *next = list;
+    point_lines(k, o);
+    for (int64_t c0 = 0; c0 < p->c; c0 += l->block, list = next) {
+        transpose(k->from, l->unit, c0, epl_min(c0 + l->block, p->c), k->panel, l->unit);
+        for (int64_t at = 0; at < lines * l->pitch; at += l->tile)
+            next = run_tile(k, list, k->panel + at, at, epl_min(l->tile, lines * l->pitch - at), c0 == 0);
+    }
+    for (int64_t i = 0; i < lines; i++)
+        store_line(k, i * l->pitch, p->ow, (float *)k->call->out[0] + (first + i * p->ow) * p->m);
+}
+
+static void run_piece(const work *k, int64_t i)
+{
+    const epl_conv_params *p = k->p;
+    const epl_sparse_layout *l = k->l;
+    int64_t first = i * l->lanes, pixels = epl_min(l->lanes, count_pixels(p) - first);
+    if (!l->lines) {
+        run_flat(k, first, pixels);
+    } else {
+        const int64_t strips = epl_ceil_div(p->oh, l->lines), slice = i / strips, h = i % strips * l->lines;
+        const int64_t lines = epl_min(l->lines, p->oh - h);
+        first = (slice * p->oh + h) * p->ow, pixels = lines * p->ow;
+        run_strip(k, (place){ slice / p->od, slice % p->od, h, 0 }, first, lines);
+    }
+    epl_chain_epilogue(k->call, first, first + pixels, 0, p->m);
+}
+
+/* Of the parts of a thread's memory, in floats. A tile reads up to a vector beyond the panel's last line. */
+static int64_t zeros_size(const epl_conv_params *p) { return epl_packed_cols(p->c); }
+static int64_t panel_size(const epl_sparse_layout *l) { return epl_packed_cols(l->block * l->unit + VL); }
+static int64_t sum_row_of(const epl_sparse_layout *l) { return epl_packed_cols(l->lanes) + VL; } // rows in different sets of a cache
 
 int64_t EPL_K(sparse_conv_pieces)(const void *params)
 {
-    return epl_ceil_div(count_pixels(params), WIDE * piece_tiles(params));
+    const epl_sparse_layout l = epl_sparse_layout_of(params, VL);
+    return epl_max(1, epl_sparse_pieces(params, &l));
 }
 
 size_t EPL_K(sparse_conv_scratch)(const void *params)
 {
     const epl_conv_params *p = params;
-    const int64_t taps = p->kd * p->kh * p->kw * p->c;
-    return (size_t)(epl_ceil_div(p->c, VL) * VL + (epl_sparse_block(taps) + piece_tiles(p) * (p->m + 1)) * WIDE) * sizeof(float);
+    const epl_sparse_layout l = epl_sparse_layout_of(p, VL);
+    const int64_t pointers = l.lines ? l.unit : p->kd * p->kh * p->kw * l.lanes;
+    return (size_t)(zeros_size(p) + panel_size(&l) + (p->m + 1) * sum_row_of(&l)) * sizeof(float) +
+           (size_t)pointers * sizeof(float *);
 }
 
 void EPL_K(sparse_conv)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_conv_params *p = call->params;
-    const int64_t each = piece_tiles(p) * WIDE, pixels = count_pixels(p);
-    memset(scratch, 0, (size_t)p->c * sizeof(float));
+    const epl_sparse_layout l = epl_sparse_layout_of(p, VL);
+    work k = { .p = p, .l = &l, .call = call, .zeros = scratch, .sum_row = sum_row_of(&l) };
+    k.panel = k.zeros + zeros_size(p);
+    k.sums  = k.panel + panel_size(&l);
+    k.from  = (const float **)(void *)(k.sums + (p->m + 1) * k.sum_row);
+    memset(k.zeros, 0, (size_t)p->c * sizeof(float));
+    if (count_pixels(p) == 0)
+        return;
     for (int64_t i = begin; i < end; i++)
-        run_piece(p, call, i * each, epl_min((i + 1) * each, pixels), scratch);
+        run_piece(&k, i);
 }

@@ -61,6 +61,28 @@ VEC_INLINE void vstore(float *p, vf v)
     memcpy(p, &v, sizeof v);
 }
 
+/* Four elements, in every quarter of a vector; and each of its lanes replaced by element i of its quarter. */
+VEC_INLINE vf vquad(const float *p)
+{
+#if EPL_VEC_AVX512
+    return (vf)_mm512_broadcast_f32x4(_mm_loadu_ps(p)); // from a shuffle gcc makes a store and a load
+#elif EPL_VEC_AVX2
+    const __m128 quad = _mm_loadu_ps(p);
+    return (vf)_mm256_broadcast_ps(&quad);
+#else
+    return vload(p);
+#endif
+}
+
+#if EPL_VEC_AVX512
+#define vquad_lane(q, i) \
+    __builtin_shufflevector(q, q, i, i, i, i, (i) + 4, (i) + 4, (i) + 4, (i) + 4, (i) + 8, (i) + 8, (i) + 8, (i) + 8, (i) + 12, (i) + 12, (i) + 12, (i) + 12)
+#elif EPL_VEC_AVX2
+#define vquad_lane(q, i) __builtin_shufflevector(q, q, i, i, i, i, (i) + 4, (i) + 4, (i) + 4, (i) + 4)
+#else
+#define vquad_lane(q, i) __builtin_shufflevector(q, q, i, i, i, i)
+#endif
+
 VEC_INLINE vi viload(const int32_t *p)
 {
     vi v;

@@ -3,6 +3,8 @@
  * non-zeros are made once; the program has room for some more than there are when it is made. */
 #include "program/lower.h"
 
+#include "kernels/sparse_layout.h"
+
 typedef struct known { /* a value that stays as it is; `own` where it had to be computed */
     const epl_tensor *value;
     epl_tensor       *own;
@@ -105,13 +107,12 @@ static known evaluate(const epl_program *p, const epl_value *v)
     return k;
 }
 
-/* Times in units of a dense multiply-add of a vector: a non-zero takes 1.5, and the transposition of a source and of a result
- * vector 5 and 4. Lanes beyond the last pixel are wasted. A model of the cost, from a profile at 90 % zeros. */
+/* A dense kernel's multiply-adds fill their vectors with channels. */
 static bool is_worth_it(const epl_conv_params *p, int64_t nnz, int64_t vector)
 {
-    const double taps = (double)(p->kd * p->kh * p->kw * p->c), m = (double)p->m;
-    const int64_t pixels = p->n * p->od * p->oh * p->ow, lanes = (pixels + vector - 1) / vector * vector;
-    return (1.5 * (double)nnz + 5 * taps + 4 * m) * (double)lanes < 0.8 * taps * m * (double)pixels;
+    const epl_sparse_layout l = epl_sparse_layout_of(p, vector);
+    const double taps = (double)(p->kd * p->kh * p->kw * p->c), pixels = (double)(p->n * p->od * p->oh * p->ow);
+    return epl_sparse_cost(p, &l, vector, (double)nnz) < 0.8 * taps * pixels * (double)((p->m + vector - 1) / vector);
 }
 
 /* The units that these weights take when packed; 0 without memory. */
@@ -130,7 +131,7 @@ static int64_t packed_size(const epl_program *p, const epl_sparse_pack_params *p
 static bool choose(epl_block *b, const epl_conv_params *p, const epl_value *w, epl_sparse_pack_params *pack)
 {
     const epl_program *program = b->program;
-    const int64_t count = pack->taps * pack->m;
+    const int64_t count = p->kd * p->kh * p->kw * p->c * p->m;
     bool sparse = false;
     if (!program->opts.sparse || !program->opts.frozen || p->groups != 1 || count == 0 || count > INT32_MAX / 4 ||
         epl_shape_count(w->shape) != count || w->dtype != EPL_F32 || !epl_has_kernel(b, "sparse_conv") ||
@@ -148,7 +149,7 @@ static bool choose(epl_block *b, const epl_conv_params *p, const epl_value *w, e
 bool epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, const epl_value *w, bool transposed, int bias, int y)
 {
     const int64_t taps = p->kd * p->kh * p->kw * p->c;
-    epl_sparse_pack_params pack = { taps, p->m, transposed ? 1 : p->m, transposed ? taps : 1, 1 };
+    epl_sparse_pack_params pack = { *p, transposed ? 1 : p->m, transposed ? taps : 1, 1 };
     if (!choose(b, p, w, &pack))
         return false;
     const int in = epl_buffer_of(b, w), packed = epl_buffer_new(b, (size_t)pack.capacity * 4);
