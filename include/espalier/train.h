@@ -78,8 +78,14 @@ typedef struct epl_parameter_group {
     const char *pattern;    /* of names, for epl_glob; the first group that matches counts */
     double      rate_scale; /* default 1 */
     double      decay;      /* default the optimizer's, on any rank; negative: none */
-    bool        freeze;     /* not trained; gradients are not even computed */
+    bool        freeze;     /* not trained; gradients are not even computed, and batch norms keep their statistics */
 } epl_parameter_group;
+
+/* The pattern (for a group that is frozen) of all that comes before the last `blocks` blocks of a network. Blocks are the top scopes
+ * of one name with numbers, "stage1", "stage2", ... or "block1", ...: of several names the one that holds most parameters. What
+ * stands between two blocks (a transition) goes with the second, what follows the last (norm, classifier) is always trained, and
+ * with all blocks the stem is, too: the pattern is then "". NULL with an error if there are fewer blocks. The caller owns it. */
+EPL_API char *epl_finetune_pattern(const epl_graph *g, int blocks);
 
 typedef struct epl_optimizer_opts {
     epl_optimizer_kind kind;

@@ -18,7 +18,25 @@ typedef struct session {
     epl_trainer_opts o;
     epl_train_hook   hooks[8];
     char             log[512], events[512], run[480];
+    epl_parameter_group frozen[2];
+    char            *resting; /* the pattern of --finetune-last */
 } session;
+
+/* What --freeze and --finetune-last leave alone. */
+static bool freeze(session *s, const epl_model *m, const cli_training *t)
+{
+    epl_optimizer_opts *o = &s->o.optimizer;
+    if (t->freeze)
+        s->frozen[o->n_groups++] = (epl_parameter_group){ .pattern = t->freeze, .freeze = true };
+    if (t->finetune_last > 0) {
+        s->resting = epl_finetune_pattern(m->graph, (int)t->finetune_last);
+        if (!s->resting)
+            return false;
+        s->frozen[o->n_groups++] = (epl_parameter_group){ .pattern = s->resting, .freeze = true };
+    }
+    o->groups = s->frozen;
+    return true;
+}
 
 /* A line for every epoch, above the progress. */
 static bool tell_epoch(void *user, epl_trainer *t, int64_t epoch)
@@ -147,7 +165,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && open_data(&s, t) && place_run(&s, t, out);
+    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
         trainer = epl_trainer_new(m, s.train, s.val, s.o);
@@ -163,6 +181,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
         epl_release(c->ctx, text);
     if (epl_error_code(c->ctx) == EPL_ERR_INTERRUPTED && s.o.checkpoint)
         cli_remark(c, "the same command with --resume goes on");
+    epl_release(c->ctx, s.resting);
     epl_dataset_free(s.val);
     epl_dataset_free(s.train);
     return ok;

@@ -24,7 +24,8 @@ typedef struct cli_training {
     bool        no_val, resume, best, no_run;
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
-    const char *augment, *optimizer, *schedule, *loss, *run;
+    const char *augment, *optimizer, *schedule, *loss, *run, *freeze;
+    int64_t     finetune_last;
     size_t      memory_limit;
 } cli_training;
 
@@ -46,6 +47,9 @@ typedef struct cli_training {
     EPL_OPT_TEXT(0, "loss", "NAME", &(t)->loss, "cross-entropy, mse, l1, huber, bce, focal, dice or kl"),                      \
     EPL_OPT_REAL(0, "smoothing", &(t)->smoothing, 0, 0.99, "label smoothing of cross-entropy"),                                \
     EPL_OPT_TEXT(0, "augment", "WORDS", &(t)->augment, "as in pad-crop:4,flip,cutout:8,mixup:0.2 (include/espalier/data.h)"),  \
+    EPL_OPT_TEXT(0, "freeze", "NAMES", &(t)->freeze, "parameters that rest, as in stem.*,stage1.*; their batch norms keep their statistics"), \
+    EPL_OPT_INT(0, "finetune-last", &(t)->finetune_last, 0, 1e6,                                                               \
+                "train the last N blocks (stages) and what follows them alone (0: everything)"),                               \
     EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \
     EPL_OPT_INT(0, "patience", &(t)->patience, 0, 1e6, "stop after so many validations without a new best (0: never)"),        \
     EPL_OPT_FLAG(0, "best", &(t)->best, "keep the weights of the best validation, not the last"),                              \

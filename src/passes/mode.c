@@ -39,11 +39,13 @@ static epl_value *training_form(epl_graph *g, epl_node *n)
     return NULL;
 }
 
-bool epl_set_training(epl_graph *g)
+bool epl_set_training(epl_graph *g) { return epl_set_training_but(g, NULL, NULL); }
+
+bool epl_set_training_but(epl_graph *g, epl_stays_fn *stays, const void *user)
 {
     for (epl_node *n = g->first, *next; n && !epl_graph_failed(g); n = next) {
         next = n->next;
-        if (!(n->op->flags & EPL_OP_MODAL))
+        if (!(n->op->flags & EPL_OP_MODAL) || (stays && stays(user, n)))
             continue;
         epl_node  *at = epl_graph_insert_before(g, n);
         epl_value *v  = training_form(g, n);

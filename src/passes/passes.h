@@ -19,4 +19,8 @@ bool epl_inline_calls(epl_graph *g); /* inline_calls.c */
 bool epl_expand_recurrent(epl_graph *g); /* expand_recurrent.c */
 bool epl_fold_batch_norm(epl_graph *g); /* fold_batch_norm.c */
 
+/* epl_set_training, but nodes for which `stays` is true keep their neutral form, which computes inference. mode.c */
+typedef bool epl_stays_fn(const void *user, const epl_node *n);
+bool epl_set_training_but(epl_graph *g, epl_stays_fn *stays, const void *user);
+
 #endif

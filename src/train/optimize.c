@@ -188,14 +188,19 @@ bool epl_optimize_with(epl_graph *g, int n, epl_value *const *parameters, epl_va
     return !epl_graph_failed(g);
 }
 
+bool epl_is_frozen(const epl_optimizer_opts *o, const char *name)
+{
+    const epl_parameter_group *group = group_of(o, name);
+    return group && group->freeze;
+}
+
 int epl_trained_parameters(const epl_graph *g, const epl_optimizer_opts *o, const char *frozen, epl_value **out)
 {
     int n = 0;
     for (epl_node *node = g->first; node; node = node->next) {
         if (!EPL_IS(node, parameter) || (frozen && epl_glob(frozen, node->attrs[0].s)))
             continue;
-        const epl_parameter_group *group = group_of(o, node->attrs[0].s);
-        if (!group || !group->freeze)
+        if (!epl_is_frozen(o, node->attrs[0].s))
             out[n++] = node->outputs[0];
     }
     return n;

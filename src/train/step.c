@@ -6,6 +6,7 @@
 #include <espalier/passes.h>
 
 #include "graph/op.h"
+#include "passes/passes.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -57,6 +58,13 @@ epl_value *epl_target_input(epl_graph *g, epl_value *logits, epl_dtype dtype, ep
 
 /* ---- forward, loss, hooks ---- */
 
+/* A frozen batch norm computes with the statistics that it has, and keeps them: what does not learn does not drift. */
+static bool is_frozen_norm(const void *user, const epl_node *n)
+{
+    const char *name = EPL_IS(n, batch_norm) ? epl_value_name(n->inputs[1]) : NULL;
+    return name && EPL_IS(n->inputs[1]->producer, parameter) && epl_is_frozen(user, name);
+}
+
 static bool forward(const epl_model *m, const epl_step_opts *o, epl_train_step *s)
 {
     epl_graph *g = s->graph;
@@ -70,7 +78,7 @@ static bool forward(const epl_model *m, const epl_step_opts *o, epl_train_step *
         snprintf(name, sizeof name, i ? "logits%d" : "logits", i);
         epl_output(g, name, s->outputs[i]);
     }
-    if (!epl_set_training(g))
+    if (!epl_set_training_but(g, is_frozen_norm, &o->optimizer))
         return false;
     for (int i = 0; i < s->n_outputs; i++)
         s->outputs[i] = epl_graph_output_at(g, i);

@@ -31,6 +31,8 @@ epl_optimizer_opts epl_optimizer_defaults(epl_optimizer_opts o);
 /* Averages of the float states of `model` (running statistics): ema.<name> follows what g makes of them. */
 bool epl_average_states(epl_graph *g, const epl_graph *model, epl_optimizer_opts o);
 
+bool epl_is_frozen(const epl_optimizer_opts *o, const char *name); /* the parameter is of a frozen group */
+
 /* The parameters of g that are trained: not of a frozen group, not of the pattern `frozen` (NULL: none). `out` has room for
  * all nodes. Returns how many. */
 int epl_trained_parameters(const epl_graph *g, const epl_optimizer_opts *o, const char *frozen, epl_value **out);
