@@ -106,6 +106,7 @@ typedef struct epl_conv_unit_opts {
     epl_norm_opts norm;       /* for it; the name is set here */
     const char   *activation; /* default "relu"; "identity" for none */
     bool          no_norm;    /* then with a bias */
+    bool          with_bias;  /* with a norm and a bias */
     bool          pre;        /* norm, activation, conv instead: He et al. 2016 (arXiv:1603.05027) */
 } epl_conv_unit_opts;
 EPL_API epl_value *epl_conv_unit(epl_graph *g, epl_value *x, epl_conv_unit_opts o);

@@ -32,7 +32,7 @@ epl_value *epl_conv_unit(epl_graph *g, epl_value *x, epl_conv_unit_opts o)
     const char *activation = or_name(o.activation, "relu");
     epl_conv_opts c = o.conv;
     c.name    = "conv";
-    c.no_bias = !o.no_norm;
+    c.no_bias = !o.no_norm && !o.with_bias;
     if (!c.pad && !c.same)
         c.pad = or_int(c.kernel, 3) / 2 * or_int(c.dilation, 1);
     epl_scope_push(g, "%s", or_name(o.name, "unit"));

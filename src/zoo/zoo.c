@@ -192,6 +192,15 @@ bool epl_zoo_at_least(epl_graph *g, const epl_zoo_args *a, const char *option, i
     return false;
 }
 
+bool epl_zoo_multiple(epl_graph *g, const epl_zoo_args *a, const char *option, int factor, const char *why)
+{
+    if (epl_arg_int(a, option) % factor == 0)
+        return true;
+    epl_graph_fail(g, EPL_ERR_ARGUMENT, "%s: option '%s' is %d, but it must be a multiple of %d: %s", a->entry->name, option,
+                   epl_arg_int(a, option), factor, why);
+    return false;
+}
+
 bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_option, int of)
 {
     if (of % divisor == 0)

@@ -6,7 +6,14 @@
 
 /* The options that image classifiers have in common, with their defaults. */
 #define EPL_ZOO_IMAGES(classes_, image_, channels_)                                                        \
-    { "classes", classes_, 0, 1e6, .help = "output classes; 0: the features are the output" }, { "image", image_, 1, 8192, .help = "height and width of the input" }, \
+    { "classes", classes_, 0, 1e6, .help = "output classes; 0: the features are the output" },             \
+    { "image", image_, 1, 8192, .help = "height and width of the input" },                                 \
+    { "channels", channels_, 1, 4096, .help = "channels of the input" }
+
+/* The same, for architectures whose variants differ in the size of the image. */
+#define EPL_ZOO_SIZED_IMAGES(classes_, channels_)                                                          \
+    { "classes", classes_, 0, 1e6, .help = "output classes; 0: the features are the output" },             \
+    { "image", 0, 0, 8192, .help = "height and width of the input; 0: the variant's" },                    \
     { "channels", channels_, 1, 4096, .help = "channels of the input" }
 
 epl_value *epl_zoo_image(epl_graph *g, const epl_zoo_args *a); /* the input "x" [N, image, image, channels] */
@@ -22,6 +29,7 @@ bool epl_zoo_refuse(epl_graph *g, const epl_zoo_args *a, const char *option, con
  * graph fails: "<model>: option 'image' is 16, but at least 32 is needed: <why>", "... 'heads' is 5 and does not divide ...". */
 bool epl_zoo_at_least(epl_graph *g, const epl_zoo_args *a, const char *option, int least, const char *why);
 bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_option, int of);
+bool epl_zoo_multiple(epl_graph *g, const epl_zoo_args *a, const char *option, int factor, const char *why);
 
 /* The option 'ibn', and what it does to a network that stands: epl_ibn. */
 #define EPL_ZOO_IBN(choices_) { "ibn", 0, .choices = choices_, .help = "instance beside batch normalisation, as in IBN-Net" }
