@@ -157,7 +157,7 @@ PROPERTY(every_model_learns, epl_zoo_count())
     epl_context *ctx = test_context(t);
     epl_model   *m   = small_model(t, ctx);
     epl_weights *before = epl_weights_copy(ctx, m->weights);
-    epl_graph   *g = epl_train_graph(m, m->weights, (epl_step_opts){ .batch = 2, .optimizer = { .kind = EPL_ADAM } }, 3, NULL);
+    epl_graph   *g = epl_train_graph(m, m->weights, (epl_step_opts){ .batch = 4, .optimizer = { .kind = EPL_ADAM } }, 3, NULL);
     CHECK_OK(t, ctx, g);
     epl_program *p = epl_program_new(g, m->weights, (epl_program_opts){ 0 });
     CHECK_OK(t, ctx, p);

@@ -81,7 +81,10 @@ static void build(epl_graph *g, const epl_zoo_args *a)
               .final_relu = epl_arg_int(a, "final_relu") };
     if (!layers_of(g, a, &n))
         return;
-    build_net(g, a, n);
+    if (n.start * n.compression < 1)
+        epl_zoo_refuse(g, a, "compression", "no channel is left then");
+    else
+        build_net(g, a, n);
     epl_zoo_ibn(g, a);
 }
 

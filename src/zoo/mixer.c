@@ -19,7 +19,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     const int v = epl_arg_int(a, "variant"), image = epl_arg_int(a, "image"), patch = epl_arg_int(a, "patch");
     const int width = epl_arg_int(a, "width") ? epl_arg_int(a, "width") : variants[v].width;
     const int depth = epl_arg_int(a, "depth") ? epl_arg_int(a, "depth") : variants[v].depth, hidden = width / 2 > 0 ? width / 2 : 1;
-    if (!epl_zoo_divides(g, a, "patch", patch, "image", image))
+    if (!epl_zoo_divides(g, a, "patch", patch, "'image'", image))
         return;
     epl_value *x = epl_patches(g, epl_zoo_image(g, a), (epl_patches_opts){ .out = width, .size = patch });
     x = epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, -1, width));

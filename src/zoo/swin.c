@@ -54,7 +54,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     const int width = epl_arg_int(a, "width") ? epl_arg_int(a, "width") : variants[v].width;
     const int heads = epl_arg_int(a, "heads") ? epl_arg_int(a, "heads") : variants[v].heads;
     int       total = 0, at = 0;
-    if (!epl_zoo_divides(g, a, "heads", heads, "width", width) || !epl_zoo_multiple(g, a, "image", patch << (STAGES - 1), "patches and three merges"))
+    if (!epl_zoo_divides(g, a, "heads", heads, "'width'", width) || !epl_zoo_multiple(g, a, "image", patch << (STAGES - 1), "patches and three merges"))
         return;
     for (int s = 0; s < STAGES; s++)
         total += variants[v].depth[s];

@@ -50,8 +50,8 @@ static void build_from(epl_graph *g, const epl_zoo_args *a, int extra)
 {
     const int v = epl_arg_int(a, "variant"), width = sized(a, "width", variants[v].width), depth = sized(a, "depth", variants[v].depth);
     const int heads = sized(a, "heads", variants[v].heads);
-    if (!epl_zoo_divides(g, a, "patch", epl_arg_int(a, "patch"), "image", epl_arg_int(a, "image")) ||
-        !epl_zoo_divides(g, a, "heads", heads, "width", width))
+    if (!epl_zoo_divides(g, a, "patch", epl_arg_int(a, "patch"), "'image'", epl_arg_int(a, "image")) ||
+        !epl_zoo_divides(g, a, "heads", heads, "'width'", width))
         return;
     epl_value *x = tokens(g, a, width, extra);
     for (int i = 0; i < depth; i++) {

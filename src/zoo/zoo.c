@@ -201,12 +201,12 @@ bool epl_zoo_multiple(epl_graph *g, const epl_zoo_args *a, const char *option, i
     return false;
 }
 
-bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_option, int of)
+bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_name, int of)
 {
     if (of % divisor == 0)
         return true;
-    epl_graph_fail(g, EPL_ERR_ARGUMENT, "%s: option '%s' is %d and does not divide '%s', which is %d", a->entry->name, option, divisor,
-                   of_option, of);
+    epl_graph_fail(g, EPL_ERR_ARGUMENT, "%s: option '%s' is %d and does not divide %s, which is %d", a->entry->name, option, divisor,
+                   of_name, of);
     return false;
 }
 

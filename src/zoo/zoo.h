@@ -28,7 +28,7 @@ bool epl_zoo_refuse(epl_graph *g, const epl_zoo_args *a, const char *option, con
 /* Whether an option's value is at least this, and whether `divisor` divides `of`, two values that these options gave; if not, the
  * graph fails: "<model>: option 'image' is 16, but at least 32 is needed: <why>", "... 'heads' is 5 and does not divide ...". */
 bool epl_zoo_at_least(epl_graph *g, const epl_zoo_args *a, const char *option, int least, const char *why);
-bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_option, int of);
+bool epl_zoo_divides(epl_graph *g, const epl_zoo_args *a, const char *option, int divisor, const char *of_name, int of);
 bool epl_zoo_multiple(epl_graph *g, const epl_zoo_args *a, const char *option, int factor, const char *why);
 
 /* The option 'ibn', and what it does to a network that stands: epl_ibn. */
