@@ -151,7 +151,7 @@ const epl_zoo_entry epl_zoo_wide_resnet = {
 
 static void build_resnext(epl_graph *g, const epl_zoo_args *a)
 {
-    net       n = { .ibn = true, .stem = { .out = 64 }, .drop_path = epl_arg_real(a, "drop_path") };
+    net       n = { .ibn = true, .stem = { .out = epl_arg_int(a, "width") }, .drop_path = epl_arg_real(a, "drop_path") };
     const int groups = epl_arg_int(a, "cardinality");
     if (!plan(g, a, true, &n))
         return;
@@ -160,7 +160,7 @@ static void build_resnext(epl_graph *g, const epl_zoo_args *a)
         return;
     }
     n.inner = groups * epl_arg_int(a, "group_width");
-    n.unit.out = 256;
+    n.unit.out = 4 * n.stem.out;
     n.unit.groups = groups;
     n.unit.zero_last = epl_arg_int(a, "zero_last");
     build_net(g, a, n);
@@ -168,46 +168,50 @@ static void build_resnext(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_resnext = {
     .name = "resnext", .summary = "residual network with grouped convolutions (ResNeXt-depth, cardinality x group_width d)",
-    .paper = "arXiv:1611.05431", .build = build_resnext, .small = "stem=small,depth=11,cardinality=2,group_width=4,image=8,classes=10",
+    .paper = "arXiv:1611.05431", .build = build_resnext, .small = "stem=small,depth=11,cardinality=2,group_width=4,width=8,image=8,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 11, 1202, .help = "50, 101, 152 with stem=imagenet; 9n+2 with stem=small" },
                  STEM(1), { "cardinality", 32, 1, 256, .help = "groups of a 3x3 convolution" },
-                 { "group_width", 4, 1, 1024, .help = "channels of a group in the first stage" }, DROP_PATH, ZERO_LAST,
+                 { "group_width", 4, 1, 1024, .help = "channels of a group in the first stage" },
+                 { "width", 64, 1, 4096, .help = "channels of the stem; a quarter of the first stage's" }, DROP_PATH, ZERO_LAST,
                  EPL_ZOO_IBN("none|a") },
 };
 
 /* ---- senet: squeeze-and-excitation in every unit ---- */
 
 /* Section 7 of the paper's appendix: SENet-154. */
-static void plan_154(net *n)
+static void plan_154(net *n, int width)
 {
-    n->stem = (epl_stem_opts){ .kind = EPL_STEM_DEEP, .out = 128 };
-    n->inner = 256;
+    n->stem = (epl_stem_opts){ .kind = EPL_STEM_DEEP, .out = 2 * width };
+    n->inner = 4 * width;
     n->head_dropout = 0.2;
-    n->unit.reduce = 128;
+    n->unit.reduce = 2 * width;
     n->unit.groups = 64;
     n->unit.shortcut_kernel = 3;
 }
 
 static void build_senet(epl_graph *g, const epl_zoo_args *a)
 {
-    const int depth = epl_arg_int(a, "depth");
+    const int depth = epl_arg_int(a, "depth"), width = epl_arg_int(a, "width");
     net       n = { .ibn = true, .drop_path = epl_arg_real(a, "drop_path") };
     if (!plan_imagenet(g, a, depth == 154 ? 152 : depth, &n))
         return;
-    n.stem.out = n.inner = 64;
-    n.unit.out = n.unit.bottleneck ? 256 : 64;
+    n.stem.out = n.inner = width;
+    n.unit.out = n.unit.bottleneck ? 4 * width : width;
     n.unit.squeeze = epl_arg_int(a, "reduction");
     n.unit.squeeze_no_bias = !epl_arg_int(a, "gate_bias");
     n.unit.zero_last = epl_arg_int(a, "zero_last");
+    if (depth == 154 && !epl_zoo_multiple(g, a, "width", 16, "the 64 groups of SENet-154 share four times as many channels"))
+        return;
     if (depth == 154)
-        plan_154(&n);
+        plan_154(&n, width);
     build_net(g, a, n);
 }
 
 const epl_zoo_entry epl_zoo_senet = {
     .name = "senet", .summary = "residual network with squeeze-and-excitation (SE-ResNet, SENet-154)", .paper = "arXiv:1709.01507",
-    .build = build_senet, .small = "depth=18,image=32,classes=10",
+    .build = build_senet, .small = "depth=18,width=8,image=32,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 18, 154, .help = "18, 34, 50, 101, 152; or 154" },
+                 { "width", 64, 1, 4096, .help = "channels of the stem; the first stage's, or a quarter of them with bottlenecks" },
                  { "reduction", 16, 1, 64, .help = "channels to hidden units of a squeeze-and-excitation" },
                  { "gate_bias", 1, 0, 1, .help = "0: no biases in them, as in the published IBN networks" }, DROP_PATH, ZERO_LAST,
                  EPL_ZOO_IBN("none|a") },

@@ -32,6 +32,8 @@ const epl_zoo_entry epl_zoo_mlp = {
 
 static void build_lenet(epl_graph *g, const epl_zoo_args *a)
 {
+    if (!epl_zoo_at_least(g, a, "image", 12, "two pools halve it, and a 5x5 convolution takes 4 between them"))
+        return;
     epl_value *x = epl_zoo_image(g, a);
     x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = "conv1", .out = 6, .kernel = 5, .pad = 2 }));
     x = epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 2 } });

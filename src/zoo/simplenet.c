@@ -109,7 +109,7 @@ static void build_small(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_simplenet = {
     .name = "simplenet", .summary = "plain stack of 13 convolutions, for small images", .paper = "Hasanpour et al. 2016, arXiv:1608.06037",
-    .build = build_small,
+    .build = build_small, .small = "scale=0.1,image=16",
     .options = { EPL_ZOO_IMAGES(10, 32, 3),
                  { "layout", 0, .choices = "310k|460k|460k-port|5m|5m-extra-pool|early-1x1|early-pool",
                    .help = "widths; early-1x1 and early-pool are 310k with one of the paper's principles broken" },
@@ -124,12 +124,14 @@ static void build_large(epl_graph *g, const epl_zoo_args *a)
     const stack s = { .widths = widths_of(large, EPL_COUNT(large), epl_arg_choice(a, "layout")), .scale = epl_arg_real(a, "scale"),
                       .dropout = epl_arg_real(a, "dropout"), .late_dropout = late_of(a),
                       .strided = strided[epl_arg_choice(a, "mode")[1] - '1'] };
-    epl_zoo_classify(g, a, build_stack(g, epl_zoo_image(g, a), s), "head");
+    if (epl_zoo_at_least(g, a, "image", 25, "three strided convolutions and two pools divide it"))
+        epl_zoo_classify(g, a, build_stack(g, epl_zoo_image(g, a), s), "head");
 }
 
 const epl_zoo_entry epl_zoo_simplenet_imagenet = {
     .name = "simplenet-imagenet", .summary = "plain stack of 13 convolutions, for large images (scale=0.5: small-05)",
     .paper = "Hasanpour et al. 2016, arXiv:1608.06037; networks of 2023", .build = build_large,
+    .small = "scale=0.1,image=32,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3),
                  { "layout", 0, .choices = "5m|9m", .help = "widths" },
                  { "mode", 1, .choices = "m1|m2|m3|m4", .help = "which convolutions have stride 2; the later ones are slower and better" },

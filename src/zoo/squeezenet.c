@@ -29,7 +29,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 {
     const bool early = strcmp(epl_arg_choice(a, "version"), "1.1") == 0; // where the pools are
     const int  unit = epl_arg_int(a, "width"), classes = epl_arg_int(a, "classes");
-    if (!epl_zoo_at_least(g, a, "image", early ? 15 : 19, "the stem and the pools take nothing from beyond the border"))
+    if (!epl_zoo_at_least(g, a, "image", early ? 25 : 29, "the stem and the pools take nothing from beyond the border"))
         return;
     epl_value *x = epl_zoo_image(g, a);
     x = epl_conv(g, x, (epl_conv_opts){ .name = "stem", .out = early ? 4 * unit : 6 * unit, .kernel = early ? 3 : 7, .stride = 2 });

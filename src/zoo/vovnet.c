@@ -48,10 +48,8 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     const variant *v = variants;
     while (strcmp(v->name, epl_arg_choice(a, "variant")) != 0)
         v++;
-    if (epl_arg_int(a, "image") < 32) {
-        epl_graph_fail(g, EPL_ERR_ARGUMENT, "vovnet: option 'image' is %d, but the last stage needs at least 32", epl_arg_int(a, "image"));
+    if (!epl_zoo_at_least(g, a, "image", 45, "the stem and the pools divide it by 32"))
         return;
-    }
     epl_value *taps[5] = { epl_osa_stem(g, epl_zoo_image(g, a), (epl_osa_stem_opts){ .out = v->stem, .depthwise = v->depthwise }) };
     for (int s = 0; s < 4; s++)
         taps[s + 1] = stage(g, taps[s], v, s, strcmp(epl_arg_choice(a, "ese"), "every") == 0);
@@ -63,7 +61,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_vovnet = {
     .name = "vovnet", .summary = "one-shot aggregation network (versions 1 and 2)", .paper = "arXiv:1904.09730", .build = build,
-    .small = "variant=19-slim-dw-ese,image=32,classes=10",
+    .small = "variant=19-slim-dw-ese,image=64,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3),
                  { "variant", 1, .choices = "27-slim|39|57|19-slim-dw-ese|19-dw-ese|19-slim-ese|19-ese|39-ese|57-ese|99-ese",
                    .help = "layers, width, depthwise convolutions, gates (-ese: version 2)" },
