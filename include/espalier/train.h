@@ -248,6 +248,11 @@ typedef struct epl_epoch_record {
     double  seconds;                              /* training and validation */
 } epl_epoch_record;
 
+/* Adds the record to an array of w: an object with the fields above by name, null for NaN. */
+EPL_API void epl_epoch_record_put(epl_json_writer *w, const epl_epoch_record *r);
+/* The reverse. False, without an error, if there are no epoch and step. */
+EPL_API bool epl_epoch_record_get(const epl_json *j, epl_epoch_record *r);
+
 typedef enum epl_monitor { EPL_MONITOR_ACCURACY = 0, EPL_MONITOR_LOSS } epl_monitor;
 
 typedef struct epl_trainer_opts {

@@ -113,20 +113,6 @@ static bool keep_classes(epl_model *m, epl_dataset *d)
     return ok;
 }
 
-static void json_epoch(epl_json_writer *w, const epl_epoch_record *r)
-{
-    epl_json_open_object(w, NULL);
-    epl_json_put_i64(w, "epoch", r->epoch);
-    epl_json_put_i64(w, "step", r->step);
-    epl_json_put_f64(w, "rate", r->rate);
-    epl_json_put_f64(w, "loss", r->loss);
-    epl_json_put_f64(w, "accuracy", r->accuracy);
-    epl_json_put_f64(w, "val_loss", r->val_loss);
-    epl_json_put_f64(w, "val_accuracy", r->val_accuracy);
-    epl_json_put_f64(w, "seconds", r->seconds);
-    epl_json_close(w);
-}
-
 static char *results(cli *c, const epl_trainer *t, const char *out)
 {
     epl_text text = EPL_TEXT(c->ctx);
@@ -145,7 +131,7 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
         epl_json_put_f64(&w, "seconds", seconds);
         epl_json_open_array(&w, "epochs");
         for (int i = 0; i < n; i++)
-            json_epoch(&w, &r[i]);
+            epl_epoch_record_put(&w, &r[i]);
         epl_json_close(&w);
         epl_json_close(&w);
         return epl_text_detach(&text);

@@ -14,8 +14,6 @@
     X(f64, library_us) X(f64, compiled_us) X(f64, max_abs_diff) X(f64, max_ulp)              \
     X(i64, n_verified) X(i64, compiled_bytes) X(i64, arena_bytes)
 
-#define EPOCH(X) X(i64, epoch) X(i64, step) X(f64, rate) X(f64, loss) X(f64, accuracy) X(f64, val_loss) X(f64, val_accuracy) X(f64, seconds)
-
 static void put_key(epl_json_writer *w, uint64_t key)
 {
     char hex[20];
@@ -63,12 +61,8 @@ bool epl_stage_save(const epl_stage *s)
         NUMBERS(PUT)
     }
     epl_json_open_array(&w, "history");
-    for (int i = 0; i < s->result.n_epochs; i++) {
-        const epl_epoch_record *r = &s->result.history[i];
-        epl_json_open_object(&w, NULL);
-        EPOCH(PUT)
-        epl_json_close(&w);
-    }
+    for (int i = 0; i < s->result.n_epochs; i++)
+        epl_epoch_record_put(&w, &s->result.history[i]);
     epl_json_close(&w);
     epl_json_open_object(&w, "compiled");
     for (int i = 0; i < s->n_models; i++)
@@ -98,11 +92,9 @@ static bool load_history(epl_stage *s, const epl_json *list)
     const size_t n = epl_json_length(list);
     s->result.history  = epl_arena_alloc(s->pipeline->arena, (n + 1) * sizeof *s->result.history);
     s->result.n_epochs = s->result.history ? (int)n : 0;
-    for (size_t i = 0; s->result.history && i < n; i++) {
-        const epl_json   *j = epl_json_at(list, i);
-        epl_epoch_record *r = &s->result.history[i];
-        EPOCH(GET)
-    }
+    for (size_t i = 0; s->result.history && i < n; i++)
+        if (!epl_epoch_record_get(epl_json_at(list, i), &s->result.history[i]))
+            return false;
     return s->result.history != NULL;
 }
 

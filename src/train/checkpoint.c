@@ -34,21 +34,6 @@ void epl_trainer_sweep(const epl_trainer *t)
 
 /* ---- where the run is, as JSON ---- */
 
-static void put_record(epl_json_writer *w, const epl_epoch_record *r)
-{
-    epl_json_open_object(w, NULL);
-    epl_json_put_i64(w, "epoch", r->epoch);
-    epl_json_put_i64(w, "step", r->step);
-    epl_json_put_f64(w, "rate", r->rate);
-    epl_json_put_f64(w, "loss", r->loss);
-    epl_json_put_f64(w, "accuracy", r->accuracy);
-    epl_json_put_f64(w, "val_loss", r->val_loss);
-    epl_json_put_f64(w, "val_accuracy", r->val_accuracy);
-    epl_json_put_f64(w, "val_top5", r->val_top5);
-    epl_json_put_f64(w, "seconds", r->seconds);
-    epl_json_close(w);
-}
-
 static char *state_text(const epl_trainer *t)
 {
     epl_text text = EPL_TEXT(t->ctx);
@@ -72,7 +57,7 @@ static char *state_text(const epl_trainer *t)
     epl_json_put_bool(&w, "finished", t->finished);
     epl_json_open_array(&w, "history");
     for (size_t i = 0; i < t->n_history; i++)
-        put_record(&w, &t->history[i]);
+        epl_epoch_record_put(&w, &t->history[i]);
     epl_json_close(&w);
     epl_json_close(&w);
     return epl_text_detach(&text);
@@ -94,11 +79,8 @@ static bool get_history(epl_trainer *t, const epl_json *list)
 {
     t->n_history = 0;
     for (size_t i = 0; i < epl_json_length(list); i++) {
-        const epl_json  *j = epl_json_at(list, i);
-        epl_epoch_record r = { .rate = get_real(j, "rate"), .loss = get_real(j, "loss"), .accuracy = get_real(j, "accuracy"),
-                               .val_loss = get_real(j, "val_loss"), .val_accuracy = get_real(j, "val_accuracy"),
-                               .val_top5 = get_real(j, "val_top5"), .seconds = get_real(j, "seconds") };
-        if (!get_count(j, "epoch", INT64_MAX, &r.epoch) || !get_count(j, "step", INT64_MAX, &r.step) ||
+        epl_epoch_record r;
+        if (!epl_epoch_record_get(epl_json_at(list, i), &r) ||
             !epl_grow(t->ctx, &t->history, t->n_history, &t->cap_history, sizeof *t->history))
             return false;
         t->history[t->n_history++] = r;
