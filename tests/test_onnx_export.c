@@ -3,6 +3,7 @@
  * are left there with an input and an output each, for tests/onnx/check_export.py. */
 #include "common/sample.h"
 
+#include <espalier/analysis.h>
 #include <espalier/onnx.h>
 #include <espalier/passes.h>
 #include <espalier/program.h>
@@ -18,7 +19,7 @@ static const char *const zoo[] = {
     "mlp:image=6,depth=2,width=8,activation=gelu", "mlp:image=6,depth=1,width=8,activation=silu,dropout=0.5", "lenet",
     "cnn:image=12,width=4,stages=2,depth=1", "densenet:depth=10,growth=4,image=8,classes=5",
     "mobilenet:image=32,width=0.1,classes=7", "mobilenet-v2:image=32,width=0.1,classes=7", "resnet:depth=8,width=4,image=8",
-    "resnet:depth=11,bottleneck=1,groups=2,group_width=0.5,width=4,image=8,se=1,drop_path=0.1",
+    "resnet:depth=11,bottleneck=1,groups=2,group_width=0.5,width=16,image=8,se=1,drop_path=0.1",
     "unet:image=16,levels=2,width=4", "vit:image=8,patch=4,width=16,depth=2,heads=2,hidden=24,classes=6",
     "vit:image=8,patch=4,width=16,depth=1,heads=4,hidden=24,pool=mean,dropout=0.1", "lstm:length=5,channels=3,width=4,layers=2",
     "lstm:length=5,channels=3,width=4,bidirectional=1", "lstm:length=4,channels=3,width=4,cell=gru",
@@ -78,6 +79,32 @@ static const char *path_for(test *t, const char *description, const char *ending
     return path;
 }
 
+/* What an ONNX file says of a graph: no dropout, and shapes rather than what they are taken from. */
+static epl_graph *as_written(test *t, const epl_graph *g)
+{
+    epl_graph *copy = epl_graph_copy(g);
+    CHECK_OK(t, g->ctx, copy);
+    for (epl_node *n = copy->first, *next; n; n = next) {
+        next = n->next;
+        if (EPL_IS(n, dropout) || EPL_IS(n, drop_path)) {
+            epl_replace(n->outputs[0], n->inputs[0]);
+            epl_node_remove(n);
+        }
+    }
+    CHECK_OK(t, g->ctx, epl_settle_shapes(copy));
+    epl_remove_dead(copy);
+    return copy;
+}
+
+/* Up to names, the graph that was written. */
+static void check_same_graph(test *t, const epl_graph *a, const epl_graph *b)
+{
+    epl_graph *x = as_written(t, a), *y = as_written(t, b);
+    CHECK_OK(t, a->ctx, epl_graph_same(x, y));
+    epl_graph_free(x);
+    epl_graph_free(y);
+}
+
 PROPERTY(zoo_comes_back, EPL_COUNT(zoo))
 {
     epl_context *ctx = test_context(t);
@@ -89,6 +116,7 @@ PROPERTY(zoo_comes_back, EPL_COUNT(zoo))
     epl_tensor_fill_normal(x, t->rng, 0, 1);
     epl_tensor *expected = run(t, m, x), *found = run(t, back, x);
     CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
+    check_same_graph(t, m->graph, back->graph);
     if (getenv("EPL_EXPORT_DIR")) {
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, zoo[t->index], ".x.npy"), x));
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, zoo[t->index], ".y.npy"), expected));

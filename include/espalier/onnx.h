@@ -25,8 +25,8 @@ typedef struct epl_onnx_opts {
     const epl_weights *inputs;
 } epl_onnx_opts;
 
-/* The caller owns the model. Initialisers become parameters (floats), states (large integers) or constants (the rest) under
- * their ONNX names. */
+/* The caller owns the model. Initialisers become parameters (floats), states (large integers) or constants (the rest, and the
+ * tensors of small Constant nodes) under their ONNX names. */
 EPL_API epl_model *epl_onnx_load(epl_context *ctx, const char *path, epl_onnx_opts o);
 
 /* The same from memory, which is copied where it is kept; external data is refused. `name` is for errors. */

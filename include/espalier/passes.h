@@ -36,6 +36,10 @@ EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
  * order is left with transposes at its ends; the importer runs it. */
 EPL_API bool epl_move_transposes(epl_graph *g);
 
+/* Networks as other tools write them, in this library's words: products with weights and the biases added to them become Linear
+ * layers, x * sigmoid(x) Silu, and so on. Within rounding. The importer runs it. */
+EPL_API bool epl_recognise(epl_graph *g);
+
 #ifdef __cplusplus
 }
 #endif

@@ -99,11 +99,69 @@ static bool reals_same(int n, const double *a, const double *b)
     return true;
 }
 
+/* Axes may be counted from the end. */
+static bool is_axes(const epl_node *n, int i)
+{
+    return n->n_inputs && n->inputs[0] && (strcmp(n->op->attrs[i].name, "axis") == 0 || strcmp(n->op->attrs[i].name, "axes") == 0);
+}
+
+static int64_t from_front(const epl_node *n, int64_t axis) { return axis < 0 ? axis + n->inputs[0]->shape.rank : axis; }
+
+static bool axes_same(const epl_node *a, const epl_node *b, int i)
+{
+    const epl_attr *x = &a->attrs[i], *y = &b->attrs[i];
+    bool same = x->n == y->n && from_front(a, x->i) == from_front(b, y->i);
+    for (int k = 0; same && k < x->n; k++)
+        same = from_front(a, x->ints[k]) == from_front(b, y->ints[k]);
+    return same;
+}
+
+/* The shape that a Reshape makes of x with axis `axis` twice as long; rank -1: none. */
+static epl_shape reshape_longer(const epl_node *n, int axis)
+{
+    epl_shape x = n->inputs[0]->shape, y = { .rank = -1 };
+    const int64_t *to;
+    const int      rank = epl_attr_ints(n, "shape", &to);
+    int64_t        known = 1;
+    x.dim[axis] *= 2;
+    for (int i = 0; i < rank; i++)
+        known *= to[i] == -1 ? 1 : to[i] == EPL_KEEP && i < x.rank ? x.dim[i] : to[i];
+    if (known <= 0 || epl_shape_count(x) % known != 0)
+        return y;
+    y.rank = rank;
+    bool open = false;
+    for (int i = 0; i < rank; i++) {
+        y.dim[i] = to[i] == -1 ? epl_shape_count(x) / known : to[i] == EPL_KEEP && i < x.rank ? x.dim[i] : to[i];
+        open = open || to[i] == -1;
+    }
+    if (!open && known != epl_shape_count(x))
+        y.rank = -1;
+    return y;
+}
+
+/* [0, 8], [0, -1] and [-1, 8] say the same of [3, 8]: what the result's shape is, whichever axis gets longer. The shapes as
+ * they are now are compared as results. */
+static bool reshapes_same(const epl_node *a, const epl_node *b)
+{
+    if (a->n_inputs != 1 || b->n_inputs != 1 || epl_attr_i(a, "allowzero") || epl_attr_i(b, "allowzero"))
+        return epl_attr_equal(&a->op->attrs[0], &a->attrs[0], &b->attrs[0]);
+    for (int i = 0; i < a->inputs[0]->shape.rank; i++) {
+        const epl_shape x = reshape_longer(a, i), y = reshape_longer(b, i);
+        if (x.rank != y.rank || (x.rank >= 0 && !epl_shape_equal(x, y)))
+            return false;
+    }
+    return true;
+}
+
 static bool attr_same(const epl_node *a, const epl_node *b, int i)
 {
     const epl_attr_field *f = &a->op->attrs[i];
     if (!attr_counts(a, i))
         return true;
+    if (is_axes(a, i))
+        return axes_same(a, b, i);
+    if (EPL_IS(a, reshape) && i == 0)
+        return !epl_shape_equal(a->inputs[0]->shape, b->inputs[0]->shape) || reshapes_same(a, b);
     if (f->type == EPL_ATTR_REAL)
         return reals_same(1, &a->attrs[i].r, &b->attrs[i].r);
     if (f->type == EPL_ATTR_REALS)
@@ -123,6 +181,8 @@ static uint64_t hash_attr(uint64_t h, const epl_node *n, int i)
 {
     const epl_attr *a = &n->attrs[i];
     float           f = (float)a->r;
+    if (is_axes(n, i) || (EPL_IS(n, reshape) && i == 0))
+        return mix(h, (uint64_t)(is_axes(n, i) ? from_front(n, a->i) : 0)); // lists are compared later
     switch (n->op->attrs[i].type) {
     case EPL_ATTR_REAL:   return epl_hash(&f, sizeof f, h);
     case EPL_ATTR_INTS:   return epl_hash(a->ints, (size_t)a->n * sizeof *a->ints, mix(h, (uint64_t)a->n));

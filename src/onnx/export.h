@@ -73,6 +73,7 @@ void        onnx_set_int(onnx_export *x, Onnx__NodeProto *p, const char *name, i
 void        onnx_set_real(onnx_export *x, Onnx__NodeProto *p, const char *name, double r);
 void        onnx_set_ints(onnx_export *x, Onnx__NodeProto *p, const char *name, int n, const int64_t *list);
 void        onnx_set_text(onnx_export *x, Onnx__NodeProto *p, const char *name, const char *s);
+void        onnx_set_tensor(onnx_export *x, Onnx__NodeProto *p, const char *name, Onnx__TensorProto *t);
 void        onnx_set_graph(onnx_export *x, Onnx__NodeProto *p, const char *name, Onnx__GraphProto *g);
 /* The attributes that the operator's table of fields names, all but those in `skip`. */
 void        onnx_set_fields(onnx_export *x, Onnx__NodeProto *p, const epl_node *n, const char *skip);

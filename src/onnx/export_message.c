@@ -133,6 +133,11 @@ void onnx_set_text(onnx_export *x, Onnx__NodeProto *p, const char *name, const c
     a->s.len  = a->s.data ? strlen(s) : 0;
 }
 
+void onnx_set_tensor(onnx_export *x, Onnx__NodeProto *p, const char *name, Onnx__TensorProto *t)
+{
+    attribute(x, p, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR)->t = t;
+}
+
 void onnx_set_graph(onnx_export *x, Onnx__NodeProto *p, const char *name, Onnx__GraphProto *g)
 {
     attribute(x, p, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH)->g = g;

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { CONSTANT_NODE_MOST = 4096 };
+
 /* [N, S..., C] to [N, C, S...], or back. */
 static epl_shape perm_between(int rank, bool to_first)
 {
@@ -36,7 +38,7 @@ bool onnx_is_leaf(const epl_value *v)
 bool onnx_is_first(const epl_value *v) { return onnx_at(v)->first && !onnx_at(v)->plain; }
 
 /* ---- initialisers --------------------------------------------------------------------------------------------------------- */
-const char *onnx_store(onnx_export *x, const char *name, const epl_tensor *t)
+static Onnx__TensorProto *tensor_proto(onnx_export *x, const char *name, const epl_tensor *t)
 {
     Onnx__TensorProto *p = onnx_alloc(x, sizeof *p);
     if (!p || !name)
@@ -49,7 +51,29 @@ const char *onnx_store(onnx_export *x, const char *name, const epl_tensor *t)
     p->dims          = epl_arena_copy(x->arena, t->shape.dim, sizeof t->shape.dim);
     p->has_raw_data  = true;
     p->raw_data      = (ProtobufCBinaryData){ epl_tensor_bytes(t), t->data };
-    return onnx_push(x, &x->main->initializer, &x->main->n_initializer, p) ? name : NULL;
+    return p;
+}
+
+const char *onnx_store(onnx_export *x, const char *name, const epl_tensor *t)
+{
+    Onnx__TensorProto *p = tensor_proto(x, name, t);
+    return p && onnx_push(x, &x->main->initializer, &x->main->n_initializer, p) ? name : NULL;
+}
+
+/* Initialisers come back as weights, so a constant of several real numbers is a node of the main graph, which all others see. */
+static bool is_constant_node(const epl_tensor *t)
+{
+    return epl_dtype_is_float(t->dtype) && epl_tensor_count(t) > 1 && epl_tensor_count(t) <= CONSTANT_NODE_MOST;
+}
+
+static const char *constant_node(onnx_export *x, const epl_node *n, const epl_tensor *t)
+{
+    Onnx__GraphProto *body = x->body;
+    x->body = x->main;
+    Onnx__NodeProto *p = onnx_begin(x, n, "Constant");
+    x->body = body;
+    onnx_set_tensor(x, p, "value", tensor_proto(x, "", t));
+    return onnx_between(x, p);
 }
 
 /* Until the file is written. */
@@ -95,6 +119,8 @@ static const char *leaf_as(onnx_export *x, epl_value *v, epl_shape shape, epl_sh
     onnx_at(v)->forms = f;
     epl_tensor seen = *t;
     seen.shape = shape;
+    if (EPL_IS(v->producer, constant) && is_identity(perm) && is_constant_node(&seen))
+        return f->name = constant_node(x, v->producer, &seen);
     return is_identity(perm) ? onnx_store(x, f->name, &seen)
                              : (t = keep_take(x, epl_tensor_permuted(x->ctx, &seen, perm))) ? onnx_store(x, f->name, t) : NULL;
 }

@@ -113,13 +113,13 @@ static epl_value *stored(onnx_import *imp, const char *name, epl_tensor *t, bool
     return v;
 }
 
-/* What an initialiser becomes, consumed: see onnx.h. Regions hold constants alone. */
-static epl_value *settle_take(onnx_import *imp, epl_graph *g, const char *name, epl_tensor *t)
+/* What an initialiser (or the tensor of a Constant node) becomes, consumed: see onnx.h. Regions hold constants alone. */
+static epl_value *settle_take(onnx_import *imp, epl_graph *g, const char *name, epl_tensor *t, bool node)
 {
     if (!t)
         return NULL;
     const int64_t n = epl_tensor_count(t);
-    const bool    constant = g != imp->graph || (epl_dtype_is_float(t->dtype) ? n <= 1 : n <= CONSTANT_LIMIT);
+    const bool    constant = g != imp->graph || (epl_dtype_is_float(t->dtype) && !node ? n <= 1 : n <= CONSTANT_LIMIT);
     if (!constant)
         return stored(imp, name, t, epl_dtype_is_float(t->dtype));
     epl_value *v = epl_constant(g, t);
@@ -130,14 +130,14 @@ static epl_value *settle_take(onnx_import *imp, epl_graph *g, const char *name, 
 static epl_value *settle(onnx_import *imp, onnx_scope *s, onnx_entry *e)
 {
     if (!e->value && e->init)
-        e->value = settle_take(imp, s->g, e->name, onnx_tensor(&imp->file, e->init, false));
+        e->value = settle_take(imp, s->g, e->name, onnx_tensor(&imp->file, e->init, false), false);
     return e->value;
 }
 
 epl_value *onnx_constant(onnx_node *n, const Onnx__TensorProto *p)
 {
     const char *name = p->name && *p->name ? p->name : n->proto->n_output ? n->proto->output[0] : "";
-    return settle_take(n->imp, n->g, name, onnx_tensor(&n->imp->file, p, false));
+    return settle_take(n->imp, n->g, name, onnx_tensor(&n->imp->file, p, false), true);
 }
 
 /* ---- inputs of a node -------------------------------------------------------------------------------------------------------- */
@@ -212,7 +212,7 @@ epl_value *onnx_weight(onnx_node *n, int i, epl_shape perm)
     if (!e->value)
         onnx_tensor_forget(&n->imp->file, e->init);
     e->perm = perm;
-    e->permuted = settle_take(n->imp, n->g, e->name, p);
+    e->permuted = settle_take(n->imp, n->g, e->name, p, false);
     return e->permuted;
 }
 
@@ -699,7 +699,7 @@ static epl_model *import_take(onnx_import *imp)
     const char *name = imp->file.model->graph && imp->file.model->graph->name ? imp->file.model->graph->name : "";
     imp->graph = imp->arena && check_opset(imp) ? epl_graph_new(imp->ctx, name) : NULL;
     imp->weights = imp->graph ? epl_weights_new(imp->ctx) : NULL;
-    if (imp->weights && import_graph(imp, imp->file.model->graph) && epl_move_transposes(imp->graph)) {
+    if (imp->weights && import_graph(imp, imp->file.model->graph) && epl_move_transposes(imp->graph) && epl_recognise(imp->graph)) {
         drop_unused(imp);
         m = epl_model_new_take(imp->graph);
         imp->graph = NULL;

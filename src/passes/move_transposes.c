@@ -1,8 +1,8 @@
 /* move_transposes: moves transposes towards the outputs, where two that undo each other meet and vanish. Exact: elements are
  * moved, none is computed. An imported network in channels-first order is left with transposes at its ends alone.
  *
- * A transpose passes a node if every input of the node is transposed alike, or is so small (a scalar, a vector along one axis)
- * that it is brought into the other order by a reshape. One pass in order of execution suffices, since a transpose that has
+ * A transpose passes a node if every input of the node is transposed alike, or is cheap to bring into the other order: a weight,
+ * or something that broadcasting makes larger. One pass in order of execution suffices, since a transpose that has
  * passed a node stands before the nodes that come next. */
 #include "passes/passes.h"
 
@@ -38,30 +38,53 @@ static epl_value *transposed(epl_graph *g, epl_value *v, const order *o)
     return epl_permute(g, v, perm);
 }
 
-/* A vector along one axis, or a scalar, as it must lie before the transpose; NULL if v is more than that. */
-static epl_value *rearranged(epl_graph *g, epl_value *v, const order *o)
+static bool is_stored(const epl_value *v)
 {
-    const int lead = o->rank - v->shape.rank; // axes of size 1 that broadcasting puts in front
-    int       along = -1;
-    if (lead < 0)
-        return NULL;
-    for (int i = 0; i < v->shape.rank; i++)
-        if (v->shape.dim[i] != 1) {
-            if (along >= 0)
-                return NULL;
-            along = i + lead;
-        }
-    if (v->shape.rank == 0)
-        return v;
-    epl_shape shape = { .rank = o->rank };
-    for (int i = 0; i < o->rank; i++)
-        shape.dim[i] = 1;
-    if (along >= 0)
-        shape.dim[o->perm[along]] = -1;
-    return epl_reshape(g, v, shape);
+    return EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant);
 }
 
-/* The inputs as they are before the transposes, all in one order; `small`: others may be rearranged. */
+/* v's axes as they were before the transpose. */
+static epl_value *untransposed(epl_graph *g, epl_value *v, const order *o)
+{
+    epl_shape perm = { .rank = o->rank };
+    for (int i = 0; i < o->rank; i++)
+        perm.dim[o->perm[i]] = i;
+    return epl_permute(g, v, perm);
+}
+
+/* The axis along which v is a vector, -1 for one element, -2 for more than a vector. */
+static int vector_axis(epl_shape s)
+{
+    int along = -1;
+    for (int i = 0; i < s.rank; i++)
+        if (s.dim[i] != 1)
+            along = along == -1 ? i : -2;
+    return along;
+}
+
+/* An operand that is not transposed, as it must lie before the transpose of a result of this shape; NULL if that would cost as
+ * much as it saves. A stored vector is reshaped, other stored values are transposed once; of what the network computes those are
+ * transposed that broadcasting makes larger (a reshape would fix a batch of 1). */
+static epl_value *rearranged(epl_graph *g, epl_value *v, const order *o, epl_shape result)
+{
+    const int  lead = o->rank - v->shape.rank, along = vector_axis(v->shape); // lead: axes of size 1 that broadcasting adds
+    const bool vector = along != -2 && (is_stored(v) || lead > 0);
+    epl_shape  shape = { .rank = o->rank };
+    if (lead < 0 || v->shape.rank == 0)
+        return lead < 0 ? NULL : v;
+    if (!vector && !is_stored(v) && (lead > 0 || epl_shape_count(v->shape) >= epl_shape_count(result)))
+        return NULL;
+    if (!vector && lead == 0)
+        return untransposed(g, v, o);
+    for (int i = 0; i < o->rank; i++)
+        shape.dim[i] = vector || i < lead ? 1 : v->shape.dim[i - lead];
+    if (vector && along >= 0)
+        shape.dim[o->perm[along + lead]] = -1;
+    epl_value *r = epl_reshape(g, v, shape);
+    return vector ? r : untransposed(g, r, o);
+}
+
+/* The inputs as they are before the transposes, all in one order; `small`: cheap others may be rearranged. */
 static bool inputs_before(epl_graph *g, epl_node *n, bool small, order *o, epl_value **in)
 {
     bool found = false;
@@ -80,7 +103,7 @@ static bool inputs_before(epl_graph *g, epl_node *n, bool small, order *o, epl_v
     }
     for (int i = 0; found && i < n->n_inputs; i++) {
         order ignored;
-        in[i] = order_of(n->inputs[i], &ignored) ? n->inputs[i]->producer->inputs[0] : rearranged(g, n->inputs[i], o);
+        in[i] = order_of(n->inputs[i], &ignored) ? n->inputs[i]->producer->inputs[0] : rearranged(g, n->inputs[i], o, n->outputs[0]->shape);
         if (!in[i])
             return false;
     }

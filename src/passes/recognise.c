@@ -1,0 +1,153 @@
+/* recognise: networks as other tools write them, in this library's words - a product with a weight is a Linear layer, the bias
+ * that is added to it its bias, x sigmoid(x) is Silu, a clip to [0, 6] is Relu6, reshapes in a row are one, a product reads
+ * a transpose of its last axes by itself. Keeps results within rounding. */
+#include "passes/passes.h"
+
+/* Each rule returns the value that takes the place of output 0, or NULL. */
+typedef epl_value *rule_fn(epl_graph *g, epl_node *n);
+
+static bool is_weight(const epl_value *v)
+{
+    return v && (EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant));
+}
+
+/* ---- products ---- */
+
+static epl_value *as_linear(epl_graph *g, epl_node *n)
+{
+    epl_value *x = n->inputs[0], *w = n->inputs[1];
+    if (!is_weight(w) || is_weight(x) || w->shape.rank != 2 || epl_attr_i(n, "trans_a") || !epl_dtype_is_float(x->dtype))
+        return NULL;
+    return epl_multiply_rows(g, x, w, NULL, epl_attr_i(n, "trans_b") != 0);
+}
+
+/* The order that a transpose gives its axes, of those that exchange the last axis and the one before; false otherwise. */
+static bool ends_exchanged(const epl_node *t, int perm[EPL_MAX_RANK])
+{
+    const int64_t *p;
+    const int      rank = t->outputs[0]->shape.rank;
+    if (rank < 2 || epl_attr_ints(t, "perm", &p) != rank || p[rank - 2] != rank - 1)
+        return false;
+    for (int i = 0; i < rank; i++)
+        perm[i] = (int)p[i];
+    perm[rank - 2] = (int)p[rank - 1];
+    perm[rank - 1] = rank - 1;
+    return true;
+}
+
+static epl_value *transpose_into_product(epl_graph *g, epl_node *n)
+{
+    epl_value *b = n->inputs[1];
+    int        perm[EPL_MAX_RANK];
+    if (!EPL_IS(b->producer, transpose) || b->n_uses != 1 || !ends_exchanged(b->producer, perm))
+        return NULL;
+    return epl_matmul(g, n->inputs[0], epl_transpose(g, b->producer->inputs[0], b->shape.rank, perm),
+                      (epl_matmul_opts){ .trans_a = epl_attr_i(n, "trans_a") != 0, .trans_b = !epl_attr_i(n, "trans_b") });
+}
+
+static epl_value *rule_matmul(epl_graph *g, epl_node *n)
+{
+    epl_value *v = as_linear(g, n);
+    return v ? v : transpose_into_product(g, n);
+}
+
+/* ---- what follows ---- */
+
+static epl_value *rule_add(epl_graph *g, epl_node *n)
+{
+    for (int i = 0; i < 2; i++) {
+        const epl_node *l = n->inputs[i]->producer;
+        epl_value      *bias = n->inputs[1 - i];
+        if (EPL_IS(l, linear) && !epl_node_input(l, 2) && l->outputs[0]->n_uses == 1 && is_weight(bias) && bias->shape.rank == 1 &&
+            bias->shape.dim[0] == epl_channels(l->outputs[0]) && bias->dtype == l->outputs[0]->dtype)
+            return epl_multiply_rows(g, l->inputs[0], l->inputs[1], bias, epl_attr_i(l, "trans_w") != 0);
+    }
+    return NULL;
+}
+
+static epl_value *rule_mul(epl_graph *g, epl_node *n)
+{
+    for (int i = 0; i < 2; i++) {
+        const epl_value *s = n->inputs[i];
+        if (EPL_IS(s->producer, sigmoid) && s->n_uses == 1 && s->producer->inputs[0] == n->inputs[1 - i])
+            return epl_silu(g, n->inputs[1 - i]);
+    }
+    return NULL;
+}
+
+static epl_value *rule_clip(epl_graph *g, epl_node *n)
+{
+    return epl_attr_r(n, "min") == 0 && epl_attr_r(n, "max") == 6 ? epl_relu6(g, n->inputs[0]) : NULL;
+}
+
+/* ---- reshapes ---- */
+
+static bool plain_reshape(const epl_node *n) { return EPL_IS(n, reshape) && n->n_inputs == 1 && !epl_attr_i(n, "allowzero"); }
+
+/* The second of two may keep an axis only if the first has kept it. */
+static epl_value *merge_reshapes(epl_graph *g, const epl_node *n, const epl_node *first)
+{
+    const int64_t *to, *by;
+    const int      rank = epl_attr_ints(n, "shape", &to), n_by = epl_attr_ints(first, "shape", &by);
+    epl_shape      shape = { .rank = rank };
+    for (int i = 0; i < rank; i++) {
+        if (to[i] == EPL_KEEP && (i >= n_by || by[i] != EPL_KEEP))
+            return NULL;
+        shape.dim[i] = to[i];
+    }
+    return epl_reshape(g, first->inputs[0], shape);
+}
+
+static epl_value *rule_reshape(epl_graph *g, epl_node *n)
+{
+    if (epl_shape_equal(n->inputs[0]->shape, n->outputs[0]->shape))
+        return n->inputs[0];
+    const epl_node *first = n->inputs[0]->producer;
+    return plain_reshape(n) && plain_reshape(first) ? merge_reshapes(g, n, first) : NULL;
+}
+
+static epl_value *rule_identity(epl_graph *g, epl_node *n)
+{
+    (void)g;
+    return n->inputs[0];
+}
+
+/* ---- */
+
+static const struct {
+    const epl_op *op;
+    rule_fn      *rule;
+} rules[] = {
+    { &epl_op_matmul, rule_matmul }, { &epl_op_add, rule_add },         { &epl_op_mul, rule_mul },
+    { &epl_op_clip, rule_clip },     { &epl_op_reshape, rule_reshape }, { &epl_op_identity, rule_identity },
+};
+
+static epl_value *recognised(epl_graph *g, epl_node *n)
+{
+    for (size_t i = 0; i < EPL_COUNT(rules); i++)
+        if (rules[i].op == n->op)
+            return rules[i].rule(g, n);
+    return NULL;
+}
+
+bool epl_recognise(epl_graph *g)
+{
+    for (epl_node *n = g->first, *next; n && !epl_graph_failed(g); n = next) {
+        next = n->next;
+        for (int i = 0; i < n->n_regions; i++)
+            if (!epl_recognise(n->regions[i]))
+                return false;
+        epl_node  *at = epl_graph_insert_before(g, n);
+        epl_value *v  = recognised(g, n);
+        epl_graph_insert_before(g, at);
+        if (!v)
+            continue;
+        if (v->producer->next == n) // made here: it takes over the place in the scopes
+            v->producer->scope = n->scope;
+        epl_replace(n->outputs[0], v);
+        epl_node_remove(n);
+        next = v->producer->next == next ? v->producer : next; // the result may be part of more
+    }
+    epl_remove_dead(g);
+    return !epl_graph_failed(g);
+}
