@@ -17,6 +17,7 @@
 #include <espalier/data.h>
 #include <espalier/train.h>
 #include <espalier/compress.h>
+#include <espalier/morph.h>
 #include <espalier/compile.h>
 #include <espalier/analysis.h>
 #include <espalier/pipeline.h>

@@ -396,6 +396,43 @@ typedef struct epl_ibn_result {
  * means 0.5, in dense blocks 0.4. With weights `w` (or NULL) the norms' parameters and statistics are kept. `out` may be NULL. */
 EPL_API bool epl_ibn(epl_graph *g, epl_weights *w, double ratio, epl_ibn_opts o, epl_ibn_result *out);
 
+/* ---- layers that are deeper while they learn ----------------------------------------------------------------------------------------
+ * Chen et al. 2023 (arXiv:2305.12972), VanillaNet: where one convolution will stand, two learn, with an activation between them that
+ * turns linear little by little; then epl_merge_linear (morph.h) makes them one. */
+
+/* max(x, 0) + slope min(x, 0), where the slope is the graph's one state "deepening.slope" [], 0 at the start: what stands between
+ * layers that will be merged. epl_deep_training (morph.h) moves it to 1. */
+#define EPL_DEEPENING_SLOPE "deepening.slope"
+EPL_API epl_value *epl_fading_relu(epl_graph *g, epl_value *x);
+
+typedef enum epl_deep_form {
+    EPL_DEEP_TRAIN = 0, /* "conv1", "norm1", fading relu, 1x1 "conv2", "norm2" */
+    EPL_DEEP_MERGED,    /* "conv" with a bias: what remains */
+    EPL_DEEP_PLAIN      /* "conv", "norm": the same layer without the trick */
+} epl_deep_form;
+
+/* x [N, H, W, C] -> [N, H', W', out], or of rank 2: linear layers, [N, C] -> [N, out], whose end has no norm. All convolutions have
+ * biases. */
+typedef struct epl_deep_conv_opts {
+    const char   *name;    /* default "deep" */
+    int           out;     /* required */
+    int           hidden;  /* channels between the two; default C, and `out` where the kernel is not 1 */
+    int           kernel, stride, pad; /* of the first; default 1, 1, 0 */
+    epl_deep_form form;
+    epl_start     init;
+} epl_deep_conv_opts;
+EPL_API epl_value *epl_deep_conv(epl_graph *g, epl_value *x, epl_deep_conv_opts o);
+
+/* The series activation of the same paper, as its code computes it: relu, a depthwise convolution with a (2 n + 1) x (2 n + 1) window
+ * "conv", and "norm" (merged: a bias in its place). n 0 is one weight for each channel. */
+typedef struct epl_series_activation_opts {
+    const char *name;   /* default "activation" */
+    int         n;
+    bool        merged;
+    epl_start   init;
+} epl_series_activation_opts;
+EPL_API epl_value *epl_series_activation(epl_graph *g, epl_value *x, epl_series_activation_opts o);
+
 #ifdef __cplusplus
 }
 #endif

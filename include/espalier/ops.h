@@ -318,6 +318,7 @@ EPL_API epl_value *epl_global_max_pool(epl_graph *g, epl_value *x);
 
 /* Output element i averages the inputs from floor(i S / S') to ceil((i + 1) S / S'). size: S' along each spatial axis. */
 EPL_API epl_value *epl_adaptive_average_pool(epl_graph *g, epl_value *x, const int *size);
+EPL_API epl_value *epl_adaptive_max_pool(epl_graph *g, epl_value *x, const int *size); /* the largest of the same inputs */
 
 /* x [N, S..., C] at another resolution: exactly one of scale (S' = floor(S scale)), size and like (whose spatial sizes are
  * taken) is given. The names are those of ONNX's Resize. */

@@ -16,7 +16,7 @@ typedef struct session {
     cli             *c;
     epl_dataset     *train, *val;
     epl_trainer_opts o;
-    epl_train_hook   hooks[8];
+    epl_train_hook   hooks[8], fading;
     char             log[512], events[512], run[480];
     epl_parameter_group frozen[2];
     char            *resting; /* the pattern of --finetune-last */
@@ -147,11 +147,26 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
     return epl_text_detach(&text);
 }
 
+/* The option --deep-training as one more hook; its memory goes with the session. */
+static bool add_deep_training(session *s, epl_model *m, const cli_training *t)
+{
+    if (t->fading == 0)
+        return true;
+    const epl_deep_training_opts o = { .epochs = (int)t->fading };
+    if (t->fading > t->epochs)
+        return epl_fail(s->c->ctx, EPL_ERR_ARGUMENT, "--deep-training %lld is more than the %lld epochs: the layers would not become linear",
+                        (long long)t->fading, (long long)t->epochs);
+    s->fading = epl_deep_training(m, o);
+    s->hooks[s->o.n_hooks++] = s->fading;
+    return s->fading.user != NULL;
+}
+
 bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, const epl_train_hook *hooks, int n_hooks)
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
+    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && add_deep_training(&s, m, t) && open_data(&s, t) &&
+              place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
         trainer = epl_trainer_new(m, s.train, s.val, s.o);
@@ -168,6 +183,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
     if (epl_error_code(c->ctx) == EPL_ERR_INTERRUPTED && s.o.checkpoint)
         cli_remark(c, "the same command with --resume goes on");
     epl_release(c->ctx, s.resting);
+    epl_release(c->ctx, s.fading.user);
     epl_dataset_free(s.val);
     epl_dataset_free(s.train);
     return ok;

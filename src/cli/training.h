@@ -25,7 +25,7 @@ typedef struct cli_training {
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
     const char *augment, *optimizer, *schedule, *loss, *run, *freeze;
-    int64_t     finetune_last;
+    int64_t     finetune_last, fading;
     size_t      memory_limit;
 } cli_training;
 
@@ -50,6 +50,8 @@ typedef struct cli_training {
     EPL_OPT_TEXT(0, "freeze", "NAMES", &(t)->freeze, "parameters that rest, as in stem.*,stage1.*; their batch norms keep their statistics"), \
     EPL_OPT_INT(0, "finetune-last", &(t)->finetune_last, 0, 1e6,                                                               \
                 "train the last N blocks (stages) and what follows them alone (0: everything)"),                               \
+    EPL_OPT_INT(0, "deep-training", &(t)->fading, 0, 1e6,                                                                      \
+                "epochs until the activations between the layers of `deepen` are linear (0: not at all)"),                     \
     EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \
     EPL_OPT_INT(0, "patience", &(t)->patience, 0, 1e6, "stop after so many validations without a new best (0: never)"),        \
     EPL_OPT_FLAG(0, "best", &(t)->best, "keep the weights of the best validation, not the last"),                              \

@@ -498,3 +498,36 @@ epl_value *epl_adaptive_average_pool(epl_graph *g, epl_value *x, const int *size
         return epl_graph_fail(g, EPL_ERR_SHAPE, "adaptive_average_pool: rank %d, but [N, spatial..., C] is needed", to.rank);
     return adaptive(g, &epl_op_adaptive_average_pool, x, to);
 }
+
+/* The windows of output elements along one axis, all as wide as the widest: a narrower one repeats its last element. */
+static epl_value *adaptive_max_along(epl_graph *g, epl_value *x, int axis, int64_t size)
+{
+    const int64_t from = x ? x->shape.dim[axis] : 0;
+    int64_t       width = 0;
+    if (!x || size == from)
+        return x;
+    for (int64_t i = 0; i < size; i++) {
+        const int64_t w = ((i + 1) * from + size - 1) / size - i * from / size;
+        width = w > width ? w : width;
+    }
+    int64_t *at = epl_arena_alloc(g->arena, (size_t)(size * width) * sizeof *at);
+    for (int64_t i = 0; at && i < size * width; i++) {
+        const int64_t o = i / width, begin = o * from / size, end = ((o + 1) * from + size - 1) / size;
+        at[i] = begin + i % width < end ? begin + i % width : end - 1;
+    }
+    epl_shape split = { .rank = x->shape.rank + 1 };
+    for (int i = 0; i < split.rank; i++)
+        split.dim[i] = i < axis ? EPL_KEEP : i == axis ? size : i == axis + 1 ? width : x->shape.dim[i - 1];
+    epl_value *rows = at ? epl_gather(g, x, epl_constant_i64(g, (int)(size * width), at), axis) : NULL;
+    return epl_reduce_max(g, epl_reshape(g, rows, split), (epl_reduce_opts){ .axes = { axis + 1 }, .n_axes = 1 });
+}
+
+epl_value *epl_adaptive_max_pool(epl_graph *g, epl_value *x, const int *size)
+{
+    for (int axis = 1; x && axis < x->shape.rank - 1; axis++) {
+        if (size[axis - 1] < 1)
+            return epl_graph_fail(g, EPL_ERR_ARGUMENT, "adaptive_max_pool: a size of %d, at least 1 is needed", size[axis - 1]);
+        x = adaptive_max_along(g, x, axis, size[axis - 1]);
+    }
+    return x;
+}

@@ -73,13 +73,22 @@ static void mark_weight_expressions(epl_graph *g)
     }
 }
 
+/* Nothing but expressions reads it, so that its value may become another. */
+static bool is_free(const epl_value *p)
+{
+    for (size_t i = 0; i < p->n_uses; i++)
+        if (p->uses[i].node->tag != 1)
+            return false;
+    return true;
+}
+
 /* The parameter of v's shape in its expression; NULL if there is none. Of several the first one counts: the weight of
  * "weight + A B", the stored weight of "weight * mask". */
 static epl_node *stored_parameter(const epl_value *v, epl_shape shape)
 {
     epl_node *n = v->producer;
     if (EPL_IS(n, parameter))
-        return epl_shape_equal(v->shape, shape) ? n : NULL;
+        return epl_shape_equal(v->shape, shape) && is_free(v) ? n : NULL;
     for (int i = 0; n->tag == 1 && i < n->n_inputs; i++) {
         epl_node *p = n->inputs[i] ? stored_parameter(n->inputs[i], shape) : NULL;
         if (p)
@@ -113,14 +122,12 @@ static epl_tensor *evaluate(const epl_model *m, epl_value *v)
     return out;
 }
 
-static bool bake_value(epl_model *m, epl_value *v)
+/* Puts a parameter of that value in v's place. */
+static bool bake_value_take(epl_model *m, epl_value *v, epl_tensor *t)
 {
-    epl_graph  *g     = m->graph;
-    epl_node   *store = stored_parameter(v, v->shape);
-    epl_tensor *t     = evaluate(m, v);
-    if (!t)
-        return false;
-    epl_value *p = store ? store->outputs[0] : NULL;
+    epl_graph *g     = m->graph;
+    epl_node  *store = stored_parameter(v, v->shape);
+    epl_value *p     = store ? store->outputs[0] : NULL;
     if (!p) {
         char name[1024];
         snprintf(name, sizeof name, "/%s.weight", v->producer->scope); // as layers call theirs, if it is free
@@ -156,23 +163,48 @@ static bool inline_weight_calls(epl_graph *g)
     return true;
 }
 
+typedef struct baked {
+    epl_value  *value;
+    epl_tensor *tensor;
+} baked;
+
+/* Values of all expressions that something else reads, before any of their parameters changes. */
+static bool evaluate_all(epl_model *m, baked **all, size_t *n)
+{
+    size_t room = 0;
+    for (epl_node *node = m->graph->first; node; node = node->next) {
+        size_t outside = 0;
+        for (size_t i = 0; node->tag == 1 && i < node->outputs[0]->n_uses; i++)
+            outside += node->outputs[0]->uses[i].node->tag != 1;
+        if (outside == 0)
+            continue;
+        if (!epl_grow(m->ctx, all, *n, &room, sizeof **all))
+            return false;
+        (*all)[*n] = (baked){ node->outputs[0], evaluate(m, node->outputs[0]) };
+        if (!(*all)[(*n)++].tensor)
+            return false;
+    }
+    return true;
+}
+
 bool epl_bake(epl_model *m)
 {
     epl_graph *g = m->graph;
+    baked     *all = NULL;
+    size_t     n = 0;
     if (!inline_weight_calls(g))
         return false;
     mark_weight_expressions(g);
-    for (epl_node *n = g->first, *next; n; n = next) {
-        next = n->next;
-        bool whole = n->tag == 1; // read by something that is not itself such an expression
-        size_t outside = 0;
-        for (size_t i = 0; whole && i < n->outputs[0]->n_uses; i++)
-            outside += n->outputs[0]->uses[i].node->tag != 1;
-        if (whole && outside > 0 && !bake_value(m, n->outputs[0]))
-            return false;
-        if (whole && outside > 0)
-            mark_weight_expressions(g);
+    bool ok = evaluate_all(m, &all, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (ok)
+            ok = bake_value_take(m, all[i].value, all[i].tensor);
+        else
+            epl_tensor_free(all[i].tensor);
     }
+    epl_release(m->ctx, all);
+    if (!ok)
+        return false;
     epl_remove_dead(g);
     for (int i = epl_weights_count(m->weights); i-- > 0;) // masks, adapters and other parts that nothing reads any more
         if (!epl_graph_find(g, epl_weights_name(m->weights, i)) &&

@@ -1,0 +1,39 @@
+/* morph: networks changed from the outside - layers put in, layers merged. */
+#ifndef ESPALIER_MORPH_H
+#define ESPALIER_MORPH_H
+
+#include <espalier/train.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- deeper while learning, then merged: Chen et al. 2023 (arXiv:2305.12972) -------------------------------------------------- */
+
+/* Behind each convolution or linear layer whose weight's name matches `pattern` (epl_glob), and behind the batch normalisation that
+ * follows it: a fading relu (nn.h) and a 1x1 convolution (linear layer) "<layer>.deep.conv" with its normalisation. The new
+ * layer begins as the identity (its normalisation's epsilon apart), so with the slope at 1 the model computes what it did; the slope
+ * begins at 0. Weights that
+ * are there stay; new ones are made by epl_model_init. Returns how many layers were deepened, -1 on failure: nothing matches. */
+EPL_API int epl_deepen(epl_model *m, const char *pattern);
+
+/* Moves the slope of fading relus from 0 to 1 while a model learns: in epoch e (from 0) it is e / epochs, or half a cosine of that, and 1
+ * from epoch `epochs` on. A run begins with 0. The slope is a state, so a resumed run goes on with it; averaged weights get the same. The hook's memory is the
+ * caller's (epl_release(ctx, hook.user)); hook.user is NULL on failure. */
+typedef struct epl_deep_training_opts {
+    int  epochs; /* required */
+    bool cosine; /* (1 - cos(pi e / epochs)) / 2 */
+} epl_deep_training_opts;
+EPL_API double         epl_deep_training_slope(epl_deep_training_opts o, int64_t epoch);
+EPL_API epl_train_hook epl_deep_training(epl_model *m, epl_deep_training_opts o);
+
+/* Folds batch normalisations into the convolutions and linear layers before them, and makes one layer of two between which nothing (or
+ * a leaky relu of slope 1) stands: k x k and 1x1, 1x1 and k x k (without padding, or where the first has no bias), linear and linear.
+ * For inference: keeps results within rounding. Fails with EPL_ERR_ARGUMENT while the slope of fading relus is below 1.
+ * `n_merged` (may be NULL): pairs that became one. */
+EPL_API bool epl_merge_linear(epl_model *m, int *n_merged);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
