@@ -82,6 +82,10 @@ static void build_vanillanet(epl_graph *g, const epl_zoo_args *a)
     }
 
     x = epl_global_average_pool(g, x);
+    if (epl_arg_int(a, "classes") == 0) {
+        epl_output(g, "features", x);
+        return;
+    }
     if (epl_arg_real(a, "dropout") > 0)
         x = epl_dropout(g, x, epl_arg_real(a, "dropout"), false);
     o.name = "head";
