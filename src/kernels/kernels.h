@@ -115,13 +115,6 @@ static inline int64_t epl_gemm_packed_floats(const epl_gemm_params *p, int64_t v
     return (p->b_batch ? p->batch : 1) * p->depth * ((p->cols + vector - 1) / vector * vector);
 }
 
-/* Into how many parts the pixels of a weight gradient are cut: enough to keep 16 threads busy, each of 256 pixels or more. */
-static inline int64_t epl_dw_splits(int64_t panels, int64_t lines, int64_t pixels)
-{
-    const int64_t want = (16 + panels - 1) / panels, most = lines < pixels / 256 ? lines : pixels / 256;
-    return want < most ? want : most > 1 ? most : 1;
-}
-
 /* A convolution that is a matrix product over all pixels at once. */
 static inline int epl_conv_is_pointwise(const epl_conv_params *p)
 {
@@ -129,10 +122,17 @@ static inline int epl_conv_is_pointwise(const epl_conv_params *p)
            p->od == p->d && p->oh == p->h && p->ow == p->w;
 }
 
+/* Into how many parts the pixels of a weight gradient are cut, each of which reads its pixels once: a power of two, at most 16,
+ * each of so many pixels, and all together so small beside x and y, that adding them costs little. */
 static inline int64_t epl_conv_dw_splits(const epl_conv_params *p)
 {
-    const int64_t lines = p->n * p->od * p->oh, pixels = lines * p->ow;
-    return epl_dw_splits(p->groups * ((p->m / p->groups + 31) / 32), epl_conv_is_pointwise(p) ? pixels / 256 : lines, pixels);
+    const int64_t lines = p->n * p->od * p->oh, pixels = lines * p->ow, most = epl_conv_is_pointwise(p) ? pixels : lines;
+    const int64_t floats = p->kd * p->kh * p->kw * (p->c / p->groups) * p->m;
+    const int64_t beside = (p->n * p->d * p->h * p->w * p->c + pixels * p->m) / 8, room = beside > 32768 ? beside : 32768;
+    int64_t splits = 1;
+    while (splits < 16 && 2 * splits <= most && 2 * splits <= pixels / 384 && 2 * splits * floats <= room)
+        splits *= 2;
+    return splits;
 }
 
 static inline int64_t epl_dwconv_dw_splits(const epl_conv_params *p)
