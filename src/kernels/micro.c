@@ -2,6 +2,12 @@
  * registers. */
 #include "kernels/micro.h"
 
+#if EPL_MR == 8
+#define HEIGHTS(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8)
+#else
+#define HEIGHTS(F) F(1) F(2) F(3) F(4) F(5) F(6)
+#endif
+
 /* Vector j of a row of C, of which only the last may be partial. */
 VEC_INLINE vf row_load(const float *p, int64_t n)
 {
@@ -16,20 +22,23 @@ VEC_INLINE void row_store(float *p, vf v, int64_t n)
         vstore_part(p, v, n);
 }
 
-/* One tile of `rows` x `vectors`, whose A begins at a0 and whose C at c. */
-VEC_INLINE void tile(const epl_tile *t, const float *a0, float *c, const int rows, const int vectors)
+/* One tile of `rows` x `vectors`, whose A begins at a0 and whose C at c. `full`: the last vector is whole. */
+VEC_INLINE void tile(const epl_tile *t, const float *a0, float *c, const int rows, const int vectors, const int full)
 {
-    const int64_t last = t->cols - (vectors - 1) * VL, a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
+    const int64_t last = full ? VL : t->cols - (vectors - 1) * VL, a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
     vf sum[EPL_MR][2];
-    VEC_UNROLL for (int i = 0; i < rows; i++) {
+    if (t->accumulate) {
+        VEC_UNROLL for (int i = 0; i < rows; i++) {
+            VEC_UNROLL for (int j = 0; j < vectors; j++) {
+                sum[i][j] = row_load(c + i * t->c_row + j * VL, j == vectors - 1 ? last : VL);
+            }
+        }
+    } else {
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            const int64_t n = j == vectors - 1 ? last : VL;
-            if (t->accumulate)
-                sum[i][j] = row_load(c + i * t->c_row + j * VL, n);
-            else if (t->bias)
-                sum[i][j] = row_load(t->bias + j * VL, n);
-            else
-                sum[i][j] = vset(0.0f);
+            const vf start = t->bias ? row_load(t->bias + j * VL, j == vectors - 1 ? last : VL) : vset(0.0f);
+            VEC_UNROLL for (int i = 0; i < rows; i++) {
+                sum[i][j] = start;
+            }
         }
     }
     const float *b = t->b;
@@ -62,15 +71,14 @@ VEC_INLINE void tiles(const epl_tile *t, int64_t first, int64_t count, const int
 {
     const float *a = t->a + first * t->a_row;
     float *c = t->c + first * t->c_row;
-    for (; count > 0; count--, a += rows * t->a_row, c += rows * t->c_row)
-        tile(t, a, c, rows, vectors);
+    const int full = t->cols == vectors * VL;
+    for (; count > 0; count--, a += rows * t->a_row, c += rows * t->c_row) {
+        if (full)
+            tile(t, a, c, rows, vectors, 1);
+        else
+            tile(t, a, c, rows, vectors, 0);
+    }
 }
-
-#if EPL_MR == 8
-#define HEIGHTS(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8)
-#else
-#define HEIGHTS(F) F(1) F(2) F(3) F(4) F(5) F(6)
-#endif
 
 #define DEFINE(rows)                                                                  \
     static void tiles_##rows##_1(const epl_tile *t, int64_t first, int64_t count)     \
