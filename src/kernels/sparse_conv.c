@@ -11,6 +11,8 @@
 
 EPL_KERNEL(sparse_conv);
 
+#define OUTSIDE UINTPTR_MAX
+
 enum { SIDE = EPL_SPARSE_SIDE, VECTORS = EPL_SPARSE_VECTORS, GROUP = EPL_SPARSE_GROUP };
 
 /* ---- transposition of SIDE x SIDE ---- */
@@ -59,21 +61,24 @@ VEC_INLINE void transpose_square(const float *const row[SIDE], int64_t at, float
     }
 }
 
+/* Addresses, a square's rows at once: what they are added to and chosen from are numbers. */
+typedef uintptr_t addresses __attribute__((vector_size(SIDE * sizeof(uintptr_t))));
+
 /* The same of `lanes` rows, whole squares of them, and columns [begin, end). */
-static void transpose(const float *const *row, int64_t lanes, int64_t begin, int64_t end, float *to, int64_t to_row)
+static void transpose(const uintptr_t *row, int64_t lanes, int64_t begin, int64_t end, float *to, int64_t to_row)
 {
-    for (int64_t r = 0; r < lanes; r += SIDE) {
-        const float *square[SIDE]; // in registers
-        VEC_UNROLL for (int i = 0; i < SIDE; i++) {
-            square[i] = row[r + i];
+    int64_t c = begin;
+    for (; c + SIDE <= end; c += SIDE, to += SIDE * to_row)
+        for (int64_t r = 0; r < lanes; r += SIDE) {
+            const float *square[SIDE]; // in registers
+            VEC_UNROLL for (int i = 0; i < SIDE; i++) {
+                square[i] = (const float *)row[r + i];
+            }
+            transpose_square(square, c, to + r, to_row, SIDE);
         }
-        int64_t c = begin;
-        for (; c + SIDE <= end; c += SIDE)
-            transpose_square(square, c, to + (c - begin) * to_row + r, to_row, SIDE);
-        for (; c < end; c++)
-            for (int64_t i = 0; i < SIDE; i++)
-                to[(c - begin) * to_row + r + i] = row[r + i][c];
-    }
+    for (; c < end; c++, to += to_row)
+        for (int64_t r = 0; r < lanes; r++)
+            to[r] = ((const float *)row[r])[c];
 }
 
 /* ---- where a piece's source lies ---- */
@@ -82,9 +87,10 @@ typedef struct work { /* what all pieces share, and the memory of the thread tha
     const epl_conv_params *p;
     const epl_sparse_layout *l;
     const epl_call *call;
-    const float **from;        /* [positions][lanes] (flat), [a unit's lanes] (strips): the source pixel, its first channel */
+    uintptr_t *from;             /* [positions][lanes] (flat), [a unit's lanes] (strips): the source pixel, its first channel */
+    uintptr_t *columns;          /* [kw][columns_row]: bytes from a source line to an output column's source, or OUTSIDE */
     float *zeros, *panel, *sums; /* a pixel outside of the image; [units of a block][lanes]; [m + 1][sum_row] */
-    int64_t sum_row;
+    int64_t sum_row, columns_row;
 } work;
 
 typedef struct place { /* of an output line or pixel */
@@ -96,38 +102,39 @@ static int64_t count_pixels(const epl_conv_params *p)
     return p->n * p->od * p->oh * p->ow;
 }
 
-/* The source line under output line (n, d, h) and row (kz, ky) of the kernel; NULL outside of the image. */
-static const float *find_line(const work *k, place o, int64_t kz, int64_t y)
+static void find_columns(const work *k)
+{
+    const epl_conv_params *p = k->p;
+    for (int64_t kx = 0; kx < p->kw; kx++)
+        for (int64_t i = 0; i < k->columns_row; i++) {
+            const int64_t at = i * p->sw + kx * p->dw - p->pw;
+            k->columns[kx * k->columns_row + i] = i < p->ow && (uint64_t)at < (uint64_t)p->w ? (uintptr_t)(at * p->c) * sizeof(float) : OUTSIDE;
+        }
+}
+
+/* The source image under an output place and slice kz of the kernel; NULL outside. */
+static const float *find_image(const work *k, place o, int64_t kz)
 {
     const epl_conv_params *p = k->p;
     const int64_t z = o.d * p->sd - p->pd + kz * p->dd;
-    const int inside = (uint64_t)z < (uint64_t)p->d && (uint64_t)y < (uint64_t)p->h;
-    return inside ? (const float *)k->call->in[0] + ((o.n * p->d + z) * p->h + y) * p->w * p->c : NULL;
+    return (uint64_t)z < (uint64_t)p->d ? (const float *)k->call->in[0] + (o.n * p->d + z) * p->h * p->w * p->c : NULL;
 }
 
-/* The output columns [first, last) whose source in column kx of the kernel lies in the image. */
-static void find_columns(const epl_conv_params *p, int64_t kx, int64_t *first, int64_t *last)
-{
-    const int64_t at = kx * p->dw - p->pw, left = p->w - at; // columns from the one under output column 0
-    *first = epl_min(p->ow, at < 0 ? epl_ceil_div(-at, p->sw) : 0);
-    *last  = epl_max(*first, left > 0 ? epl_min(p->ow, epl_ceil_div(left, p->sw)) : 0);
-}
-
-/* The source of `count` output columns from w on, of which those in [first, last) lie in the image. */
-static void point_line(const work *k, const float *line, int64_t kx, int64_t w, int64_t count, int64_t first, int64_t last,
-                       const float **to)
+/* Under column kx of the kernel, the source of `count` output columns from w on, and something in the next whole square; y is the
+ * line in the image. */
+VEC_INLINE void point_line(const work *k, const float *image, int64_t y, int64_t kx, int64_t w, int64_t count, uintptr_t *to)
 {
     const epl_conv_params *p = k->p;
-    const int64_t step = p->sw * p->c, end = line ? epl_min(last - w, count) : 0;
-    int64_t i = 0;
-    for (; i < epl_min(first - w, end); i++)
-        to[i] = k->zeros;
-    if (i < end)
-        line += ((w + i) * p->sw + kx * p->dw - p->pw) * p->c;
-    for (; i < end; i++, line += step)
-        to[i] = line;
-    for (; i < count; i++)
-        to[i] = k->zeros;
+    const int inside = image && (uint64_t)y < (uint64_t)p->h;
+    const uintptr_t line = inside ? (uintptr_t)(image + y * p->w * p->c) : 0, *columns = k->columns + kx * k->columns_row + w;
+    const addresses zeros = (uintptr_t)k->zeros - (addresses){ 0 };
+    for (int64_t i = 0; i < count; i += SIDE) {
+        addresses at;
+        memcpy(&at, columns + i, sizeof at);
+        const addresses outside = inside ? (addresses)(at == OUTSIDE) : ~(addresses){ 0 };
+        at = (zeros & outside) | ((line + at) & ~outside);
+        memcpy(to + i, &at, sizeof at);
+    }
 }
 
 /* The pixels of a flat piece under each kernel position; the last square is filled up. */
@@ -135,22 +142,20 @@ static void point_pixels(const work *k, int64_t first, int64_t pixels)
 {
     const epl_conv_params *p = k->p;
     const place begin = { first / p->ow / p->oh / p->od, first / p->ow / p->oh % p->od, first / p->ow % p->oh, first % p->ow };
-    const float **to = k->from;
+    uintptr_t *to = k->from;
     for (int64_t q = 0; q < p->kd * p->kh * p->kw; q++, to += k->l->lanes) {
         const int64_t kx = q % p->kw, ky = q / p->kw % p->kh, kz = q / p->kw / p->kh;
-        int64_t inside, outside, count;
-        find_columns(p, kx, &inside, &outside);
         place o = begin;
-        for (int64_t i = 0; i < pixels; i += count, o.w = 0) {
+        for (int64_t i = 0, count; i < pixels; i += count, o.w = 0) {
             count = epl_min(p->ow - o.w, pixels - i);
-            point_line(k, find_line(k, o, kz, o.h * p->sh - p->ph + ky * p->dh), kx, o.w, count, inside, outside, to + i);
+            point_line(k, find_image(k, o, kz), o.h * p->sh - p->ph + ky * p->dh, kx, o.w, count, to + i);
             if (++o.h == p->oh)
                 o.h = 0, o.d++;
             if (o.d == p->od)
                 o.d = 0, o.n++;
         }
         for (int64_t i = pixels; i % SIDE; i++)
-            to[i] = k->zeros;
+            to[i] = (uintptr_t)k->zeros;
     }
 }
 
@@ -159,16 +164,14 @@ static void point_lines(const work *k, place o)
 {
     const epl_conv_params *p = k->p;
     const int64_t pitch = k->l->pitch, each = k->l->slots / p->sh;
-    const float **to = k->from;
-    for (int64_t kz = 0; kz < p->kd; kz++)
-        for (int64_t kx = 0; kx < p->kw; kx++) {
-            int64_t inside, outside;
-            find_columns(p, kx, &inside, &outside);
-            for (int64_t slot = 0; slot < k->l->slots; slot++, to += pitch) {
-                const int64_t y = o.h * p->sh - p->ph + slot % each * p->sh + slot / each;
-                point_line(k, find_line(k, o, kz, y), kx, 0, pitch, inside, outside, to);
-            }
-        }
+    uintptr_t *to = k->from;
+    for (int64_t kz = 0; kz < p->kd; kz++) {
+        const float *image = find_image(k, o, kz);
+        for (int64_t kx = 0; kx < p->kw; kx++)
+            for (int64_t phase = 0; phase < p->sh; phase++)
+                for (int64_t i = 0; i < each; i++, to += pitch)
+                    point_line(k, image, (o.h + i) * p->sh - p->ph + phase, kx, 0, pitch, to);
+    }
 }
 
 /* panel[tap][lane] of a flat tile that begins at lane `at`, for the taps [t0, t1). */
@@ -318,6 +321,7 @@ static void run_piece(const work *k, int64_t i)
 
 /* Of the parts of a thread's memory, in floats. A tile reads up to a vector beyond the panel's last line. */
 static int64_t zeros_size(const epl_conv_params *p) { return epl_packed_cols(p->c); }
+static int64_t columns_row_of(const epl_conv_params *p) { return (p->ow / SIDE + 2) * SIDE; }
 static int64_t panel_size(const epl_sparse_layout *l) { return epl_packed_cols(l->block * l->unit + VL); }
 static int64_t sum_row_of(const epl_sparse_layout *l) { return epl_packed_cols(l->lanes) + VL; } // rows in different sets of a cache
 
@@ -333,18 +337,20 @@ size_t EPL_K(sparse_conv_scratch)(const void *params)
     const epl_sparse_layout l = epl_sparse_layout_of(p, VL);
     const int64_t pointers = l.lines ? l.unit : p->kd * p->kh * p->kw * l.lanes;
     return (size_t)(zeros_size(p) + panel_size(&l) + (p->m + 1) * sum_row_of(&l)) * sizeof(float) +
-           (size_t)pointers * sizeof(float *);
+           (size_t)(pointers + SIDE + p->kw * columns_row_of(p)) * sizeof(uintptr_t);
 }
 
 void EPL_K(sparse_conv)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_conv_params *p = call->params;
     const epl_sparse_layout l = epl_sparse_layout_of(p, VL);
-    work k = { .p = p, .l = &l, .call = call, .zeros = scratch, .sum_row = sum_row_of(&l) };
-    k.panel = k.zeros + zeros_size(p);
-    k.sums  = k.panel + panel_size(&l);
-    k.from  = (const float **)(void *)(k.sums + (p->m + 1) * k.sum_row);
+    work k = { .p = p, .l = &l, .call = call, .zeros = scratch, .sum_row = sum_row_of(&l), .columns_row = columns_row_of(p) };
+    k.panel   = k.zeros + zeros_size(p);
+    k.sums    = k.panel + panel_size(&l);
+    k.columns = (uintptr_t *)(void *)(k.sums + (p->m + 1) * k.sum_row);
+    k.from    = k.columns + p->kw * k.columns_row;
     memset(k.zeros, 0, (size_t)p->c * sizeof(float));
+    find_columns(&k);
     if (count_pixels(p) == 0)
         return;
     for (int64_t i = begin; i < end; i++)
