@@ -46,7 +46,7 @@ typedef struct epl_dataset_opts {
  *   npz:FILE                             members x and y, or x_train, y_train, x_test, y_test
  *   npy:x=FILE,y=FILE
  *   csv:FILE[,shape=8x8x1][,scale=S]     numbers, the last column is the class; a .gz is read as well
- *   blobs, moons, spirals, shapes, shapes-masks, waves, order, adding      generated; see epl_dataset_kind_at
+ *   blobs, moons, spirals, shapes, shapes-masks, waves, order, adding, tissue      generated; see epl_dataset_kind_at
  *
  * A path that names a folder, a .npz or a .csv file is understood without its kind. Errors say which key or file is
  * wrong, what was expected, and the package that brings a missing data set. The caller owns the result. */
@@ -89,6 +89,10 @@ EPL_API epl_dataset *epl_dataset_subset(epl_dataset *d, const int64_t *indices, 
 EPL_API epl_dataset *epl_dataset_range(epl_dataset *d, int64_t first, int64_t count);
 /* Puts a random `fraction` of the samples in *part and the others in *rest, each in the order of d. */
 EPL_API bool epl_dataset_cut(epl_dataset *d, double fraction, uint64_t seed, epl_dataset **rest, epl_dataset **part);
+
+/* Every sample with these words of augmentation (see below) applied to it once, as at epoch 0 of that seed: another domain to test
+ * on, or to train on, in memory. Batch words are refused. The caller owns it. */
+EPL_API epl_dataset *epl_dataset_augmented(epl_dataset *d, const char *words, uint64_t seed);
 
 /* Adds a few lines for people: name, count, shapes, classes with their counts. Reads every label. */
 EPL_API bool epl_dataset_describe(epl_dataset *d, epl_text *out);
@@ -145,6 +149,8 @@ EPL_API epl_tensor *epl_image_channels(epl_context *ctx, const epl_tensor *image
  *   cutout:N                   an N x N square about a random pixel becomes 0 (DeVries & Taylor 2017)
  *   erase:P[:MIN=0.02:MAX=0.33]  with P, a rectangle of MIN..MAX of the area becomes 0 (Zhong et al. 2017)
  *   brightness:B contrast:K    times 1 +- B; about the picture's mean by 1 +- K
+ *   colour-shift:GAMMA:LOW:HIGH:DARK:BRIGHT  another camera or light: x to the power exp(+-GAMMA), then each channel times
+ *                              LOW..HIGH plus DARK..BRIGHT, all uniform
  *   noise:STD                  adds normal noise
  *   normalise:MEAN:STD         (x - mean) / std; or all means, then all stds, one per channel
  *   resize:H[:W] centre-crop:H[:W] gray rgb    fixed changes of the sample's shape
@@ -233,6 +239,54 @@ EPL_API bool epl_loader_next(epl_loader *l, epl_batch *out);
 EPL_API bool epl_loader_seek(epl_loader *l, int64_t epoch, int64_t step);
 /* How long epl_loader_next has waited for workers so far: near 0 when they keep up. */
 EPL_API double epl_loader_wait_s(const epl_loader *l);
+
+/* ---- slides ---------------------------------------------------------------------------------------------------
+ * Pictures too large for a network, of which the label alone is known: histology. A slide becomes a mosaic of a few tiles, Kalra
+ * et al. 2020 (arXiv:1911.08748), and of these the richest in cell nuclei stay, Riasatian et al. 2021 (arXiv:2101.07903), sec. 3. */
+
+/* Colour deconvolution, Ruifrok & Johnston 2001: u8 [H, W, 3] -> concentrations f32 [H, W, 3] of haematoxylin, eosin and what is
+ * left, OD M^-1 with OD = -ln((I + 1) / 256) and the rows of epl_stain_matrix. The caller owns it. */
+EPL_API epl_tensor *epl_image_stains(epl_context *ctx, const epl_tensor *image);
+EPL_API void        epl_stain_matrix(double m[9]);
+EPL_API double      epl_otsu(const double *histogram, int n); /* the first bin of the upper class: Otsu 1979 */
+EPL_API epl_tensor *epl_image_tile(epl_context *ctx, const epl_tensor *image, int64_t top, int64_t left, int64_t height, int64_t width);
+
+typedef struct epl_slide_tile {
+    int64_t top, left;       /* pixels */
+    double  tissue, score;   /* share of tissue; score, of tiles of the mosaic */
+    int     cluster;         /* of its colour */
+    bool    in_mosaic, kept; /* near a centre; of these, among the highest scores */
+} epl_slide_tile;
+
+typedef enum epl_tile_score {
+    EPL_SCORE_CELLULARITY = 0, /* the share of pixels that are nuclei: haematoxylin above Otsu's threshold of the mosaic */
+    EPL_SCORE_RANDOM,
+    EPL_SCORE_FUNCTION
+} epl_tile_score;
+
+typedef struct epl_mosaic_opts {
+    int64_t tile;     /* pixels, both ways; tiles do not overlap; default 1000 */
+    double  tissue;   /* least share of tissue, pixels more saturated than Otsu's threshold; default 0.5 */
+    int     clusters; /* of the tiles' mean colours, by k-means; default 9 */
+    double  spatial;  /* share of a cluster that stays, spread over the slide; default 0.15 */
+    double  top;      /* share of the mosaic that is kept: max(1, floor(top n)); default 0.2; 1: all */
+    epl_tile_score score;
+    double (*score_fn)(void *user, const epl_tensor *slide, const epl_slide_tile *t);
+    void    *score_user;
+    uint64_t seed;    /* of k-means, and of random scores */
+} epl_mosaic_opts;
+
+typedef struct epl_mosaic {
+    int64_t   tile, n, n_kept; /* n: tiles with enough tissue; 0 is no error */
+    epl_slide_tile *tiles;           /* by rows */
+} epl_mosaic;
+
+EPL_API bool epl_mosaic_of(epl_context *ctx, const epl_tensor *slide, epl_mosaic_opts o, epl_mosaic *out);
+EPL_API void epl_mosaic_release(epl_context *ctx, epl_mosaic *m);
+
+/* The kept tiles of every slide of a data set (u8 [H, W, 3], one class each) under the slide's label. *slide_of (may be NULL)
+ * receives the slide's number for each tile, the caller's (epl_release); *n_empty (may be NULL) how many slides have none. */
+EPL_API epl_dataset *epl_mosaic_dataset(epl_dataset *slides, epl_mosaic_opts o, int64_t **slide_of, int64_t *n_empty);
 
 #ifdef __cplusplus
 }

@@ -247,6 +247,18 @@ static void run_contrast(const epl_word *w, epl_rng *r, epl_sample *s)
         s->x[i] = mean + k * (s->x[i] - mean);
 }
 
+/* Another camera or light: one gamma for the picture, gain and offset for each channel. */
+static void run_colour_shift(const epl_word *w, epl_rng *r, epl_sample *s)
+{
+    const int64_t n = epl_shape_count(w->in), c = channels_of(w);
+    const float   gamma = expf(between(r, -w->arg[0], w->arg[0]));
+    for (int64_t k = 0; k < c; k++) {
+        const float gain = between(r, w->arg[1], w->arg[2]), offset = between(r, w->arg[3], w->arg[4]);
+        for (int64_t i = k; i < n; i += c)
+            s->x[i] = gain * powf(fmaxf(s->x[i], 0), gamma) + offset;
+    }
+}
+
 /* Four normal numbers from one block of Philox (Box-Muller), rather than one from two as epl_rng_normal. */
 static void run_noise(const epl_word *w, epl_rng *r, epl_sample *s)
 {
@@ -413,6 +425,9 @@ const epl_word_kind epl_word_kinds[] = {
       { { 0, 1, 0 }, { 0.0001, 1, 0.02 }, { 0.0001, 1, 0.33 } }, .picture = true, .prepare = prepare_range, .run = run_erase },
     { "brightness", "brightness:B", "times 1 +- B", 1, 1, { { 0, 1, 0 } }, .run = run_brightness },
     { "contrast", "contrast:K", "about the mean by 1 +- K", 1, 1, { { 0, 1, 0 } }, .run = run_contrast },
+    { "colour-shift", "colour-shift:GAMMA:LOW:HIGH:DARK:BRIGHT",
+      "to the power exp(+-GAMMA), then each channel times LOW..HIGH plus DARK..BRIGHT", 5, 5,
+      { { 0, 10, 0 }, { -100, 100, 0 }, { -100, 100, 0 }, { -100, 100, 0 } }, .picture = true, .run = run_colour_shift },
     { "noise", "noise:STD", "normal noise is added", 1, 1, { { 0, 1000, 0 } }, .run = run_noise },
     { "normalise", "normalise:MEAN:STD", "(x - mean) / std; or all means, then all stds", 2, EPL_WORD_ARGS,
       { { -1e6, 1e6, 0 }, { -1e6, 1e6, 0 }, { -1e6, 1e6, 0 }, { -1e6, 1e6, 0 } }, .prepare = prepare_normalise,
