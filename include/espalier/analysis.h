@@ -2,7 +2,7 @@
 #ifndef ESPALIER_ANALYSIS_H
 #define ESPALIER_ANALYSIS_H
 
-#include <espalier/graph.h>
+#include <espalier/train.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -81,6 +81,76 @@ EPL_API bool      epl_diff_is_empty(const epl_diff *d); /* everything that was c
 /* The same by structure alone; where the graphs part is left in the context as an error (EPL_ERR_SHAPE). For tests of what should
  * come back as it was. */
 EPL_API bool epl_graph_same(const epl_graph *a, const epl_graph *b);
+
+/* ---- features ---------------------------------------------------------------------------------------------------------
+ * What a network computes at a layer. A layer is an output by its name, or a scope ("stage2.unit1"), of which the last value is
+ * meant; NULL: what the last linear layer reads, or the first output. */
+EPL_API epl_value *epl_layer_value(const epl_graph *g, const char *name); /* NULL with an error if there is none */
+
+typedef struct epl_features_opts {
+    const char  *layer;
+    int64_t      batch;   /* default 64, at most the data set's size */
+    const char  *augment; /* default: what the model says it needs */
+    bool         average; /* over space: [n, C] */
+    epl_progress progress;
+} epl_features_opts;
+
+/* f32 [n, ...] of the data set's n samples, in order. The caller owns it. */
+EPL_API epl_tensor *epl_features(const epl_model *m, epl_dataset *d, epl_features_opts o);
+
+/* How far apart two domains are for a network, layer by layer: Pan et al. 2018 (arXiv:1807.09441), sec. 3.1. Channels are taken as
+ * normally distributed over samples and space; D = KL(a || b) + KL(b || a), the mean over channels. */
+EPL_API double epl_gaussian_divergence(double mean_a, double var_a, double mean_b, double var_b);
+
+typedef struct epl_divergence_result {
+    int          n;
+    const char **names; /* scopes */
+    double      *values;
+    epl_arena   *arena; /* private */
+} epl_divergence_result;
+
+/* Of the last image of each block (the first two parts of a scope), or of each scope that `layers` (epl_glob) matches. Whole
+ * batches alone count; o.layer and o.average are not looked at. */
+EPL_API bool epl_divergence(const epl_model *m, epl_dataset *a, epl_dataset *b, const char *layers, epl_features_opts o,
+                            epl_divergence_result *out);
+EPL_API void epl_divergence_release(epl_divergence_result *r);
+
+/* ---- retrieval ----------------------------------------------------------------------------------------------------------
+ * Search by features: Kalra et al. 2020 (arXiv:1911.08748). A bag (a slide) is a run of rows (its tiles). The distance from bag Q to
+ * bag S is the median over q in Q of the least distance from q to S; it is not symmetric. Barcodes: bit i of a row says whether
+ * feature i + 1 is at least feature i; their distance is Hamming's. */
+typedef enum epl_feature_distance { EPL_DISTANCE_BARCODE = 0, EPL_DISTANCE_EUCLIDEAN, EPL_DISTANCE_COSINE } epl_feature_distance;
+
+typedef struct epl_bags {
+    int64_t        n;
+    const int64_t *first; /* [n + 1]: bag i has the rows first[i] to first[i + 1] - 1; it may be empty */
+    const int64_t *label; /* [n] */
+    const int64_t *group; /* [n]: bags of one group (a patient) do not answer each other; NULL: each is its own */
+    const int64_t *site;  /* [n], or NULL */
+} epl_bags;
+
+EPL_API epl_tensor *epl_barcodes(epl_context *ctx, const epl_tensor *features); /* [n, D] -> u8 [n, D - 1] of 0 and 1 */
+EPL_API bool epl_bag_distance(epl_context *ctx, const epl_tensor *features, const epl_bags *bags, int64_t a, int64_t b,
+                              epl_feature_distance kind, double *out);
+
+typedef struct epl_retrieve_opts {
+    epl_feature_distance distance;
+    int                  top;          /* the nearest so many vote; default 3; of equal votes the nearest decides */
+    bool                 within_sites; /* search among bags of the same site alone */
+} epl_retrieve_opts;
+
+typedef struct epl_retrieval {
+    int64_t  n_classes, asked; /* bags with an answer */
+    double   accuracy, macro_f1;
+    double  *f1;               /* [n_classes]; NaN for a class that neither is there nor is said */
+    int64_t *predicted;        /* [bags]; -1: nobody to ask */
+    int64_t *nearest;          /* [bags, top]: the answers by distance; -1 where there are fewer */
+    int      top;
+} epl_retrieval;
+
+/* Asks every bag about all others (leave one group out). */
+EPL_API bool epl_retrieve(epl_context *ctx, const epl_tensor *features, const epl_bags *bags, epl_retrieve_opts o, epl_retrieval *out);
+EPL_API void epl_retrieval_release(epl_context *ctx, epl_retrieval *r);
 
 #ifdef __cplusplus
 }
