@@ -5,6 +5,7 @@
 #include <espalier/grad.h>
 #include <espalier/ops.h>
 #include <espalier/program.h>
+#include <espalier/zoo.h>
 
 /* A random network of element-wise nodes with all kinds of broadcasting, convolutions and products, over images. */
 static epl_graph *random_graph(test *t, epl_context *ctx)
@@ -452,6 +453,22 @@ TEST(a_raw_result_survives_the_chain_behind_it)
             CHECK_NEAR(t, ((float *)epl_program_output(p, o)->data)[i], expected[o][i], .rtol = 1e-6);
     epl_program_free(p);
     epl_graph_free(g);
+}
+
+/* What the steps say they do is what the network does, once: packing is no work of its own. */
+TEST(the_work_of_the_steps_is_that_of_the_graph)
+{
+    epl_context *ctx   = test_context(t);
+    epl_model   *m     = epl_model_new_take(epl_zoo_build(ctx, "cnn:width=8,stages=2,depth=2"));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+    CHECK_OK(t, ctx, p != NULL);
+    double macs = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        macs += epl_program_step(p, i).cost.macs;
+    CHECK_NEAR(t, macs, epl_graph_cost(m->graph).macs, 0);
+    epl_program_free(p);
+    epl_model_free(m);
 }
 
 TEST(sparse_programs_compute_the_same)
