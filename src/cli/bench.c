@@ -169,7 +169,7 @@ static char *as_json(cli *c, const epl_program *p, const timing *t)
 static epl_program *program_of(cli *c, epl_model *m, bool train, const char *optimizer, int64_t batch)
 {
     if (!train)
-        return epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+        return epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true });
     epl_step_opts o = { .batch = batch ? batch : 1, .loss.name = "cross-entropy" };
     epl_graph *g = epl_optimizer_parse(c->ctx, optimizer, &o.optimizer)
                        ? epl_train_graph(m, m->weights, o, (uint64_t)c->seed, NULL) : NULL;

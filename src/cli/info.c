@@ -133,7 +133,7 @@ static int64_t file_size(cli *c, const char *path)
 static bool inference_memory(epl_model *m, size_t limit, epl_program_memory *out)
 {
     epl_program *p = epl_program_new(m->graph, m->weights,
-                                     (epl_program_opts){ .frozen = true, .plan_only = true, .memory_limit = limit });
+                                     (epl_program_opts){ .frozen = true, .sparse = true, .plan_only = true, .memory_limit = limit });
     if (!p)
         return false;
     *out = epl_program_memory_of(p);

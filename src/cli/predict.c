@@ -204,7 +204,7 @@ static bool write_outputs(cli *c, const epl_model *m, const results *r, const ch
 static bool predict(cli *c, const epl_model *m, const cli_samples *s, const char *out, int top, bool raw)
 {
     results      r = { 0 };
-    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true });
     bool ok = p && results_init(c, &r, p, s->n) && run_all(c, p, s, &r);
     const bool classes = ok && r.outputs[0]->shape.rank == 2 && epl_dtype_is_float(r.outputs[0]->dtype);
     if (ok && out)

@@ -93,7 +93,7 @@ static char *draw(cli *c, const epl_graph *g)
 
 static char *print_program(cli *c, epl_model *m)
 {
-    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .plan_only = true });
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true, .plan_only = true });
     char *text = p ? epl_program_print(p) : NULL;
     epl_program_free(p);
     (void)c;

@@ -42,7 +42,7 @@ static bool library_latency(epl_stage *s, const epl_model *m)
     const int    threads = epl_context_threads(m->ctx);
     double       times[RUNS];
     epl_context_set_threads(m->ctx, 1);
-    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true });
     epl_context_set_threads(m->ctx, threads);
     bool ok = p != NULL;
     for (int i = 0; ok && i < RUNS; i++) {
