@@ -183,6 +183,19 @@ static void try_join(fusion *f, int a, int b)
         join(f, a, b);
 }
 
+/* First along edges that are a value's only use: the value then needs no memory. What is computed from a value that is kept
+ * anyway, such as the mask of a relu's gradient, so joins its reader rather than the value's producer, which would have to
+ * write it. */
+static void join_along(fusion *f, bool shared)
+{
+    for (int i = 0; i < f->n; i++)
+        for (int j = 0; is_chainable(f->nodes[i]) && j < f->nodes[i]->n_inputs; j++) {
+            const epl_value *v = f->nodes[i]->inputs[j];
+            if (shared || v->n_uses == 1)
+                try_join(f, i, (int)v->producer->tag);
+        }
+}
+
 /* ---- rewriting ---- */
 
 static epl_value *inside(epl_graph *region, epl_value *v, epl_value **outer, int *n_outer)
@@ -304,9 +317,8 @@ bool epl_fuse(epl_graph *g)
         if (f.groups[k].fusable)
             f.groups[k].shape = n->outputs[0]->shape;
     }
-    for (int i = 0; ok && i < f.n; i++)
-        for (int j = 0; is_chainable(f.nodes[i]) && j < f.nodes[i]->n_inputs; j++)
-            try_join(&f, i, (int)f.nodes[i]->inputs[j]->producer->tag);
+    for (int shared = 0; ok && shared < 2; shared++)
+        join_along(&f, shared);
     ok = ok && rewrite(&f);
     epl_release(g->ctx, f.nodes);
     epl_release(g->ctx, f.groups);
