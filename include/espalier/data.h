@@ -87,6 +87,9 @@ EPL_API bool epl_dataset_tensors(epl_dataset *d, int64_t first, int64_t count, e
 /* Views; the caller owns them. `indices` are copied; a sample may occur more than once. */
 EPL_API epl_dataset *epl_dataset_subset(epl_dataset *d, const int64_t *indices, int64_t n);
 EPL_API epl_dataset *epl_dataset_range(epl_dataset *d, int64_t first, int64_t count);
+/* A copy, in memory, of the samples of these classes alone; the class classes[k] becomes k. The caller owns it. Fails if a class is
+ * named twice or has no sample. */
+EPL_API epl_dataset *epl_dataset_of_classes(epl_dataset *d, const int *classes, int n);
 /* Puts a random `fraction` of the samples in *part and the others in *rest, each in the order of d. */
 EPL_API bool epl_dataset_cut(epl_dataset *d, double fraction, uint64_t seed, epl_dataset **rest, epl_dataset **part);
 
@@ -203,9 +206,23 @@ EPL_API void epl_augment_batch(const epl_augment *a, epl_draw at, float *x, cons
  * options and (epoch, step) alone: not of the number of workers, nor of where one started. */
 typedef struct epl_loader epl_loader;
 
+/* Batches with a structure, for losses that compare samples. They need a class for each sample. */
+typedef enum epl_sampler_kind {
+    EPL_SAMPLER_PLAIN = 0, /* every sample once an epoch */
+    EPL_SAMPLER_PAIRS,     /* two by two: by turns of one class and of two. Each sample is the first of a pair once an epoch */
+    EPL_SAMPLER_TRIPLETS,  /* three by three: an anchor, another one of its class, one of another. Each is an anchor once an epoch */
+    EPL_SAMPLER_BALANCED   /* each batch: some random classes, the same number of samples of each, class after class. An epoch has as
+                              many samples as the data set */
+} epl_sampler_kind;
+typedef struct epl_sampler {
+    epl_sampler_kind kind;
+    int              classes; /* BALANCED: in a batch, whose size they divide; required */
+} epl_sampler;
+
 typedef struct epl_loader_opts {
-    int64_t     batch;       /* required */
+    int64_t     batch;       /* required; with a sampler whole pairs, triplets, classes */
     bool        shuffle;     /* a new order each epoch, from (seed, epoch) */
+    epl_sampler sampler;     /* other than PLAIN: instead of shuffle; every epoch is of whole batches */
     bool        drop_last;   /* default: the last batch is filled up with the epoch's first samples, of weight 0 */
     uint64_t    seed;
     const char *augment;     /* words; default none */

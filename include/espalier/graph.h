@@ -57,7 +57,7 @@ EPL_API epl_node  *epl_output(epl_graph *g, const char *name, epl_value *v);
 /* How a parameter starts. `a`: standard deviation, half-width of the uniform range, or the constant. */
 typedef enum epl_init {
     EPL_INIT_ZEROS, EPL_INIT_ONES, EPL_INIT_CONSTANT, EPL_INIT_NORMAL, EPL_INIT_TRUNC_NORMAL, /* cut at 2 std */
-    EPL_INIT_UNIFORM, EPL_INIT_ORTHOGONAL /* over [prod(others), last]; a: gain */
+    EPL_INIT_UNIFORM, EPL_INIT_ORTHOGONAL /* over [prod(others), last]; a: gain */, EPL_INIT_UNIFORM_ABOVE /* in [0, a) */
 } epl_init;
 
 /* A trained tensor and a carried tensor of the model's weights, named "<scope>.<name>" (a leading '/' means: as it is).

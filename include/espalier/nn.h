@@ -20,7 +20,9 @@ typedef enum epl_start {
     EPL_START_LECUN,       /* uniform, half-width sqrt(1 / fan_in): LeCun et al. 1998 */
     EPL_START_TRUNC_NORMAL, /* std 0.02, cut at two: what transformers use */
     EPL_START_ORTHOGONAL,
-    EPL_START_ZERO
+    EPL_START_ZERO,
+    EPL_START_SMALL,       /* normal, std 0.01 */
+    EPL_START_UNIT         /* uniform in [0, 1) */
 } epl_start;
 
 /* conv: cross-correlation over one to three spatial axes, the ONNX operator Conv with channels last.
@@ -210,6 +212,32 @@ typedef struct epl_classifier_opts {
     bool        zero;    /* the weight starts at zero */
 } epl_classifier_opts;
 EPL_API epl_value *epl_classifier(epl_graph *g, epl_value *x, epl_classifier_opts o);
+
+/* ---- heads: what reads features ---------------------------------------------------------------------------------------------- */
+
+/* x divided by its length along an axis: x / sqrt(sum x^2 + 1e-12). Zeros stay zeros, with a finite gradient. */
+EPL_API epl_value *epl_l2_normalize(epl_graph *g, epl_value *x, int axis);
+
+/* Cosines of features and class directions, times a scale: x [N, D] -> [N, classes], with D at least 2. "<name>.weight" [D, classes],
+ * no bias. With cross-entropy this is the normalised softmax loss, Zhai & Wu 2018 (arXiv:1811.12649), eq. (3); the lengths of features
+ * and weights change nothing. For C classes the loss is at least log(1 + (C - 1) exp(-scale C / (C - 1))), so a small scale does not
+ * train. */
+typedef struct epl_cosine_head_opts {
+    const char *name;        /* default "head" */
+    int         classes;     /* required */
+    double      scale;       /* default 16 for up to 20 classes, else 20 */
+    double      temperature; /* or 1 / scale */
+    bool        learn_scale; /* the scale is softplus of the parameter "<name>.scale" */
+} epl_cosine_head_opts;
+EPL_API epl_value *epl_cosine_head(epl_graph *g, epl_value *x, epl_cosine_head_opts o);
+
+/* Squared distances to learned vectors, Li et al. 2018 (arXiv:1710.04806), eq. (2): z [N, D] -> [N, count], never negative.
+ * "<name>.vectors" [count, D], uniform in [0, 1). */
+typedef struct epl_prototypes_opts {
+    const char *name;  /* default "prototypes" */
+    int         count; /* required */
+} epl_prototypes_opts;
+EPL_API epl_value *epl_prototypes(epl_graph *g, epl_value *z, epl_prototypes_opts o);
 
 /* ---- recurrence ----------------------------------------------------------------------------------------------------- */
 

@@ -160,6 +160,9 @@ typedef struct epl_train_step {
 
 EPL_API epl_value *epl_train_step_index(epl_train_step *s); /* i64 [N] */
 
+/* A scalar that stands in the log beside the loss, under this name; it is the step program's output "log.<name>". */
+EPL_API bool epl_train_step_log(epl_train_step *s, const char *name, epl_value *v);
+
 /* More parameters that are not trained, and that checkpoints leave out: a teacher's. */
 EPL_API bool epl_train_step_borrow(epl_train_step *s, const char *pattern);
 
@@ -186,6 +189,48 @@ EPL_API epl_train_hook epl_distill_hook(const epl_model *teacher, epl_distill_op
 
 /* The teacher's logits for every sample of d, prepared as the teacher says that its inputs have to be. The caller owns them. */
 EPL_API epl_tensor *epl_distill_answers(const epl_model *teacher, epl_dataset *d, epl_progress progress);
+
+/* Objectives: losses that look at more than each sample's logits and target, as hooks that put themselves in the loss's place. The
+ * first four read embeddings, the network's output 0 as numbers [N, D] (a network of the zoo with classes=0), in batches that a
+ * sampler put together; the rows below are those of z, d is Euclidean.
+ *
+ *   contrastive  pairs: d^2 of one class, max(0, margin - d)^2 of two; margin 1. Hadsell et al. 2006
+ *   triplet      max(0, d(a, p)^2 - d(a, n)^2 + margin) of unit vectors; margin 0.2. Schroff et al. 2015 (arXiv:1503.03832), eq. (1)
+ *   semi-hard    the same for each pair of one class in the batch, with the nearest of other classes beyond p, or else the farthest
+ *                (ibid., sec. 3.2)
+ *   episode      the mean of each class's first `shots` rows is its centre; the others: softmax over -d^2 to the centres. Snell et al.
+ *                2017 (arXiv:1703.05175), eq. (2)
+ *   cosface      of a network with head=cosine: scale (cos - margin) at the label; margin 0.35. Wang et al. 2018 (arXiv:1801.09414)
+ *   arcface      scale cos(angle + margin) at the label; margin 0.5. Deng et al. 2019 (arXiv:1801.07698)
+ *   prototype    of a network whose second output is the distances to its prototypes, and the third, if there is one, its input once
+ *                more: class E + ae R + r1 R1 + r2 R2, with E the loss, R the summed square of what is missed, R1 the mean over
+ *                prototypes of the least distance to a sample of the batch, R2 the mean over samples of the least one to a
+ *                prototype. Li et al. 2018 (arXiv:1710.04806), eq. (7)
+ *
+ * They log what they are made of: "active", the share of triplets with a loss; "class", "ae", "r1", "r2". */
+typedef struct epl_objective_opts {
+    const char *name;          /* required */
+    double      margin;        /* default as above */
+    int         classes;       /* semi-hard, episode: in a batch; default 5 */
+    int         shots;         /* episode: default 1 */
+    double      weights[4];    /* prototype: class, ae, r1, r2; default 20, 1, 1, 1; negative: 0 */
+} epl_objective_opts;
+
+/* "triplet:margin=0.2", "episode:classes=5,shots=1", "prototype:class=20,ae=1,r1=1,r2=0" */
+EPL_API bool epl_objective_parse(epl_context *ctx, const char *text, epl_objective_opts *out);
+
+EPL_API epl_sampler epl_objective_sampler(epl_objective_opts o); /* of batches that it needs */
+
+/* The hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL after an unknown name. */
+EPL_API epl_train_hook epl_objective_hook(epl_context *ctx, epl_objective_opts o);
+
+/* The first four as nodes: z [N, D], labels [N] -> one number for each row (a pair's or triplet's stands at all of its rows; rows without
+ * a loss of their own have 0). `active` may be NULL. */
+EPL_API epl_value *epl_metric_loss(epl_graph *g, epl_value *z, epl_value *labels, epl_objective_opts o, epl_value **active);
+
+/* R1 and R2 of distances d [N, M]: [M] and [N]. Of equal distances the first gets the gradient. */
+EPL_API epl_value *epl_prototype_r1(epl_graph *g, epl_value *d);
+EPL_API epl_value *epl_prototype_r2(epl_graph *g, epl_value *d);
 
 typedef struct epl_step_opts {
     int64_t            batch;        /* required */
@@ -262,6 +307,7 @@ typedef struct epl_trainer_opts {
     epl_schedule_opts  schedule;   /* positions in epochs */
     epl_loss_opts      loss;
     const char        *augment;    /* words of epl_augment_parse; its fixed words are also used for validation */
+    epl_sampler        sampler;    /* of the training part; default: every sample once an epoch */
     uint64_t           seed;       /* of order, augmentation, dropout, and of weights that are missing */
     int                accumulate; /* batches per update; an epoch's last update takes what is left; default 1 */
     int                n_workers;  /* of the loader; default 1 */

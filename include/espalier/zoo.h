@@ -27,6 +27,7 @@ typedef struct epl_zoo_args epl_zoo_args;
 typedef struct epl_zoo_entry {
     const char    *name, *summary, *paper;
     const char    *small; /* options of a network with every part that takes a moment to build, train and compile: for trying out */
+    bool           own_head; /* what comes out is no vector of classes: it does not take the options of heads */
     epl_zoo_option options[EPL_ZOO_MAX_OPTIONS];
     void (*build)(epl_graph *g, const epl_zoo_args *a); /* inputs, layers, outputs */
 } epl_zoo_entry;
@@ -34,6 +35,16 @@ typedef struct epl_zoo_entry {
 EPL_API int                  epl_zoo_count(void);
 EPL_API const epl_zoo_entry *epl_zoo_at(int i);               /* sorted by name */
 EPL_API const epl_zoo_entry *epl_zoo_find(const char *name);  /* NULL without an error */
+
+/* All options of a model: its own, then those of heads, which every classifier takes:
+ *
+ *   head=linear|cosine|prototype   what reads the features; nn.h, "heads". With prototypes the second output is "distances"
+ *                                  [N, prototypes], and the logits are their product with a weight, without bias
+ *   embed=N                        a linear layer "embed" without bias, of this width, before it; 0: none
+ *   head_scale=X                   of cosines; 0: chosen by the number of classes
+ *   prototypes=N */
+EPL_API int                   epl_zoo_n_options(const epl_zoo_entry *e);
+EPL_API const epl_zoo_option *epl_zoo_option_at(const epl_zoo_entry *e, int i);
 
 /* The graph of a description. An unknown model or option, or a value outside its range, is one sentence that names it and the
  * closest that exists. The graph's name is the full description. The caller owns the result. */

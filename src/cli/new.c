@@ -46,8 +46,8 @@ static bool help_model(cli *c, const char *subject)
     if (e->paper && *e->paper)
         epl_text_addf(&out, "%s\n", e->paper);
     epl_text_add(&out, "\noptions, with their defaults:\n");
-    for (int i = 0; i < EPL_ZOO_MAX_OPTIONS && e->options[i].name; i++)
-        add_option_help(&out, &e->options[i]);
+    for (int i = 0; i < epl_zoo_n_options(e); i++)
+        add_option_help(&out, epl_zoo_option_at(e, i));
     epl_text_addf(&out, "\nexample:\n  espalier new %s:%s=", e->name, e->options[0].name ? e->options[0].name : "");
     char number[32];
     epl_format_f64(number, e->options[0].value);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "data/augment.h"
+#include "data/sampler.h"
 #include "data/source.h"
 
 typedef enum slot_state { SLOT_FREE, SLOT_BUSY, SLOT_READY, SLOT_FAILED } slot_state;
@@ -40,7 +41,8 @@ struct epl_loader {
     epl_dataset     *data;
     epl_augment     *augment;
     epl_loader_opts  o;
-    int64_t          steps;
+    epl_class_index *index;                /* of a sampler, else NULL */
+    int64_t          length, steps;        /* of an epoch: samples, batches */
     int              n_slots, n_workers;
     slot            *slots;
     worker          *workers; /* at least one: without threads the consumer uses it */
@@ -68,11 +70,14 @@ static void set_order(epl_loader *l, int64_t epoch)
 {
     if (l->order_epoch == epoch)
         return;
-    for (int64_t i = 0; i < l->data->count; i++)
-        l->order[i] = i;
-    if (l->o.shuffle) {
-        epl_rng r = epl_rng_at(epl_data_seed(l->o.seed, "shuffle", epoch, 0), 0);
-        epl_rng_shuffle(&r, l->order, (size_t)l->data->count);
+    epl_rng r = epl_rng_at(epl_data_seed(l->o.seed, "shuffle", epoch, 0), 0);
+    if (l->index) {
+        epl_sampler_order(l->index, l->o.sampler, l->o.batch, &r, l->order, l->length);
+    } else {
+        for (int64_t i = 0; i < l->length; i++)
+            l->order[i] = i;
+        if (l->o.shuffle)
+            epl_rng_shuffle(&r, l->order, (size_t)l->length);
     }
     l->order_epoch = epoch;
 }
@@ -80,7 +85,7 @@ static void set_order(epl_loader *l, int64_t epoch)
 /* Fixes what batch g is. Under the lock, since the order is shared. */
 static void describe_batch(epl_loader *l, int64_t g, slot *s)
 {
-    const int64_t n = l->data->count;
+    const int64_t n = l->length;
     s->epoch = g / l->steps;
     s->step  = g % l->steps;
     set_order(l, s->epoch);
@@ -319,7 +324,16 @@ static bool check_opts(epl_loader *l)
     if (l->o.n_workers < 0 || l->o.n_workers > 256 || l->o.n_ahead < 0 || l->o.n_ahead > 4096 || l->o.n_epochs < 0)
         return epl_fail(l->ctx, EPL_ERR_ARGUMENT, "loader: %d workers, %d batches ahead, %" PRId64
                         " epochs: expected 0 to 256, 0 to 4096, 0 or more", l->o.n_workers, l->o.n_ahead, l->o.n_epochs);
-    l->steps = l->o.drop_last ? n / l->o.batch : (n + l->o.batch - 1) / l->o.batch;
+    if (l->o.sampler.kind) {
+        l->index  = epl_class_index_new(l->ctx, l->data, l->o.sampler, l->o.batch);
+        l->length = epl_sampler_length(l->o.sampler, n);
+        l->steps  = l->length / l->o.batch;
+        if (!l->index)
+            return false;
+    } else {
+        l->length = n;
+        l->steps  = l->o.drop_last ? n / l->o.batch : (n + l->o.batch - 1) / l->o.batch;
+    }
     return l->steps > 0 || epl_fail(l->ctx, EPL_ERR_ARGUMENT, "loader: '%s' has %" PRId64 " samples, a batch needs %" PRId64,
                                     l->data->source->name, n, l->o.batch);
 }
@@ -333,7 +347,7 @@ static bool init(epl_loader *l, epl_dataset *d)
     const int made  = l->o.no_prefetch ? 1 : asked; // the consumer's own
     l->n_workers = l->o.no_prefetch ? 0 : asked;
     l->n_slots   = l->o.no_prefetch ? 1 : l->o.n_ahead ? l->o.n_ahead : asked + 2;
-    l->order     = epl_alloc_array(l->ctx, (size_t)l->data->count, sizeof *l->order);
+    l->order     = epl_alloc_array(l->ctx, (size_t)l->length, sizeof *l->order);
     l->slots     = epl_alloc_array(l->ctx, (size_t)l->n_slots, sizeof *l->slots);
     l->workers   = epl_alloc_array(l->ctx, (size_t)made, sizeof *l->workers);
     bool ok      = l->order && l->slots && l->workers;
@@ -398,6 +412,7 @@ void epl_loader_free(epl_loader *l)
     epl_release(l->ctx, l->workers);
     epl_release(l->ctx, l->slots);
     epl_release(l->ctx, l->order);
+    epl_class_index_free(l->index);
     epl_augment_free(l->augment);
     epl_dataset_free(l->data);
     epl_release(l->ctx, l);

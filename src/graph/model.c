@@ -186,6 +186,7 @@ static bool fill(epl_context *ctx, epl_tensor *t, epl_init init, double a, epl_r
         return true;
     case EPL_INIT_NORMAL:  epl_tensor_fill_normal(t, r, 0, a); return true;
     case EPL_INIT_UNIFORM: epl_tensor_fill_uniform(t, r, -a, a); return true;
+    case EPL_INIT_UNIFORM_ABOVE: epl_tensor_fill_uniform(t, r, 0, a); return true;
     case EPL_INIT_TRUNC_NORMAL:
         for (int64_t i = 0; i < n; i++)
             epl_tensor_set(t, i, a * truncated_normal(r));

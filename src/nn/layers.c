@@ -19,6 +19,8 @@ static epl_value *weight(epl_graph *g, epl_shape shape, double fan_in, double fa
     case EPL_START_TRUNC_NORMAL: init = EPL_INIT_TRUNC_NORMAL, a = 0.02; break;
     case EPL_START_ORTHOGONAL:   init = EPL_INIT_ORTHOGONAL, a = 1; break;
     case EPL_START_ZERO:         init = EPL_INIT_ZEROS; break;
+    case EPL_START_SMALL:        a = 0.01; break;
+    case EPL_START_UNIT:         init = EPL_INIT_UNIFORM_ABOVE, a = 1; break;
     }
     return epl_parameter(g, "weight", EPL_F32, shape, init, gain != 0 ? a * gain : a);
 }

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#define INITS "zeros|ones|constant|normal|trunc_normal|uniform|orthogonal" /* the order of epl_init */
+#define INITS "zeros|ones|constant|normal|trunc_normal|uniform|orthogonal|uniform_above" /* the order of epl_init */
 
 static bool infer_source(epl_node *n)
 {

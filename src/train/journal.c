@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 bool epl_journal_open(epl_trainer *t)
 {
@@ -15,8 +16,37 @@ bool epl_journal_open(epl_trainer *t)
     return (!t->o.log || t->log) && (!t->o.events || t->events);
 }
 
+/* What hooks want to see (epl_train_step_log): output i of the step, from 0; false after the last. */
+static bool logged(const epl_trainer *t, int i, const char **name, double *value)
+{
+    const epl_graph *g = epl_program_graph(t->step);
+    for (int k = 0; k < epl_program_n_outputs(t->step); k++)
+        if (strncmp(epl_graph_output_name(g, k), "log.", 4) == 0 && i-- == 0) {
+            *name  = epl_graph_output_name(g, k) + 4;
+            *value = epl_tensor_get(epl_program_output(t->step, k), 0);
+            return true;
+        }
+    return false;
+}
+
+static bool event_step(epl_trainer *t)
+{
+    char        tag[80];
+    const char *name;
+    double      value;
+    bool ok = epl_events_scalar(t->events, "train/loss", t->updates, t->last_loss) &&
+              epl_events_scalar(t->events, "train/rate", t->updates, (double)t->last_rate);
+    for (int i = 0; ok && logged(t, i, &name, &value); i++) {
+        snprintf(tag, sizeof tag, "train/%s", name);
+        ok = epl_events_scalar(t->events, tag, t->updates, value);
+    }
+    return ok;
+}
+
 bool epl_journal_step(epl_trainer *t)
 {
+    const char  *name;
+    double       value;
     const double epoch = (double)t->epoch + (double)t->batch / (double)t->batches;
     bool ok = true;
     if (t->log) {
@@ -25,12 +55,11 @@ bool epl_journal_step(epl_trainer *t)
         epl_jsonl_number(t->log, "epoch", epoch);
         epl_jsonl_number(t->log, "loss", t->last_loss);
         epl_jsonl_number(t->log, "rate", (double)t->last_rate);
+        for (int i = 0; logged(t, i, &name, &value); i++)
+            epl_jsonl_number(t->log, name, value);
         ok = epl_jsonl_end(t->log);
     }
-    if (t->events)
-        ok = epl_events_scalar(t->events, "train/loss", t->updates, t->last_loss) &&
-             epl_events_scalar(t->events, "train/rate", t->updates, (double)t->last_rate) && ok;
-    return ok;
+    return (!t->events || event_step(t)) && ok;
 }
 
 static bool event_epoch(epl_trainer *t, const epl_epoch_record *r)

@@ -30,6 +30,13 @@ epl_value *epl_train_step_index(epl_train_step *s)
     return epl_input(s->graph, "index", EPL_I64, EPL_SHAPE(epl_dim(s->sample_weights, 0)), "N");
 }
 
+bool epl_train_step_log(epl_train_step *s, const char *name, epl_value *v)
+{
+    char full[64];
+    snprintf(full, sizeof full, "log.%s", name);
+    return epl_output(s->graph, full, v) != NULL;
+}
+
 epl_value *epl_batch_input(epl_graph *g, const epl_graph *model, int64_t batch)
 {
     if (epl_graph_n_inputs(model) != 1 || epl_graph_n_outputs(model) < 1)

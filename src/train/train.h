@@ -37,6 +37,8 @@ bool epl_is_frozen(const epl_optimizer_opts *o, const char *name); /* the parame
  * all nodes. Returns how many. */
 int epl_trained_parameters(const epl_graph *g, const epl_optimizer_opts *o, const char *frozen, epl_value **out);
 
+bool epl_is_metric_loss(const char *name); /* epl_metric_loss knows it */
+
 /* ---- the step ---- */
 typedef struct epl_built_step {
     epl_context *ctx;

@@ -26,7 +26,8 @@ static epl_trainer_opts with_defaults(epl_trainer_opts o, int64_t count)
 
 static bool open_loader(epl_trainer *t)
 {
-    epl_loader_opts lo = { .batch = t->o.batch, .shuffle = true, .seed = t->o.seed, .augment = t->words, .n_workers = t->o.n_workers };
+    epl_loader_opts lo = { .batch = t->o.batch, .shuffle = true, .seed = t->o.seed, .augment = t->words, .n_workers = t->o.n_workers,
+                           .sampler = t->o.sampler };
     t->loader = epl_loader_new(t->ctx, t->train_data, lo);
     if (!t->loader)
         return false;
@@ -108,8 +109,10 @@ static uint64_t fingerprint_of(const epl_trainer *t)
     int  n = snprintf(text, sizeof text, "%lld %llu %d %lld %d %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g", (long long)t->o.batch,
                       (unsigned long long)t->o.seed, t->o.accumulate, (long long)t->info.count, (int)s->kind, s->warmup, s->warmup_from,
                       s->every, s->gamma, s->final, s->power, s->start, s->peak, t->o.optimizer.rate);
-    for (int i = 0; i < s->n_milestones && n < (int)sizeof text - 40; i++)
+    for (int i = 0; i < s->n_milestones && n < (int)sizeof text - 80; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, " %.17g", s->milestones[i]);
+    if (t->o.sampler.kind)
+        n += snprintf(text + n, sizeof text - (size_t)n, " %d %d", (int)t->o.sampler.kind, t->o.sampler.classes);
     uint64_t h = epl_hash(text, strlen(text), epl_graph_hash(t->built.graph));
     h = epl_hash(t->words, strlen(t->words), h);
     h = epl_hash(t->info.name, strlen(t->info.name), h);

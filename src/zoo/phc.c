@@ -75,7 +75,7 @@ static void build_resnet(epl_graph *g, const epl_zoo_args *a)
             epl_scope_pop(g);
         }
     epl_zoo_classify(g, a, epl_global_average_pool(g, x), "head");
-    make_hypercomplex(g, a, "head.*", epl_arg_int(a, "classes") > 0);
+    make_hypercomplex(g, a, EPL_ZOO_HEAD_LAYERS, epl_zoo_head_layers(a));
 }
 
 const epl_zoo_entry epl_zoo_phc_resnet = {
@@ -115,7 +115,7 @@ static void build_vgg(epl_graph *g, const epl_zoo_args *a)
         x = epl_dropout(g, epl_relu(g, x), 0.5, false);
     }
     epl_zoo_classify(g, a, x, "head");
-    make_hypercomplex(g, a, "head.*", epl_arg_int(a, "classes") > 0);
+    make_hypercomplex(g, a, EPL_ZOO_HEAD_LAYERS, epl_zoo_head_layers(a));
 }
 
 const epl_zoo_entry epl_zoo_phc_vgg = {
@@ -161,7 +161,7 @@ static void build_seldnet(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_phc_seldnet = {
     .name = "phc-seldnet", .summary = "sound event detection over [N, frames, bins, channels]", .paper = "arXiv:2110.04176",
-    .build = build_seldnet, .small = "frames=16,bins=128",
+    .build = build_seldnet, .own_head = true, .small = "frames=16,bins=128",
     .options = { { "classes", 42, 1, 1e6, .help = "outputs of each of the frames/8 steps: classes times overlaps, for sigmoids" },
                  { "frames", 4800, 8, 1e6, .help = "of the spectrogram" }, { "bins", 256, 128, 8192, .help = "of frequency" },
                  { "channels", 8, 1, 4096, .help = "of the spectrogram: magnitudes and phases of the microphones" }, PHC_OPTIONS },

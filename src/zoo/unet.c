@@ -40,7 +40,8 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_unet = {
-    .name = "unet", .summary = "U-Net: logits [N, image, image, classes]", .paper = "arXiv:1505.04597", .build = build, .small = "image=16,levels=2,width=4",
+    .name = "unet", .summary = "U-Net: logits [N, image, image, classes]", .paper = "arXiv:1505.04597", .build = build, .own_head = true,
+    .small = "image=16,levels=2,width=4",
     .options = { EPL_ZOO_IMAGES(2, 64, 1), { "levels", 4, 1, 8, .help = "halvings of the resolution" },
                  { "width", 64, 1, 1024, .help = "channels at full resolution" },
                  { "norm", 1, 0, 1, .help = "0: no normalisation, as in the paper" } },

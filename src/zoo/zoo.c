@@ -28,16 +28,43 @@ const epl_zoo_entry *epl_zoo_find(const char *name)
     return NULL;
 }
 
+/* ---- options ---- */
+
+static const epl_zoo_option heads[] = {
+    { "head", 0, .choices = "linear|cosine|prototype", .help = "what reads the features: weights, directions, distances to prototypes" },
+    { "embed", 0, 0, 65536, .help = "width of a linear layer without bias before the head; 0: none" },
+    { "head_scale", 0, 0, 1e4, .real = true, .help = "of cosines; 0: 16 for up to 20 classes, else 20" },
+    { "prototypes", 15, 1, 65536, .help = "of the head that has them" },
+};
+
+static int n_own(const epl_zoo_entry *e)
+{
+    int n = 0;
+    while (n < EPL_ZOO_MAX_OPTIONS && e->options[n].name)
+        n++;
+    return n;
+}
+
+int epl_zoo_n_options(const epl_zoo_entry *e) { return n_own(e) + (e->own_head ? 0 : (int)EPL_COUNT(heads)); }
+
+const epl_zoo_option *epl_zoo_option_at(const epl_zoo_entry *e, int i)
+{
+    const int own = n_own(e);
+    return i < own ? &e->options[i] : &heads[i - own];
+}
+
+enum { MAX_OPTIONS = EPL_ZOO_MAX_OPTIONS + EPL_COUNT(heads) };
+
 struct epl_zoo_args {
     const epl_zoo_entry *entry;
-    double               value[EPL_ZOO_MAX_OPTIONS];
-    char                 word[EPL_ZOO_MAX_OPTIONS][32]; /* of choices */
+    double               value[MAX_OPTIONS];
+    char                 word[MAX_OPTIONS][32]; /* of choices */
 };
 
 static int option_index(const epl_zoo_entry *e, const char *name)
 {
-    for (int i = 0; i < EPL_ZOO_MAX_OPTIONS && e->options[i].name; i++)
-        if (strcmp(e->options[i].name, name) == 0)
+    for (int i = 0; i < epl_zoo_n_options(e); i++)
+        if (strcmp(epl_zoo_option_at(e, i)->name, name) == 0)
             return i;
     return -1;
 }
@@ -61,7 +88,7 @@ static bool choice_word(const char *choices, int index, char out[32])
 
 static bool set_choice(epl_context *ctx, epl_zoo_args *a, int i, const char *text)
 {
-    const epl_zoo_option *o = &a->entry->options[i];
+    const epl_zoo_option *o = epl_zoo_option_at(a->entry, i);
     char word[32];
     for (int k = 0; choice_word(o->choices, k, word); k++)
         if (strcmp(word, text) == 0) {
@@ -74,7 +101,7 @@ static bool set_choice(epl_context *ctx, epl_zoo_args *a, int i, const char *tex
 
 static bool set_number(epl_context *ctx, epl_zoo_args *a, int i, const char *text)
 {
-    const epl_zoo_option *o = &a->entry->options[i];
+    const epl_zoo_option *o = epl_zoo_option_at(a->entry, i);
     char  *end;
     double x = strtod(text, &end);
     if (end == text || *end || !isfinite(x) || (!o->real && x != floor(x)))
@@ -91,13 +118,11 @@ static bool set_option(epl_context *ctx, epl_zoo_args *a, const char *name, cons
 {
     const int i = option_index(a->entry, name);
     if (i >= 0)
-        return a->entry->options[i].choices ? set_choice(ctx, a, i, text) : set_number(ctx, a, i, text);
-    const char *names[EPL_ZOO_MAX_OPTIONS];
-    size_t      n = 0;
-    while (n < EPL_ZOO_MAX_OPTIONS && a->entry->options[n].name) {
-        names[n] = a->entry->options[n].name;
-        n++;
-    }
+        return epl_zoo_option_at(a->entry, i)->choices ? set_choice(ctx, a, i, text) : set_number(ctx, a, i, text);
+    const char  *names[MAX_OPTIONS];
+    const size_t n = (size_t)epl_zoo_n_options(a->entry);
+    for (size_t k = 0; k < n; k++)
+        names[k] = epl_zoo_option_at(a->entry, (int)k)->name;
     const char *close = epl_closest(name, names, n);
     return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s has no option '%s'%s%s%s (see `espalier new --help %s`)", a->entry->name, name,
                     close ? "; did you mean '" : "", close ? close : "", close ? "'?" : "", a->entry->name);
@@ -144,9 +169,9 @@ epl_graph *epl_zoo_build(epl_context *ctx, const char *description)
     epl_zoo_args a = { .entry = entry_named(ctx, name) };
     if (!a.entry)
         return NULL;
-    for (int i = 0; i < EPL_ZOO_MAX_OPTIONS && a.entry->options[i].name; i++) {
-        a.value[i] = a.entry->options[i].value;
-        choice_word(a.entry->options[i].choices, (int)a.value[i], a.word[i]);
+    for (int i = 0; i < epl_zoo_n_options(a.entry); i++) {
+        a.value[i] = epl_zoo_option_at(a.entry, i)->value;
+        choice_word(epl_zoo_option_at(a.entry, i)->choices, (int)a.value[i], a.word[i]);
     }
     if (!read_options(ctx, &a, description[n] ? description + n + 1 : ""))
         return NULL;
@@ -171,10 +196,38 @@ void epl_zoo_classify(epl_graph *g, const epl_zoo_args *a, epl_value *features, 
     epl_zoo_classify_with(g, a, features, (epl_classifier_opts){ .name = head });
 }
 
+/* Distances to prototypes, and what they say about the classes: Li et al. 2018 (arXiv:1710.04806), sec. 3. */
+static void classify_by_prototypes(epl_graph *g, epl_value *features, int prototypes, int classes)
+{
+    epl_value *d = epl_prototypes(g, features, (epl_prototypes_opts){ .count = prototypes });
+    epl_output(g, "logits", epl_linear(g, d, (epl_linear_opts){ .name = "head", .out = classes, .no_bias = true, .init = EPL_START_UNIT }));
+    epl_output(g, "distances", d);
+}
+
 void epl_zoo_classify_with(epl_graph *g, const epl_zoo_args *a, epl_value *features, epl_classifier_opts o)
 {
-    o.classes = epl_arg_int(a, "classes");
-    epl_output(g, o.classes ? "logits" : "features", epl_classifier(g, features, o));
+    const char *head    = epl_arg_choice(a, "head");
+    const int   classes = epl_arg_int(a, "classes");
+    const bool  linear  = strcmp(head, "linear") == 0;
+    if (epl_arg_int(a, "embed") || !linear) {
+        features = epl_classifier(g, features, (epl_classifier_opts){ .dropout = o.dropout }); // pooled, and that is all
+        o.dropout = 0;
+    }
+    if (epl_arg_int(a, "embed"))
+        features = epl_linear(g, features, (epl_linear_opts){ .name = "embed", .out = epl_arg_int(a, "embed"), .no_bias = true });
+    o.classes = classes;
+    if (linear || classes == 0)
+        epl_output(g, classes ? "logits" : "features", epl_classifier(g, features, o));
+    else if (strcmp(head, "cosine") == 0)
+        epl_output(g, "logits", epl_cosine_head(g, features, (epl_cosine_head_opts){ .name = o.name, .classes = classes,
+                                                                                     .scale = epl_arg_real(a, "head_scale") }));
+    else
+        classify_by_prototypes(g, features, epl_arg_int(a, "prototypes"), classes);
+}
+
+int epl_zoo_head_layers(const epl_zoo_args *a)
+{
+    return (epl_arg_int(a, "classes") > 0 && strcmp(epl_arg_choice(a, "head"), "cosine") != 0) + (epl_arg_int(a, "embed") > 0);
 }
 
 bool epl_zoo_refuse(epl_graph *g, const epl_zoo_args *a, const char *option, const char *why)

@@ -22,6 +22,10 @@ epl_value *epl_zoo_image(epl_graph *g, const epl_zoo_args *a); /* the input "x" 
 void epl_zoo_classify(epl_graph *g, const epl_zoo_args *a, epl_value *features, const char *head);
 void epl_zoo_classify_with(epl_graph *g, const epl_zoo_args *a, epl_value *features, epl_classifier_opts o); /* classes is set here */
 
+/* The linear layers that these make, if the head's name is "head": their names (epl_glob), and how many there are. */
+#define EPL_ZOO_HEAD_LAYERS "head.*,embed.*"
+int epl_zoo_head_layers(const epl_zoo_args *a);
+
 /* What cannot be, said in one sentence that names the option: "<model>: option '<option>' is 7, but <why>". Return false. */
 bool epl_zoo_refuse(epl_graph *g, const epl_zoo_args *a, const char *option, const char *why);
 
