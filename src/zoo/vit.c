@@ -38,6 +38,10 @@ static void classify_distilled(epl_graph *g, const epl_zoo_args *a, epl_value *x
     const int  classes = epl_arg_int(a, "classes");
     const bool zero = epl_arg_int(a, "zero_head");
     epl_value *y = NULL;
+    if (strcmp(epl_arg_choice(a, "head"), "linear") != 0 || epl_arg_int(a, "embed")) {
+        epl_zoo_refuse(g, a, "distilled", "two classifiers do not go with the options 'head' and 'embed'");
+        return;
+    }
     for (int i = 0; i < 2; i++) {
         epl_value *one = epl_squeeze(g, token(g, x, i), 1, (int[]){ 1 });
         one = epl_classifier(g, one, (epl_classifier_opts){ .name = i ? "distill_head" : "head", .classes = classes, .zero = zero });
