@@ -242,7 +242,7 @@ PROPERTY(every_classifier_takes_every_head, epl_zoo_count())
     const epl_zoo_entry *e   = epl_zoo_at(t->index);
     char                 text[256];
     if (e->own_head)
-        return; // its output is no vector of classes
+        return;
     epl_graph *g = epl_zoo_build(ctx, with(e, "head=cosine,embed=6,head_scale=4", text));
     CHECK_OK(t, ctx, g);
     const epl_value *embed = epl_graph_find(g, "embed.weight");

@@ -27,7 +27,7 @@ typedef struct epl_zoo_args epl_zoo_args;
 typedef struct epl_zoo_entry {
     const char    *name, *summary, *paper;
     const char    *small; /* options of a network with every part that takes a moment to build, train and compile: for trying out */
-    bool           own_head; /* what comes out is no vector of classes: it does not take the options of heads */
+    bool           own_head; /* what classifies belongs to the network: it does not take the options of heads */
     epl_zoo_option options[EPL_ZOO_MAX_OPTIONS];
     void (*build)(epl_graph *g, const epl_zoo_args *a); /* inputs, layers, outputs */
 } epl_zoo_entry;

@@ -94,7 +94,7 @@ static void build_vanillanet(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_vanillanet = {
-    .name = "vanillanet", .summary = "a few plain layers, twice as deep while they learn", .paper = "Chen et al. 2023, arXiv:2305.12972",
+    .own_head = true, .name = "vanillanet", .summary = "a few plain layers, twice as deep while they learn", .paper = "Chen et al. 2023, arXiv:2305.12972",
     .build = build_vanillanet, .small = "depth=7,scale=0.015,image=32,act=1,classes=5",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3),
                  { "depth", 6, 5, 13, .help = "non-linear layers and one: VanillaNet-5 to -13" },
