@@ -117,7 +117,7 @@ static int64_t pick(epl_rng *rng, int64_t low, int64_t high)
 /* One spatial axis: kernel, stride, dilation, padding before and after, input size such that the output has an element. */
 static void random_axis(epl_rng *rng, int64_t limit, int64_t *in, int64_t *out, int64_t *k, int64_t *s, int64_t *d, int64_t *pad)
 {
-    *k = pick(rng, 1, 4);
+    *k = pick(rng, 1, 5);
     *s = pick(rng, 1, 3);
     *d = pick(rng, 1, 3);
     *pad = pick(rng, 0, 3);

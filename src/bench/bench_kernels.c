@@ -166,6 +166,10 @@ static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
     static const struct { int64_t image, c, m, k, s; } stems[] = {
         { 28, 1, 32, 3, 1 }, { 28, 1, 16, 5, 1 }, { 32, 3, 32, 3, 1 }, { 32, 3, 64, 3, 1 }, { 224, 3, 32, 3, 2 }, { 224, 3, 64, 7, 2 },
     };
+    static const struct { int64_t image, c, k, s; } depthwise[] = {
+        { 56, 32, 3, 1 }, { 28, 64, 3, 1 }, { 14, 128, 3, 1 }, { 7, 256, 3, 1 }, { 28, 24, 3, 1 }, { 56, 96, 3, 2 }, { 14, 96, 5, 1 },
+        { 28, 72, 5, 2 },
+    };
     for (int64_t k = 3; k >= 1; k -= 2)
         for (size_t c = 0; c < EPL_COUNT(channels); c++)
             for (size_t i = 0; i < EPL_COUNT(images); i++)
@@ -184,11 +188,13 @@ static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
         for (int64_t k = 1; k <= 3; k += 2)
             if (!o->quick || c == 128)
                 add_line(l, o, k == 1 ? "sparse1x1" : "sparse3x3", square(1, image, c, c, k, 1, 1), EPL_BENCH_FORWARD, threads);
-    for (int64_t c = 32, image = 56; c <= 256; c *= 2, image /= 2)
+    for (size_t i = 0; i < EPL_COUNT(depthwise); i++)
         for (int64_t n = 1; n <= 64; n += 63)
             for (int pass = 0; pass < N_PASSES; pass++)
-                if (!o->quick || c == 128)
-                    add_line(l, o, "depthwise", square(n, image, c, c, 3, 1, c), (epl_bench_pass)pass, threads);
+                if (!o->quick || i == 2)
+                    add_line(l, o, "depthwise",
+                             square(n, depthwise[i].image, depthwise[i].c, depthwise[i].c, depthwise[i].k, depthwise[i].s, depthwise[i].c),
+                             (epl_bench_pass)pass, threads);
 }
 
 /* ---- one line ---- */

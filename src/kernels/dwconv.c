@@ -1,5 +1,10 @@
-/* Depthwise convolution (groups == c == m) and its two gradients, vectorised over channels. These are bound by memory: every
- * element is read from the first cache once per tap and multiplied once, so tiles are there to read the weights less often.
+/* Depthwise convolution (groups == c == m) and its two gradients, vectorised over channels.
+ *
+ * A multiply-add per element of x and tap: a machine that loads one vector per multiply-add would reach a half of its peak and
+ * less. So a tile is some neighbouring pixels x one vector of channels, and walks along a kernel row: what it loads of x serves
+ * every pixel and tap that meet there, a weight all pixels. For the widths of `WIDTHS`, undilated, with strides of 1 or 2; any
+ * other kernel row is taken as rows of one tap. From the first cache this runs at 80 % of the peak; larger images are bound by
+ * the memory that they stream from and to.
  *
  * Forward and input gradient are one driver, as in conv.h; a piece is a range of destination rows. For the weight gradient a
  * piece is a range of output rows, and its result one part for sum_parts. */
@@ -11,72 +16,115 @@ EPL_KERNEL(dwconv_dx);
 EPL_KERNEL(dwconv_dw);
 
 enum {
-    PIXELS = 4,          /* of a tile; with two vectors of channels 8 sums, which hides the latency of an addition */
-    MAX_TAPS = 256,      /* listed at once */
-    PIECE_FLOATS = 16384 /* of output, of a piece */
+    PIXELS = 8,           /* of a tile, at most: sums enough to hide the latency of a multiply-add */
+    MAX_RUNS = 256,       /* listed at once */
+    PIECE_FLOATS = 16384, /* of output, of a piece, about */
+    BLOCK_FLOATS = 16384, /* of x and of dy, of a weight gradient's block: together 128 KB of the second cache */
+    BLOCK_ROWS = 64       /* of a weight gradient's block, at most */
 };
 
-typedef struct taps { /* of a run of pixels: offsets in the source, from a pixel's first channel, and in the weights */
-    int64_t n, source[MAX_TAPS], weight[MAX_TAPS];
-} taps;
+/* ---- forward and input gradient ---- */
 
-/* A tile of `pixels` x `vectors`. */
-VEC_INLINE void block(const taps *t, const float *x, int64_t x_pixel, const float *w, const float *bias, float *y,
-                      int64_t y_pixel, int accumulate, const int pixels, const int vectors)
+/* What a run of pixels has in common: kernel rows, as offsets in the source from a pixel's first channel, and in the weights. */
+typedef struct runs {
+    int64_t n, source[MAX_RUNS], weight[MAX_RUNS];
+    int64_t column, tap;        /* from a column of the source to the next, from a tap's weights to the next */
+    int64_t x_pixel, y_pixel;   /* from a pixel to the next */
+    int64_t accumulate;
+    int64_t first, columns;     /* the column of the first pixel's first tap, those of the source: others are padding */
+} runs;
+
+VEC_INLINE vf channels_load(const float *p, int64_t n, const int full)
 {
-    vf sum[PIXELS][2];
+    return full ? vload(p) : vload_part(p, n);
+}
+
+/* `pixels` x n channels, n <= VL; kernel rows of `width` taps, pixels `stride` columns apart. Columns before `left` and from
+ * `right` on are padding, at most width - 1 on either side. */
+VEC_INLINE void tile(const runs *t, const float *x, const float *w, const float *bias, float *y, int64_t n, int64_t left,
+                     int64_t right, const int pixels, const int width, const int stride, const int full)
+{
+    const int columns = (pixels - 1) * stride + width;
+    vf sum[PIXELS];
+    const vf start = bias ? channels_load(bias, n, full) : vset(0.0f);
     VEC_UNROLL for (int i = 0; i < pixels; i++) {
-        VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            sum[i][j] = accumulate ? vload(y + i * y_pixel + j * VL) : bias ? vload(bias + j * VL) : vset(0.0f);
-        }
+        sum[i] = t->accumulate ? channels_load(y + i * t->y_pixel, n, full) : start;
     }
-    for (int64_t tap = 0; tap < t->n; tap++) {
-        const float *wt = w + t->weight[tap], *xt = x + t->source[tap];
-        VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            const vf wv = vload(wt + j * VL);
-            VEC_UNROLL for (int i = 0; i < pixels; i++) {
-                sum[i][j] += wv * vload(xt + i * x_pixel + j * VL);
+    const int64_t column = width == 1 ? t->x_pixel : t->column;
+    for (int64_t run = 0; run < t->n; run++) {
+        const float *xt = x + t->source[run], *wt = w + t->weight[run];
+        vf weight[5];
+        VEC_UNROLL for (int k = 0; k < width; k++) {
+            weight[k] = channels_load(wt + k * t->tap, n, full);
+        }
+        VEC_UNROLL for (int c = 0; c < columns; c++) {
+            if ((c < width - 1 && c < left) || (c > columns - width && c >= right))
+                continue;
+            const vf xv = channels_load(xt + c * column, n, full);
+            VEC_UNROLL for (int k = 0; k < width; k++) {
+                if ((c - k) % stride == 0 && c >= k && (c - k) / stride < pixels)
+                    sum[(c - k) / stride] += xv * weight[k];
             }
         }
     }
     VEC_UNROLL for (int i = 0; i < pixels; i++) {
-        VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            vstore(y + i * y_pixel + j * VL, sum[i][j]);
-        }
+        if (full)
+            vstore(y + i * t->y_pixel, sum[i]);
+        else
+            vstore_part(y + i * t->y_pixel, sum[i], n);
     }
 }
 
-/* The last channels of a pixel, less than a vector. */
-static void block_part(const taps *t, const float *x, const float *w, const float *bias, float *y, int accumulate, int64_t n)
+/* All channels of `pixels` neighbours, from pixel `at` on. */
+VEC_INLINE void neighbours(const runs *t, const float *x, const float *w, const float *bias, float *y, int64_t channels, int64_t at,
+                           const int pixels, const int width, const int stride)
 {
-    vf sum = accumulate ? vload_part(y, n) : bias ? vload_part(bias, n) : vset(0.0f);
-    for (int64_t tap = 0; tap < t->n; tap++)
-        sum += vload_part(w + t->weight[tap], n) * vload_part(x + t->source[tap], n);
-    vstore_part(y, sum, n);
-}
-
-/* All channels of `pixels` neighbours. */
-VEC_INLINE void run_neighbours(const taps *t, const float *x, int64_t x_pixel, const float *w, const float *bias, float *y,
-                               int64_t y_pixel, int64_t channels, int accumulate, const int pixels)
-{
+    const int64_t left = -(t->first + at * stride), right = left + t->columns;
     int64_t c = 0;
-    for (; c + 2 * VL <= channels; c += 2 * VL)
-        block(t, x + c, x_pixel, w + c, bias ? bias + c : NULL, y + c, y_pixel, accumulate, pixels, 2);
+    x += at * t->x_pixel;
+    y += at * t->y_pixel;
     for (; c + VL <= channels; c += VL)
-        block(t, x + c, x_pixel, w + c, bias ? bias + c : NULL, y + c, y_pixel, accumulate, pixels, 1);
-    for (int i = 0; c < channels && i < pixels; i++)
-        block_part(t, x + i * x_pixel + c, w + c, bias ? bias + c : NULL, y + i * y_pixel + c, accumulate, channels - c);
+        tile(t, x + c, w + c, bias ? bias + c : NULL, y + c, VL, left, right, pixels, width, stride, 1);
+    if (c < channels)
+        tile(t, x + c, w + c, bias ? bias + c : NULL, y + c, channels - c, left, right, pixels, width, stride, 0);
 }
 
-/* `count` pixels with the same taps. */
-static void run_pixels(const epl_conv_problem *p, const taps *t, const float *x, const float *w, const float *bias, float *y,
-                       int64_t count, int accumulate)
+/* `count` pixels with the same kernel rows. Images of 7, 14, 28 pixels are common. */
+VEC_INLINE void pixels_of(const runs *t, const float *x, const float *w, const float *bias, float *y, int64_t channels,
+                          int64_t count, const int width, const int stride)
 {
-    const int64_t channels = p->groups, x_pixel = p->step[2] * channels, y_pixel = p->phases[2] * channels;
-    for (; count >= PIXELS; x += PIXELS * x_pixel, y += PIXELS * y_pixel, count -= PIXELS)
-        run_neighbours(t, x, x_pixel, w, bias, y, y_pixel, channels, accumulate, PIXELS);
-    for (; count > 0; x += x_pixel, y += y_pixel, count--)
-        run_neighbours(t, x, x_pixel, w, bias, y, y_pixel, channels, accumulate, 1);
+    int64_t at = 0;
+    for (; count % 8 && count % 7 == 0 && at < count; at += 7)
+        neighbours(t, x, w, bias, y, channels, at, 7, width, stride);
+    for (; at + 8 <= count; at += 8)
+        neighbours(t, x, w, bias, y, channels, at, 8, width, stride);
+    for (; at + 4 <= count; at += 4)
+        neighbours(t, x, w, bias, y, channels, at, 4, width, stride);
+    for (; at + 2 <= count; at += 2)
+        neighbours(t, x, w, bias, y, channels, at, 2, width, stride);
+    if (at < count)
+        neighbours(t, x, w, bias, y, channels, at, 1, width, stride);
+}
+
+#define WIDTHS(F) F(1, 1) F(2, 1) F(3, 1) F(3, 2) F(5, 1) F(5, 2)
+#define DEFINE(width, stride)                                                                                               \
+    static void pixels_##width##_##stride(const runs *t, const float *x, const float *w, const float *bias, float *y,       \
+                                          int64_t channels, int64_t count)                                                  \
+    {                                                                                                                       \
+        pixels_of(t, x, w, bias, y, channels, count, width, stride);                                                        \
+    }
+WIDTHS(DEFINE)
+
+typedef void pixels_fn(const runs *t, const float *x, const float *w, const float *bias, float *y, int64_t channels, int64_t count);
+
+/* The tile for kernel rows of so many taps, or NULL. */
+static pixels_fn *pixels_for(int64_t taps, int64_t tap_step, int64_t stride)
+{
+#define MATCH(width, s)                                     \
+    if (width > 1 && taps == width && tap_step == 1 && stride == s) \
+        return pixels_##width##_##s;
+    WIDTHS(MATCH)
+    return NULL;
 }
 
 typedef struct row { /* one destination row in one phase of its columns */
@@ -89,33 +137,62 @@ typedef struct row { /* one destination row in one phase of its columns */
     float *y;                 /* the first destination of the phase */
 } row;
 
-/* Pixels [x0, x1) of the row, all with the taps [first[2], last[2]). */
-static void run_span(const row *r, int64_t x0, int64_t x1)
+/* Pixels [x0, x1) of the row by the taps [first[2], last[2]), `each` of them a run. */
+static void run_span(const row *r, int64_t x0, int64_t x1, int64_t each, pixels_fn *run)
 {
     const epl_conv_problem *p = r->p;
     const epl_conv_axis *a = r->axis;
     const int64_t channels = p->groups;
-    int accumulate = 0;
-    taps t;
-    t.n = 0;
+    float *y = r->y + x0 * p->phases[2] * channels;
+    runs t;
+    t.n = t.accumulate = 0;
+    t.column = channels;
+    t.tap = a[2].k_step * channels;
+    t.x_pixel = p->step[2] * channels;
+    t.y_pixel = p->phases[2] * channels;
+    t.first = a[2].off;
+    t.columns = p->src[2];
     for (int64_t d = r->first[0]; d < r->last[0]; d++)
         for (int64_t h = r->first[1]; h < r->last[1]; h++)
-            for (int64_t w = r->first[2]; w < r->last[2]; w++) {
+            for (int64_t w = r->first[2]; w < r->last[2]; w += each) {
                 const int64_t sd = r->at[0] * p->step[0] + a[0].off + d * a[0].tap_step;
                 const int64_t sh = r->at[1] * p->step[1] + a[1].off + h * a[1].tap_step;
                 const int64_t sw = x0 * p->step[2] + a[2].off + w * a[2].tap_step;
                 t.source[t.n] = ((sd * p->src[1] + sh) * p->src[2] + sw) * channels;
                 t.weight[t.n++] = (((a[0].k0 + d * a[0].k_step) * p->kernel[1] + a[1].k0 + h * a[1].k_step) * p->kernel[2] +
                                    a[2].k0 + w * a[2].k_step) * channels;
-                if (t.n == MAX_TAPS) {
-                    run_pixels(p, &t, r->x, r->call->in[1], r->call->in[2], r->y + x0 * p->phases[2] * channels, x1 - x0,
-                               accumulate);
-                    accumulate = 1;
+                if (t.n == MAX_RUNS) {
+                    run(&t, r->x, r->call->in[1], r->call->in[2], y, channels, x1 - x0);
+                    t.accumulate = 1;
                     t.n = 0;
                 }
             }
-    if (t.n || !accumulate)
-        run_pixels(p, &t, r->x, r->call->in[1], r->call->in[2], r->y + x0 * p->phases[2] * channels, x1 - x0, accumulate);
+    if (t.n || !t.accumulate)
+        run(&t, r->x, r->call->in[1], r->call->in[2], y, channels, x1 - x0);
+}
+
+/* One phase of a row: with a tile for kernel rows of this width all pixels at once, else spans of pixels with equal taps. */
+static void run_columns(row *r)
+{
+    const epl_conv_problem *p = r->p;
+    const epl_conv_axis *a = &r->axis[2];
+    pixels_fn *wide = pixels_for(a->taps, a->tap_step, p->step[2]);
+    if (wide && a->off > -a->taps && (a->count - 1) * p->step[2] + a->off < p->src[2]) { // all pixels see some of the source
+        r->first[2] = 0;
+        r->last[2] = a->taps;
+        run_span(r, 0, a->count, a->taps, wide);
+        return;
+    }
+    for (int64_t x0 = 0, x1; x0 < a->count; x0 = x1) {
+        int64_t first, last;
+        epl_conv_valid_taps(p, 2, a, x0, &r->first[2], &r->last[2]);
+        for (x1 = x0 + 1; x1 < a->count; x1++) {
+            epl_conv_valid_taps(p, 2, a, x1, &first, &last);
+            if (first != r->first[2] || last != r->last[2])
+                break;
+        }
+        run_span(r, x0, x1, 1, pixels_1_1);
+    }
 }
 
 static void run_row(const epl_conv_problem *p, const epl_call *call, int64_t index)
@@ -130,34 +207,23 @@ static void run_row(const epl_conv_problem *p, const epl_call *call, int64_t ind
     for (int64_t f = 0; f < p->phases[2]; f++) {
         r.axis[2] = epl_conv_axis_of(p, 2, f);
         r.y = (float *)call->out[0] + (index * p->dst[2] + f) * p->groups;
-        for (int64_t x0 = 0, x1; x0 < r.axis[2].count; x0 = x1) {
-            int64_t first, last;
-            epl_conv_valid_taps(p, 2, &r.axis[2], x0, &r.first[2], &r.last[2]);
-            for (x1 = x0 + 1; x1 < r.axis[2].count; x1++) {
-                epl_conv_valid_taps(p, 2, &r.axis[2], x1, &first, &last);
-                if (first != r.first[2] || last != r.last[2])
-                    break;
-            }
-            run_span(&r, x0, x1);
-        }
+        if (r.axis[2].count > 0)
+            run_columns(&r);
     }
-}
-
-static int64_t rows_per_piece(const epl_conv_problem *p)
-{
-    return epl_max(1, PIECE_FLOATS / (p->dst[2] * p->groups));
 }
 
 static int64_t count_pieces(const epl_conv_problem *p)
 {
-    return epl_ceil_div(p->n * p->dst[0] * p->dst[1], rows_per_piece(p));
+    const int64_t rows = p->n * p->dst[0] * p->dst[1], floats = rows * p->dst[2] * p->groups;
+    const int64_t want = epl_want_pieces((double)floats * (double)(p->kernel[0] * p->kernel[1] * p->kernel[2]));
+    return epl_even_blocks(epl_max(want, epl_ceil_div(floats, PIECE_FLOATS)), rows);
 }
 
 static void run(const epl_conv_problem *p, const epl_call *call, int64_t begin, int64_t end)
 {
-    const int64_t each = rows_per_piece(p), rows = p->n * p->dst[0] * p->dst[1];
+    const int64_t pieces = count_pieces(p), rows = p->n * p->dst[0] * p->dst[1];
     for (int64_t piece = begin; piece < end; piece++) {
-        const int64_t row0 = piece * each, row1 = epl_min(row0 + each, rows);
+        const int64_t row0 = epl_block_begin(rows, pieces, piece), row1 = epl_block_begin(rows, pieces, piece + 1);
         for (int64_t i = row0; i < row1; i++)
             run_row(p, call, i);
         epl_chain_epilogue(call, row0 * p->dst[2], row1 * p->dst[2], 0, p->groups);
@@ -204,44 +270,137 @@ void EPL_K(dwconv_dx)(const epl_call *call, int64_t begin, int64_t end, void *sc
 
 /* ---- weight gradient ---- */
 
-/* dw += sum over pixels of x * dy for the first n <= VL channels; four sums, added in a fixed order. */
-static void gradient_block(const float *x, int64_t x_pixel, const float *dy, int64_t y_pixel, int64_t count, float *dw, int64_t n)
+/* Some output rows and the source rows that they meet at one kernel row; `line` on from there, at the next one. */
+typedef struct pairs {
+    int64_t n, x[BLOCK_ROWS], dy[BLOCK_ROWS]; /* offsets of the rows' first channels */
+    int64_t pixels, columns, channels;        /* of an output row; of a source row */
+    int64_t stride, dilation, line;
+} pairs;
+
+/* dw[r][k] += sum over pixels of x * dy for n <= VL channels, `height` kernel rows and `width` taps of each, which meet at each
+ * pixel together; `off` is the column of the first tap at pixel 0. */
+VEC_INLINE void gradient(const pairs *t, const float *x, const float *dy, int64_t off, float *dw, int64_t n, const int height,
+                         const int width, const int stride, const int full)
 {
-    vf sum[PIXELS] = { vset(0.0f), vset(0.0f), vset(0.0f), vset(0.0f) };
-    int64_t i = 0;
-    if (n < VL) {
-        for (; i < count; i++)
-            sum[0] += vload_part(x + i * x_pixel, n) * vload_part(dy + i * y_pixel, n);
-        vstore_part(dw, vload_part(dw, n) + sum[0], n);
-        return;
+    enum { AT_ONCE = 4 };
+    const int sets = height == 1 ? 2 : 1; // of sums, against the latency of a multiply-add
+    const int64_t step = t->stride, channels = t->channels, column = width == 1 ? step * channels : channels;
+    const int64_t end = t->columns - 1 - off - (width - 1) * t->dilation;
+    const int64_t x0 = epl_min(t->pixels, off < 0 ? epl_ceil_div(-off, step) : 0); // from here to x1 all taps are inside
+    const int64_t x1 = epl_max(x0, epl_min(t->pixels, end < 0 ? 0 : end / step + 1));
+    vf sum[2][3][5];
+    VEC_UNROLL for (int r = 0; r < height; r++) {
+        VEC_UNROLL for (int k = 0; k < width; k++) {
+            sum[0][r][k] = channels_load(dw + (r * width + k) * channels, n, full);
+            sum[1][r][k] = vset(0.0f);
+        }
     }
-    for (; i + PIXELS <= count; i += PIXELS)
-        for (int u = 0; u < PIXELS; u++)
-            sum[u] += vload(x + (i + u) * x_pixel) * vload(dy + (i + u) * y_pixel);
-    for (; i < count; i++)
-        sum[0] += vload(x + i * x_pixel) * vload(dy + i * y_pixel);
-    vstore(dw, vload(dw) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    for (int64_t i = 0; i < t->n; i++) {
+        const float *xr = x + t->x[i], *yr = dy + t->dy[i];
+        for (int64_t at = 0; at < t->pixels;) {
+            if (at >= x0 && at + AT_ONCE <= x1) {
+                const float *xp = xr + (at * step + off) * channels;
+                vf d[AT_ONCE];
+                VEC_UNROLL for (int p = 0; p < AT_ONCE; p++) {
+                    d[p] = channels_load(yr + (at + p) * channels, n, full);
+                }
+                VEC_UNROLL for (int r = 0; r < height; r++, xp += t->line) {
+                    VEC_UNROLL for (int c = 0; c < (AT_ONCE - 1) * stride + width; c++) {
+                        const vf xv = channels_load(xp + c * column, n, full);
+                        VEC_UNROLL for (int k = 0; k < width; k++) {
+                            if ((c - k) % stride == 0 && c >= k && (c - k) / stride < AT_ONCE)
+                                sum[(c - k) / stride % sets][r][k] += xv * d[(c - k) / stride];
+                        }
+                    }
+                }
+                at += AT_ONCE;
+                continue;
+            }
+            const vf d = channels_load(yr + at * channels, n, full);
+            VEC_UNROLL for (int k = 0; k < width; k++) {
+                const int64_t from = at * step + off + k * t->dilation;
+                if (from < 0 || from >= t->columns)
+                    continue;
+                VEC_UNROLL for (int r = 0; r < height; r++) {
+                    sum[0][r][k] += channels_load(xr + r * t->line + from * channels, n, full) * d;
+                }
+            }
+            at++;
+        }
+    }
+    VEC_UNROLL for (int r = 0; r < height; r++) {
+        VEC_UNROLL for (int k = 0; k < width; k++) {
+            const vf all = sum[0][r][k] + sum[1][r][k];
+            if (full)
+                vstore(dw + (r * width + k) * channels, all);
+            else
+                vstore_part(dw + (r * width + k) * channels, all, n);
+        }
+    }
 }
 
-static void gradient_row(const epl_conv_problem *p, const epl_call *call, int64_t index, float *dw)
+#define GRADIENTS(F) F(1, 1, 1) F(1, 3, 1) F(1, 3, 2) F(3, 3, 1) F(3, 3, 2) F(1, 5, 1) F(1, 5, 2)
+#define DEFINE_GRADIENT(height, width, stride)                                                                                     \
+    static void gradient_##height##_##width##_##stride(const pairs *t, const float *x, const float *dy, int64_t off, float *dw)    \
+    {                                                                                                                              \
+        int64_t c = 0;                                                                                                             \
+        for (; c + VL <= t->channels; c += VL)                                                                                     \
+            gradient(t, x + c, dy + c, off, dw + c, VL, height, width, stride, 1);                                                 \
+        if (c < t->channels)                                                                                                       \
+            gradient(t, x + c, dy + c, off, dw + c, t->channels - c, height, width, stride, 0);                                    \
+    }
+GRADIENTS(DEFINE_GRADIENT)
+
+typedef void gradient_fn(const pairs *t, const float *x, const float *dy, int64_t off, float *dw);
+
+/* For so many kernel rows of so many taps, or NULL. */
+static gradient_fn *gradient_for(const epl_conv_problem *p, int64_t rows)
+{
+#define MATCH_GRADIENT(height, width, s)                                                                       \
+    if (width > 1 && rows == height && p->kernel[2] == width && p->dilation[2] == 1 && p->stride[2] == s)      \
+        return gradient_##height##_##width##_##s;
+    GRADIENTS(MATCH_GRADIENT)
+    return NULL;
+}
+
+/* Whether kernel rows [kh, kh + rows) of output row `index` lie in the source; the offset of the first one. */
+static int source_rows(const epl_conv_problem *p, int64_t index, int64_t kd, int64_t kh, int64_t rows, int64_t *offset)
 {
     const int64_t oh = index % p->dst[1], od = index / p->dst[1] % p->dst[0], n = index / p->dst[1] / p->dst[0];
-    const int64_t channels = p->groups, x_pixel = p->step[2] * channels;
-    const epl_conv_axis aw = epl_conv_axis_of(p, 2, 0);
-    const float *dy = (const float *)call->in[1] + index * p->dst[2] * channels;
-    for (int64_t tap = 0; tap < p->kernel[0] * p->kernel[1] * p->kernel[2]; tap++, dw += channels) {
-        const int64_t kw = tap % p->kernel[2], kh = tap / p->kernel[2] % p->kernel[1], kd = tap / p->kernel[2] / p->kernel[1];
-        const int64_t d = od * p->stride[0] - p->pad[0] + kd * p->dilation[0];
-        const int64_t h = oh * p->stride[1] - p->pad[1] + kh * p->dilation[1], shift = kw * aw.tap_step + aw.off;
-        if (d < 0 || d >= p->src[0] || h < 0 || h >= p->src[1] || shift >= p->src[2])
-            continue;
-        const int64_t x0 = shift < 0 ? epl_ceil_div(-shift, p->step[2]) : 0;
-        const int64_t x1 = epl_min(p->dst[2], (p->src[2] - 1 - shift) / p->step[2] + 1);
-        const float *x = (const float *)call->in[0] +
-                         (((n * p->src[0] + d) * p->src[1] + h) * p->src[2] + x0 * p->step[2] + shift) * channels;
-        for (int64_t c = 0; c < channels && x1 > x0; c += VL)
-            gradient_block(x + c, x_pixel, dy + x0 * channels + c, channels, x1 - x0, dw + c, epl_min(VL, channels - c));
-    }
+    const int64_t d = od * p->stride[0] - p->pad[0] + kd * p->dilation[0];
+    const int64_t h = oh * p->stride[1] - p->pad[1] + kh * p->dilation[1];
+    *offset = ((n * p->src[0] + d) * p->src[1] + h) * p->src[2] * p->groups;
+    return d >= 0 && d < p->src[0] && h >= 0 && h + (rows - 1) * p->dilation[1] < p->src[1];
+}
+
+typedef struct gradient_job {
+    const epl_conv_problem *p;
+    const epl_call *call;
+    int64_t row0, row1;       /* output rows, BLOCK_ROWS at most */
+    gradient_fn *whole, *one; /* for all kernel rows together, where they are inside; for one; either may be NULL */
+} gradient_job;
+
+/* Kernel rows [kh, kh + rows). */
+static void gradient_rows(const gradient_job *j, int64_t kd, int64_t kh, int64_t rows, float *dw)
+{
+    const epl_conv_problem *p = j->p;
+    gradient_fn *f = rows > 1 ? j->whole : j->one ? j->one : gradient_1_1_1;
+    const int64_t taps = p->kernel[2], each = j->one ? taps : 1;
+    int64_t whole;
+    pairs t;
+    t.n = 0;
+    t.pixels = p->dst[2];
+    t.columns = p->src[2];
+    t.channels = p->groups;
+    t.stride = p->stride[2];
+    t.dilation = p->dilation[2];
+    t.line = p->dilation[1] * p->src[2] * p->groups;
+    for (int64_t i = j->row0; i < j->row1; i++)
+        if (source_rows(p, i, kd, kh, rows, &t.x[t.n]) &&
+            (rows > 1 || !j->whole || !source_rows(p, i, kd, 0, p->kernel[1], &whole)))
+            t.dy[t.n++] = i * p->dst[2] * p->groups;
+    for (int64_t k = 0; k < taps && t.n; k += each)
+        f(&t, j->call->in[0], j->call->in[1], k * p->dilation[2] - p->pad[2], dw + (kh * taps + k) * p->groups);
 }
 
 int64_t EPL_K(dwconv_dw_pieces)(const void *params)
@@ -260,11 +419,22 @@ void EPL_K(dwconv_dw)(const epl_call *call, int64_t begin, int64_t end, void *sc
     (void)scratch;
     const epl_conv_problem p = epl_conv_forward_problem(call->params);
     const int64_t splits = epl_dwconv_dw_splits(call->params), rows = p.n * p.dst[0] * p.dst[1];
-    const int64_t part = p.kernel[0] * p.kernel[1] * p.kernel[2] * p.groups;
+    const int64_t plane = p.kernel[1] * p.kernel[2] * p.groups, part = p.kernel[0] * plane;
+    const int64_t block = epl_min(BLOCK_ROWS, epl_max(1, BLOCK_FLOATS / epl_max(1, p.dst[2] * p.groups)));
+    gradient_job j = { .p = &p, .call = call, .one = gradient_for(&p, 1) };
+    j.whole = p.kernel[1] > 1 ? gradient_for(&p, p.kernel[1]) : NULL;
     for (int64_t i = begin; i < end; i++) {
         float *dw = (float *)call->out[0] + i * part;
         memset(dw, 0, (size_t)part * sizeof *dw);
-        for (int64_t r = rows * i / splits; r < rows * (i + 1) / splits; r++)
-            gradient_row(&p, call, r, dw);
+        const int64_t last = epl_block_begin(rows, splits, i + 1);
+        for (j.row0 = epl_block_begin(rows, splits, i); j.row0 < last; j.row0 = j.row1) {
+            j.row1 = epl_min(j.row0 + block, last);
+            for (int64_t kd = 0; kd < p.kernel[0]; kd++) {
+                if (j.whole)
+                    gradient_rows(&j, kd, 0, p.kernel[1], dw + kd * plane);
+                for (int64_t kh = 0; kh < p.kernel[1]; kh++)
+                    gradient_rows(&j, kd, kh, 1, dw + kd * plane);
+            }
+        }
     }
 }

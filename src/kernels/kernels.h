@@ -138,7 +138,10 @@ static inline int64_t epl_conv_dw_splits(const epl_conv_params *p)
 static inline int64_t epl_dwconv_dw_splits(const epl_conv_params *p)
 {
     const int64_t rows = p->n * p->od * p->oh, most = rows * p->ow * p->c / 4096; // small ones are not worth a second part
-    return most < 1 ? 1 : most > 16 ? (rows < 16 ? rows : 16) : most < rows ? most : rows;
+    int64_t splits = 1;
+    while (splits < 16 && 2 * splits <= rows && 2 * splits <= most)
+        splits *= 2;
+    return splits;
 }
 
 /* ---- the table ---- */
