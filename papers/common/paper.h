@@ -90,6 +90,7 @@ typedef struct paper_recipe {
     const char *optimizer;  /* words of epl_optimizer_parse; default "adam:rate=1e-3" */
     const char *schedule;   /* words of epl_schedule_parse; default "cosine" */
     const char *augment;    /* default none */
+    const char *freeze;     /* parameters that rest, by their names (epl_glob); default none */
     epl_loss_opts loss;
     const epl_train_hook *hooks;
     int         n_hooks;

@@ -39,6 +39,7 @@ typedef struct journey {
     paper_run  *run;
     const char *label;
     double      before, all, here; /* done by earlier trainings; of all; of this one */
+    epl_parameter_group frozen; /* of the recipe */
 } journey;
 
 static bool report(void *user, const char *label, double done, double total)
@@ -78,8 +79,12 @@ static bool fill_options(paper_run *r, const paper_training *t, journey *j, epl_
     *o = (epl_trainer_opts){ .epochs = epochs_of(r, c), .batch = c->batch ? c->batch : 128, .augment = c->augment, .loss = c->loss,
                              .seed = t->seed, .val_every = epochs_of(r, c), .hooks = c->hooks, .n_hooks = c->n_hooks,
                              .progress = { .report = report, .user = j }, .stop = r->o.stop };
-    return epl_optimizer_parse(r->ctx, c->optimizer ? c->optimizer : "adam:rate=1e-3", &o->optimizer) &&
-           epl_schedule_parse(r->ctx, c->schedule ? c->schedule : "cosine", &o->schedule);
+    if (!epl_optimizer_parse(r->ctx, c->optimizer ? c->optimizer : "adam:rate=1e-3", &o->optimizer))
+        return false;
+    j->frozen = (epl_parameter_group){ .pattern = c->freeze, .freeze = true };
+    o->optimizer.groups   = &j->frozen;
+    o->optimizer.n_groups = c->freeze ? 1 : 0;
+    return epl_schedule_parse(r->ctx, c->schedule ? c->schedule : "cosine", &o->schedule);
 }
 
 static bool learn(paper_run *r, paper_training *t, journey *j)
