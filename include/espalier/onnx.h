@@ -32,6 +32,9 @@ EPL_API epl_model *epl_onnx_load(epl_context *ctx, const char *path, epl_onnx_op
 /* The same from memory, which is copied where it is kept; external data is refused. `name` is for errors. */
 EPL_API epl_model *epl_onnx_parse(epl_context *ctx, const void *data, size_t bytes, const char *name, epl_onnx_opts o);
 
+/* Metadata of an imported model's weights: how many transposes the import put in for channels last, before it moved them. */
+#define EPL_ONNX_TRANSPOSES_KEY "espalier.onnx.transposes"
+
 /* What an import took for good: the names of inputs, comma-separated, or "" (the usual case). The model owns the text. */
 EPL_API const char *epl_onnx_fixed_inputs(const epl_model *m);
 

@@ -1,4 +1,5 @@
 /* info: what a network is and what it takes, before anything runs. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -92,7 +93,8 @@ typedef struct summary {
     const char *path;
     int64_t     file_bytes; /* -1: there is no file */
     int64_t     parameters, nonzero;
-    int         transposes;
+    int         transposes, inserted; /* those that are left, as a program runs them; those that an import put in, or -1 */
+    int         inside;               /* of those left: between operators, not at an input or output */
     epl_cost    cost;
     bool        train;
     int64_t     batch;
@@ -112,12 +114,33 @@ static int64_t count_nonzero(const epl_model *m)
     return sum;
 }
 
-static int count_transposes(const epl_graph *g)
+static bool at_an_end(const epl_node *n)
 {
-    int sum = 0;
+    bool only_outputs = true;
+    for (int i = 0; i < epl_n_uses(epl_node_output(n, 0)); i++)
+        only_outputs = only_outputs && is_op(epl_use_at(epl_node_output(n, 0), i).node, "Output");
+    return only_outputs || is_op(epl_producer(epl_node_input(n, 0)), "Input");
+}
+
+/* Of what the network computes, in the order of execution; those of weights run once, when the program is made. */
+static bool count_transposes(cli *c, const epl_graph *g, summary *s)
+{
+    int n_ids = 0;
     for (const epl_node *n = epl_first(g); n; n = epl_next(n))
-        sum += is_op(n, "Transpose");
-    return sum;
+        n_ids = epl_node_id(n) >= n_ids ? epl_node_id(n) + 1 : n_ids;
+    bool *computed = epl_alloc_array(c->ctx, (size_t)n_ids + 1, sizeof *computed);
+    for (const epl_node *n = epl_first(g); computed && n; n = epl_next(n)) {
+        computed[epl_node_id(n)] = is_op(n, "Input");
+        for (int i = 0; i < epl_node_n_inputs(n); i++)
+            if (epl_node_input(n, i) && computed[epl_node_id(epl_producer(epl_node_input(n, i)))])
+                computed[epl_node_id(n)] = true;
+        if (is_op(n, "Transpose") && computed[epl_node_id(n)]) {
+            s->transposes++;
+            s->inside += !at_an_end(n);
+        }
+    }
+    epl_release(c->ctx, computed);
+    return computed != NULL;
 }
 
 static int64_t file_size(cli *c, const char *path)
@@ -130,15 +153,17 @@ static int64_t file_size(cli *c, const char *path)
     return size;
 }
 
-static bool inference_memory(epl_model *m, size_t limit, epl_program_memory *out)
+/* The plan of inference, and what it leaves of transposes. */
+static bool inference_plan(cli *c, epl_model *m, size_t limit, summary *s)
 {
     epl_program *p = epl_program_new(m->graph, m->weights,
                                      (epl_program_opts){ .frozen = true, .sparse = true, .plan_only = true, .memory_limit = limit });
     if (!p)
         return false;
-    *out = epl_program_memory_of(p);
+    s->memory = epl_program_memory_of(p);
+    const bool ok = count_transposes(c, epl_program_graph(p), s);
     epl_program_free(p);
-    return true;
+    return ok;
 }
 
 static const struct {
@@ -188,8 +213,10 @@ static char *as_text(cli *c, const epl_model *m, const summary *s, bool brief)
                   (long long)s->batch, "bytes moved", b);
     add_values(&out, m->graph, true);
     add_values(&out, m->graph, false);
-    if (s->transposes)
-        epl_text_addf(&out, "%-16s%d\n", "transposes", s->transposes);
+    if (s->inserted >= 0)
+        epl_text_addf(&out, "%-16s%d put in by the import, ", "transposes", s->inserted);
+    if (s->inserted >= 0 || s->transposes)
+        epl_text_addf(&out, "%s%d left, %d of them inside\n", s->inserted >= 0 ? "" : "transposes      ", s->transposes, s->inside);
     if (!brief) {
         epl_table *t = layer_table(c, m->graph);
         char *text = epl_table_to_text(t, (epl_table_opts){ .width = 140 });
@@ -259,7 +286,12 @@ static char *as_json(cli *c, const epl_model *m, const summary *s, bool brief)
     epl_json_put_i64(&w, "batch", s->batch);
     epl_json_put_f64(&w, "macs", s->cost.macs);
     epl_json_put_f64(&w, "bytes", s->cost.bytes);
-    epl_json_put_i64(&w, "transposes", s->transposes);
+    if (!s->train) {
+        epl_json_put_i64(&w, "transposes", s->transposes);
+        epl_json_put_i64(&w, "transposes_inside", s->inside);
+    }
+    if (s->inserted >= 0)
+        epl_json_put_i64(&w, "transposes_inserted", s->inserted);
     json_values(&w, m->graph, true);
     json_values(&w, m->graph, false);
     if (!brief)
@@ -280,7 +312,8 @@ static bool print(cli *c, epl_model *m, summary *s, bool brief)
     s->file_bytes = file_size(c, s->path);
     s->parameters = epl_graph_n_parameters(m->graph);
     s->nonzero    = count_nonzero(m);
-    s->transposes = count_transposes(m->graph);
+    const char *inserted = epl_weights_metadata(m->weights, EPL_ONNX_TRANSPOSES_KEY);
+    s->inserted = inserted && !s->train ? atoi(inserted) : -1;
     s->cost       = epl_graph_cost(m->graph);
     const epl_value *x = epl_graph_n_inputs(m->graph) ? epl_graph_input_at(m->graph, 0) : NULL;
     if (!s->batch)
@@ -313,7 +346,7 @@ static int run(cli *c, int argc, char **argv)
     epl_model *m = cli_model_load(c, s.path, &dims);
     s.batch = step.batch = dims.batch;
     step.batch += step.batch == 0;
-    const bool ok = m && (s.train ? epl_train_memory(m, step, &s.memory) : inference_memory(m, limit, &s.memory)) &&
+    const bool ok = m && (s.train ? epl_train_memory(m, step, &s.memory) : inference_plan(c, m, limit, &s)) &&
                     print(c, m, &s, brief);
     epl_model_free(m);
     return cli_end(c, ok);

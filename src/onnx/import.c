@@ -438,6 +438,7 @@ epl_value *onnx_to_channels_last(onnx_node *n, epl_value *x)
     for (int i = 1; i < rank - 1; i++)
         perm.dim[i] = i + 1;
     perm.dim[rank - 1] = 1;
+    n->imp->turned++;
     return epl_permute(n->g, x, perm);
 }
 
@@ -449,6 +450,7 @@ epl_value *onnx_to_channels_first(onnx_node *n, epl_value *x)
     epl_shape perm = { .rank = rank, .dim = { 0, rank - 1 } };
     for (int i = 2; i < rank; i++)
         perm.dim[i] = i - 1;
+    n->imp->turned++;
     return epl_permute(n->g, x, perm);
 }
 
@@ -699,7 +701,8 @@ static epl_model *import_take(onnx_import *imp)
     const char *name = imp->file.model->graph && imp->file.model->graph->name ? imp->file.model->graph->name : "";
     imp->graph = imp->arena && check_opset(imp) ? epl_graph_new(imp->ctx, name) : NULL;
     imp->weights = imp->graph ? epl_weights_new(imp->ctx) : NULL;
-    if (imp->weights && import_graph(imp, imp->file.model->graph) && epl_move_transposes(imp->graph) && epl_recognise(imp->graph)) {
+    if (imp->weights && import_graph(imp, imp->file.model->graph) && epl_move_transposes(imp->graph) && epl_recognise(imp->graph) &&
+        onnx_move_flattening(imp)) {
         drop_unused(imp);
         m = epl_model_new_take(imp->graph);
         imp->graph = NULL;
@@ -716,6 +719,9 @@ static epl_model *import_take(onnx_import *imp)
         m->weights = imp->weights;
         if (imp->fixed.length)
             epl_weights_set_metadata(m->weights, FIXED_KEY, epl_text_str(&imp->fixed));
+        char turned[24];
+        snprintf(turned, sizeof turned, "%d", imp->turned);
+        epl_weights_set_metadata(m->weights, EPL_ONNX_TRANSPOSES_KEY, turned);
         if (!epl_model_init(m, 0)) { // the key of random numbers, where there are any
             epl_model_free(m);
             m = NULL;

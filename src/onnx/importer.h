@@ -45,6 +45,7 @@ struct onnx_import {
     onnx_memo    *memo;   /* by node id */
     size_t        n_memo;
     epl_text      fixed;  /* the names of inputs whose value was taken for good */
+    int           turned; /* transposes that the importer has put in */
 };
 
 onnx_entry *onnx_scope_find(const onnx_scope *s, const char *name);
@@ -52,6 +53,8 @@ onnx_entry *onnx_scope_add(onnx_import *imp, onnx_scope *s, const char *name, ep
 bool        onnx_add_initialisers(onnx_import *imp, onnx_scope *s, const Onnx__GraphProto *p);
 bool        onnx_import_node(onnx_import *imp, onnx_scope *s, const Onnx__NodeProto *p);
 epl_value  *onnx_result(onnx_import *imp, onnx_scope *s, const char *name);
+
+bool        onnx_move_flattening(onnx_import *imp); /* flatten.c */
 
 /* evaluate.c: the value of v if it follows from constants and weights (and given inputs); else NULL without an error. */
 const epl_tensor *onnx_evaluate(onnx_import *imp, epl_value *v, bool inputs_too);
