@@ -4,6 +4,7 @@
 #include "common/sample.h"
 
 #include <espalier/analysis.h>
+#include <espalier/nn.h>
 #include <espalier/onnx.h>
 #include <espalier/passes.h>
 #include <espalier/program.h>
@@ -159,6 +160,34 @@ TEST(convolutional_networks_have_one_transpose)
         epl_model_free(back);
         epl_model_free(m);
     }
+}
+
+/* A network as others write it: channels first at its input, images flattened behind an activation. */
+TEST(flattened_images_leave_no_transpose)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "net");
+    const int    to_last[] = { 0, 2, 3, 1 }, to_first[] = { 0, 3, 1, 2 };
+    epl_value   *x = epl_transpose(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 3, 6, 5), "N,,,"), 4, to_last);
+    x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = "conv", .out = 4 }));
+    x = epl_relu(g, epl_reshape(g, epl_transpose(g, x, 4, to_first), EPL_SHAPE(EPL_KEEP, -1)));
+    epl_output(g, "y", epl_linear(g, x, (epl_linear_opts){ .name = "head", .out = 7 }));
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    CHECK_OK(t, ctx, epl_onnx_export(m, test_temp(t, "flat.onnx"), (epl_onnx_export_opts){ 0 }));
+    epl_model *back = epl_onnx_load(ctx, test_temp(t, "flat.onnx"), (epl_onnx_opts){ .dims = "N=2" });
+    CHECK_OK(t, ctx, back);
+    CHECK_INT(t, count_ops(back->graph, "Transpose"), 1); // at the input
+    epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 3, 6, 5));
+    epl_tensor_fill_normal(in, t->rng, 0, 1);
+    CHECK_OK(t, ctx, epl_graph_bind(m->graph, "N", 2));
+    epl_tensor *expected = run(t, m, in), *found = run(t, back, in);
+    CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
+    epl_tensor_free(in);
+    epl_tensor_free(expected);
+    epl_tensor_free(found);
+    epl_model_free(back);
+    epl_model_free(m);
 }
 
 /* ---- operators ---- */

@@ -185,3 +185,143 @@ TEST(what_is_computed_twice_is_computed_once)
     CHECK_INT(t, count(g, "Mul"), 1); // a * a; times one is gone
     epl_graph_free(g);
 }
+
+/* ---- transposes ---- */
+
+static int count_op(const epl_graph *g, const char *name)
+{
+    int n = 0;
+    for (const epl_node *k = epl_first(g); k; k = epl_next(k))
+        n += strcmp(epl_node_op_name(k), name) == 0;
+    return n;
+}
+
+static int count_transposes(const epl_graph *g) { return count_op(g, "Transpose"); }
+
+/* g computes the same elements after the pass. */
+static void check_unchanged(test *t, epl_graph *g, bool (*pass)(epl_graph *))
+{
+    epl_tensor *x[8], *before[8], *after[8];
+    sample_values(t, g, x);
+    CHECK_OK(t, g->ctx, epl_graph_finish(g) && epl_interpret(g, NULL, (const epl_tensor *const *)x, before));
+    CHECK_OK(t, g->ctx, pass(g) && epl_graph_verify(g) && epl_interpret(g, NULL, (const epl_tensor *const *)x, after));
+    for (int i = 0; i < epl_graph_n_outputs(g); i++) {
+        CHECK(t, epl_tensor_equal(before[i], after[i]));
+        epl_tensor_free(before[i]);
+        epl_tensor_free(after[i]);
+    }
+    for (int i = 0; i < epl_graph_n_inputs(g); i++)
+        epl_tensor_free(x[i]);
+}
+
+/* Some axes split, some neighbours merged; the first, the batch, stays. */
+static epl_shape other_shape(epl_rng *r, epl_shape from)
+{
+    epl_shape to = { .rank = 1, .dim = { from.dim[0] } };
+    for (int i = 1; i < from.rank && to.rank < 7; i++) {
+        const uint64_t what = epl_rng_below(r, 3);
+        if (what == 0 && from.dim[i] % 2 == 0) {
+            to.dim[to.rank++] = 2;
+            to.dim[to.rank++] = from.dim[i] / 2;
+        } else if (what == 1 && to.rank > 1) {
+            to.dim[to.rank - 1] *= from.dim[i];
+        } else {
+            to.dim[to.rank++] = from.dim[i];
+        }
+    }
+    return to;
+}
+
+PROPERTY(transposes_pass_reshapes, 300)
+{
+    static const int64_t sizes[] = { 1, 2, 3, 4, 6 };
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "g");
+    epl_shape    shape = { .rank = 2 + (int)epl_rng_below(t->rng, 4) }, perm = { .rank = shape.rank };
+    int64_t      order[EPL_MAX_RANK];
+    for (int i = 0; i < shape.rank; i++) {
+        shape.dim[i] = sizes[epl_rng_below(t->rng, 5)];
+        order[i] = i;
+    }
+    epl_rng_shuffle(t->rng, order + 1, (size_t)shape.rank - 1);
+    memcpy(perm.dim, order, sizeof order);
+    epl_value *x = epl_permute(g, epl_sample_input(g, EPL_F32, shape, -2, 2, 0), perm);
+    epl_value *y = epl_reshape(g, x, other_shape(t->rng, epl_shape_of(x)));
+    epl_output(g, "y", epl_tanh(g, y));
+    epl_output(g, "x", x);
+    check_unchanged(t, g, epl_move_transposes);
+    epl_graph_free(g);
+}
+
+/* [N, H, W, C] -> channels first -> `middle` -> channels last. */
+static epl_graph *between_orders(epl_context *ctx, epl_value *(*middle)(epl_graph *g, epl_value *x))
+{
+    epl_graph *g = epl_graph_new(ctx, "g");
+    const int  first[] = { 0, 3, 1, 2 }, last[] = { 0, 2, 3, 1 };
+    epl_value *x = middle(g, epl_transpose(g, epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 3, 5, 8), -2, 2, 0), 4, first));
+    epl_output(g, "y", epl_rank(x) == 4 ? epl_transpose(g, x, 4, last) : x);
+    return g;
+}
+
+static epl_value *shuffle(epl_graph *g, epl_value *x)
+{
+    const int exchange[] = { 0, 2, 1, 3, 4 };
+    x = epl_transpose(g, epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, 2, 4, 3, 5)), 5, exchange);
+    return epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, 8, 3, 5));
+}
+
+static epl_value *tokens(epl_graph *g, epl_value *x)
+{
+    const int exchange[] = { 0, 2, 1 };
+    return epl_transpose(g, epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, EPL_KEEP, -1)), 3, exchange);
+}
+
+static epl_value *scaled(epl_graph *g, epl_value *x) /* squeeze and excitation: smaller by broadcasting */
+{
+    epl_value *s = epl_reduce_mean(g, x, (epl_reduce_opts){ EPL_AXES(2, 3) });
+    return epl_mul(g, x, epl_reshape(g, epl_sigmoid(g, s), EPL_SHAPE(EPL_KEEP, 8, 1, 1)));
+}
+
+TEST(channel_shuffles_tokens_and_gates_keep_channels_last)
+{
+    epl_context *ctx = test_context(t);
+    const struct { epl_value *(*middle)(epl_graph *, epl_value *); int left; } cases[] = { { shuffle, 1 }, { tokens, 0 }, { scaled, 0 } };
+    for (size_t i = 0; i < EPL_COUNT(cases); i++) {
+        epl_graph *g = between_orders(ctx, cases[i].middle);
+        check_unchanged(t, g, epl_move_transposes);
+        CHECK_INT(t, count_transposes(g), cases[i].left);
+        epl_graph_free(g);
+    }
+}
+
+/* ---- recognition ---- */
+
+TEST(layers_are_recognised)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "g");
+    const int    heads[] = { 0, 2, 1, 3 }, keys[] = { 0, 2, 3, 1 };
+    epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 6, 8), NULL);
+    epl_value   *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(8, 8), EPL_INIT_NORMAL, 1), *b = epl_parameter(g, "b", EPL_F32, EPL_SHAPE(8), EPL_INIT_NORMAL, 1);
+    epl_value   *y = epl_add(g, b, epl_matmul(g, x, w, (epl_matmul_opts){ .trans_b = true }));
+    y = epl_mul(g, y, epl_sigmoid(g, y));
+    y = epl_reshape(g, epl_reshape(g, y, EPL_SHAPE(EPL_KEEP, -1)), EPL_SHAPE(EPL_KEEP, 6, 2, 4));
+    epl_value *q = epl_transpose(g, y, 4, heads), *k = epl_transpose(g, y, 4, keys);
+    epl_output(g, "y", epl_clip(g, epl_matmul(g, q, k, (epl_matmul_opts){ 0 }), 0, 6));
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_model  *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 6, 8));
+    epl_tensor_fill_normal(in, t->rng, 0, 1);
+    epl_tensor *before = output_of(t, m, in);
+    CHECK_OK(t, ctx, epl_recognise(m->graph) && epl_graph_verify(m->graph));
+    epl_tensor *after = output_of(t, m, in);
+    CHECK_CLOSE(t, after, before, .rtol = 1e-5, .atol = 1e-5);
+    CHECK(t, count_op(g, "Linear") == 1 && count_op(g, "Silu") == 1 && count_op(g, "Relu6") == 1 && count_op(g, "MatMul") == 1);
+    CHECK(t, count_op(g, "Add") == 0 && count_op(g, "Mul") == 0 && count_op(g, "Clip") == 0 && count_op(g, "Reshape") == 1);
+    CHECK_INT(t, epl_attr_i(epl_producer(epl_node_input(epl_producer(epl_graph_output_at(g, 0)), 0)), "trans_b"), 1);
+    epl_tensor_free(in);
+    epl_tensor_free(before);
+    epl_tensor_free(after);
+    epl_model_free(m);
+}

@@ -247,6 +247,7 @@ static const struct {
     move_fn      *move;
 } moves[] = {
     { &epl_op_cast, move_elementwise },         { &epl_op_transpose, merge },
+    { &epl_op_reshape, epl_move_past_reshape },
     { &epl_op_concat, move_along_axis },        { &epl_op_split, move_along_axis },
     { &epl_op_softmax, move_along_axis },       { &epl_op_log_softmax, move_along_axis },
     { &epl_op_slice, move_along_axis },         { &epl_op_pad, move_along_axis },
