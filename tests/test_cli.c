@@ -609,6 +609,36 @@ TEST(two_networks_are_compared)
     fails(t, in_dir(words, dir, "verify %s/a.safetensors %s/c --inputs %s"), 2, "say either");
 }
 
+/* Every verb that takes a model takes an ONNX file. */
+TEST(onnx_files_go_where_models_go)
+{
+    static const char *const ways[] = {
+        "show %s/t.onnx", "show %s/t.onnx --program --batch 4", "bench %s/t.onnx --seconds 0 --batch 2 --json",
+        "eval %s/t.onnx --data npz:%s/data.npz --split train -q", "convert %s/t.onnx %s/c.safetensors -q", "convert %s/t.onnx %s/c.npz -q",
+        "import %s/t.onnx -o %s/i.safetensors -q", "export %s/t.onnx -o %s/again.onnx --opset 17 -q",
+        "predict %s/t.onnx %s/x.npy", "compile %s/t.onnx -o %s/c --target generic --name net",
+        "prune %s/t.onnx -o %s/p.safetensors -s 0.5 -q", "prune %s/t.onnx -o %s/half.safetensors --channels l2 --ratio 0.5 -q",
+        "train %s/t.onnx --data npz:%s/data.npz --no-val -e 1 -b 16 -q --no-run -o %s/more.safetensors",
+        "distill mlp:classes=3,image=4,channels=1 --teacher %s/t.onnx --data npz:%s/data.npz --no-val -e 1 -b 16 -q --no-run -o %s/s.safetensors",
+        "diff %s/t.onnx %s/again.onnx", "diff %s/t.onnx %s/i.safetensors", "diff %s/t.onnx %s/c.safetensors",
+        "verify %s/t.onnx --against %s/again.onnx",
+    };
+    epl_context *ctx = test_context(t);
+    char         dir[400], words[2048];
+    snprintf(dir, sizeof dir, "%s", test_temp(t, "onnx"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, dir));
+    save_data(t, ctx, dir);
+    succeeds(t, in_dir(words, dir, "export cnn:classes=3,image=4,channels=1,width=4,stages=2 -o %s/t.onnx -q"));
+    for (size_t i = 0; i < EPL_COUNT(ways); i++)
+        succeeds(t, in_dir(words, dir, ways[i]));
+    epl_json *j = json_of(t, ctx, in_dir(words, dir, "info %s/t.onnx --json --batch 8"));
+    CHECK(t, member(j, "batch") == 8 && member(j, "transposes") == 0 && member(j, "transposes_inside") == 0 && member(j, "transposes_inserted") > 4);
+    epl_json_free(j);
+    char *text = results_of(t, in_dir(words, dir, "info %s/t.onnx --brief"));
+    CHECK(t, strstr(text, "put in by the import, 0 left, 0 of them inside\n") != NULL);
+    free(text);
+}
+
 TEST(pictures_are_fitted_to_the_network)
 {
     epl_context *ctx = test_context(t);

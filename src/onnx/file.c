@@ -2,12 +2,16 @@
  * 8-bit floating tensors, sparse tensors, segments. */
 #include "onnx/file.h"
 
+#include "tensor/permute.h"
+
 #include <limits.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+enum { BLOCK = 1 << 20 }; /* bytes that are copied before their pages are given back */
 
 /* ---- opening ---------------------------------------------------------------------------------------------------------- */
 static void *proto_alloc(void *ctx, size_t bytes) { return epl_alloc(ctx, bytes ? bytes : 1); }
@@ -119,12 +123,27 @@ static bool decode_varints(epl_tensor *t, const onnx_payload *d, size_t *found)
     return *found == n;
 }
 
-static bool copy_bytes(epl_tensor *t, const void *data, size_t bytes)
+/* Gives back the pages of data that were copied, so that weights never take memory twice; the next reader finds them again in
+ * the file. */
+static void forget_bytes(const void *data, size_t size)
+{
+    const size_t    page = (size_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + size) / page * page;
+    if (end > begin)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+/* `mapped`: data lie in a map, whose pages are given back on the way. */
+static bool copy_bytes(epl_tensor *t, const void *data, size_t bytes, bool mapped)
 {
     if (bytes != epl_tensor_bytes(t))
         return false;
-    if (bytes)
-        memcpy(t->data, data, bytes);
+    for (size_t i = 0; i < bytes; i += BLOCK) {
+        const size_t n = bytes - i < BLOCK ? bytes - i : BLOCK;
+        memcpy((char *)t->data + i, (const char *)data + i, n);
+        if (mapped)
+            forget_bytes((const char *)data + i, n);
+    }
     for (size_t i = 0; t->dtype == EPL_BOOL && i < bytes; i++) // any byte but 0 is true
         ((unsigned char *)t->data)[i] = ((unsigned char *)t->data)[i] != 0;
     return true;
@@ -158,14 +177,14 @@ static bool fill(onnx_file *f, epl_tensor *t, const Onnx__TensorProto *p)
     const onnx_payload *d = payload_of(f, p);
     size_t found = 0;
     if (!d && p->has_raw_data)
-        return copy_bytes(t, p->raw_data.data, p->raw_data.len) || wrong_size(f, p, t->dtype, t->shape, p->raw_data.len, "bytes");
+        return copy_bytes(t, p->raw_data.data, p->raw_data.len, false) || wrong_size(f, p, t->dtype, t->shape, p->raw_data.len, "bytes");
     if (!d)
         return fill_from_message(t, p, &found) || wrong_size(f, p, t->dtype, t->shape, found, "elements");
     if (d->field != 9 && d->field != field_of(t->dtype))
         return epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: tensor '%s': its data are in a field of another type than %s", f->name,
                         p->name ? p->name : "", epl_dtype_name(t->dtype));
     if (d->field == 9 || d->field == 4 || d->field == 10)
-        return copy_bytes(t, d->data, d->size) || wrong_size(f, p, t->dtype, t->shape, d->size, "bytes");
+        return copy_bytes(t, d->data, d->size, f->mapped) || wrong_size(f, p, t->dtype, t->shape, d->size, "bytes");
     return decode_varints(t, d, &found) || wrong_size(f, p, t->dtype, t->shape, found, "elements or more");
 }
 
@@ -219,23 +238,17 @@ static bool fill_from_outside(onnx_file *f, epl_tensor *t, const Onnx__TensorPro
               length <= map.size - offset;
     if (!ok)
         epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: tensor '%s' reaches beyond the %zu bytes of '%s'", f->name, name, map.size, location);
-    else if (!copy_bytes(t, map.data + offset, (size_t)length))
+    else if (!copy_bytes(t, map.data + offset, (size_t)length, true))
         ok = wrong_size(f, p, t->dtype, t->shape, (size_t)length, "bytes");
     epl_map_close(&map);
     return ok;
 }
 
-/* Gives back the pages of data that were copied, so that weights never take memory twice; the next reader finds them again in
- * the file. */
 void onnx_tensor_forget(const onnx_file *f, const Onnx__TensorProto *p)
 {
     const onnx_payload *d = f->mapped ? payload_of(f, p) : NULL;
-    const size_t        page = (size_t)sysconf(_SC_PAGESIZE);
-    if (!d)
-        return;
-    const uintptr_t begin = ((uintptr_t)d->data + page - 1) / page * page, end = ((uintptr_t)d->data + d->size) / page * page;
-    if (end > begin)
-        madvise((void *)begin, end - begin, MADV_DONTNEED);
+    if (d)
+        forget_bytes(d->data, d->size);
 }
 
 /* ---- tensors ------------------------------------------------------------------------------------------------------------- */
@@ -249,7 +262,8 @@ static bool claims_too_much(const onnx_file *f, const Onnx__TensorProto *p, int6
     return p->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL && (uint64_t)count > there;
 }
 
-epl_tensor *onnx_tensor(onnx_file *f, const Onnx__TensorProto *p, bool copy)
+/* `align`: 0: a copy; 1: a view at any address, for readers that take bytes; 2: a view where elements lie as they should, else a copy. */
+static epl_tensor *tensor_of(onnx_file *f, const Onnx__TensorProto *p, size_t align)
 {
     const char     *name = p->name ? p->name : "";
     const epl_dtype dtype = onnx_dtype(p->data_type);
@@ -274,8 +288,9 @@ epl_tensor *onnx_tensor(onnx_file *f, const Onnx__TensorProto *p, bool copy)
     const onnx_payload *d = payload_of(f, p);
     const bool outside = p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
     const size_t bytes = epl_dtype_bytes(dtype);
-    if (!copy && f->mapped && !outside && d && d->field == 9 && d->size == (size_t)count * bytes && dtype != EPL_BOOL &&
-        (uintptr_t)d->data % bytes == 0)
+    align = align > 1 ? bytes : align;
+    if (align && f->mapped && !outside && d && d->field == 9 && d->size == (size_t)count * bytes && dtype != EPL_BOOL &&
+        (uintptr_t)d->data % align == 0)
         return epl_tensor_view(f->ctx, dtype, shape, (void *)(uintptr_t)d->data); // the map is private and writable
     epl_tensor *t = epl_tensor_new(f->ctx, dtype, shape);
     if (t && !(outside ? fill_from_outside(f, t, p) : fill(f, t, p))) {
@@ -284,4 +299,51 @@ epl_tensor *onnx_tensor(onnx_file *f, const Onnx__TensorProto *p, bool copy)
     }
     onnx_tensor_forget(f, p);
     return t;
+}
+
+epl_tensor *onnx_tensor(onnx_file *f, const Onnx__TensorProto *p, bool copy) { return tensor_of(f, p, copy ? 0 : 2); }
+
+/* Writes rows [first, first + n) of `t`, whose first axis becomes the last, into `out`. */
+static bool permute_rows(epl_context *ctx, const epl_tensor *t, epl_shape perm, int64_t first, int64_t n, epl_tensor *out)
+{
+    const size_t  size = epl_dtype_bytes(t->dtype), row = epl_tensor_bytes(t) / (size_t)t->shape.dim[0];
+    const int64_t last = t->shape.dim[0], count = epl_tensor_count(t) / last;
+    epl_tensor    rows = *t;
+    rows.data = (char *)t->data + (size_t)first * row;
+    rows.shape.dim[0] = n;
+    epl_tensor *turned = epl_tensor_permuted(ctx, &rows, perm);
+    for (int64_t i = 0; turned && i < count; i++)
+        memcpy((char *)out->data + (size_t)(i * last + first) * size, (const char *)turned->data + (size_t)(i * n) * size, (size_t)n * size);
+    epl_tensor_free(turned);
+    return turned != NULL;
+}
+
+/* A large tensor in the map, block by block, each block's pages given back when it is done. */
+static epl_tensor *permuted_by_blocks(onnx_file *f, const epl_tensor *t, epl_shape perm)
+{
+    epl_shape     shape = { .rank = perm.rank };
+    const int64_t rows = t->shape.dim[0], row = (int64_t)epl_tensor_bytes(t) / rows, block = BLOCK / row < 16 ? 16 : BLOCK / row;
+    for (int i = 0; i < perm.rank; i++)
+        shape.dim[i] = t->shape.dim[perm.dim[i]];
+    epl_tensor *out = epl_tensor_new(f->ctx, t->dtype, shape);
+    for (int64_t i = 0; out && i < rows; i += block) {
+        const int64_t n = rows - i < block ? rows - i : block;
+        if (!permute_rows(f->ctx, t, perm, i, n, out)) {
+            epl_tensor_free(out);
+            return NULL;
+        }
+        forget_bytes((const char *)t->data + i * row, (size_t)(n * row));
+    }
+    return out;
+}
+
+epl_tensor *onnx_tensor_permuted(onnx_file *f, const Onnx__TensorProto *p, epl_shape perm)
+{
+    epl_tensor *t = tensor_of(f, p, 1);
+    if (!t)
+        return NULL;
+    const bool  blocks = !t->owned && epl_tensor_bytes(t) > 2 * BLOCK && perm.dim[perm.rank - 1] == 0;
+    epl_tensor *turned = blocks ? permuted_by_blocks(f, t, perm) : epl_tensor_permuted(f->ctx, t, perm);
+    epl_tensor_free(t);
+    return turned;
 }

@@ -29,6 +29,9 @@ const char *onnx_dtype_name(int64_t data_type);
 /* The tensor of a message; `copy`: never a view into the map. The caller owns it. */
 epl_tensor *onnx_tensor(onnx_file *f, const Onnx__TensorProto *p, bool copy);
 
+/* The same with its axes in another order; never held twice. */
+epl_tensor *onnx_tensor_permuted(onnx_file *f, const Onnx__TensorProto *p, epl_shape perm);
+
 void onnx_tensor_forget(const onnx_file *f, const Onnx__TensorProto *p); /* nobody may hold a view of it */
 
 #endif

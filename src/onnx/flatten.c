@@ -2,9 +2,6 @@
  * what would transpose every image in every run is done to the layer's weight once. Exact up to the order of sums. */
 #include "onnx/importer.h"
 
-#include "tensor/permute.h"
-
-#include <stdlib.h>
 #include <string.h>
 
 static bool one_to_one(const epl_node *n)
@@ -23,23 +20,42 @@ static epl_node *flattening(epl_value *v)
     return flat && EPL_IS(n->inputs[0]->producer, transpose) && n->inputs[0]->shape.dim[0] == v->shape.dim[0] ? n : NULL;
 }
 
-/* The rows of w [axes of the transposed image..., out] in the order of the image before it; NULL if memory is out. */
-static epl_tensor *rows_reordered(epl_context *ctx, const epl_tensor *w, epl_shape image, const int64_t *perm)
+/* Which row of the weight belongs to element j of an image [., dim...] that lay in the order of `perm` when the weight was made. */
+static int64_t old_row(epl_shape image, const int64_t *perm, int64_t j)
 {
-    const int  rank = image.rank; // with the batch in front, which leaves as many axes as the weight's last adds
-    epl_tensor seen = *w;
-    epl_shape  order = { .rank = rank };
-    seen.shape.rank = rank;
-    for (int i = 1; i < rank; i++) {
-        seen.shape.dim[i - 1] = image.dim[i];
-        order.dim[perm[i] - 1] = i - 1;
+    int64_t at[EPL_MAX_RANK] = { 0 }, row = 0;
+    for (int axis = image.rank - 1; axis > 0; axis--) {
+        at[axis] = j % image.dim[axis];
+        j /= image.dim[axis];
     }
-    seen.shape.dim[rank - 1] = w->shape.dim[1];
-    order.dim[rank - 1] = rank - 1;
-    epl_tensor *t = epl_tensor_permuted(ctx, &seen, order);
-    if (t)
-        t->shape = w->shape;
-    return t;
+    for (int i = 1; i < image.rank; i++)
+        row = row * image.dim[perm[i]] + at[perm[i]];
+    return row;
+}
+
+/* The rows of w [elements of an image, out] in the image's order now, in place, cycle by cycle: such weights are large. */
+static bool reorder_rows(epl_context *ctx, epl_tensor *w, epl_shape image, const int64_t *perm)
+{
+    const int64_t n = w->shape.dim[0];
+    const size_t  bytes = n ? epl_tensor_bytes(w) / (size_t)n : 0;
+    bool         *done = epl_alloc_array(ctx, (size_t)n + 1, sizeof *done);
+    char         *kept = epl_alloc(ctx, bytes + 1), *rows = w->data;
+    for (int64_t first = 0; done && kept && first < n; first++) {
+        if (done[first])
+            continue;
+        memcpy(kept, rows + (size_t)first * bytes, bytes);
+        int64_t to = first;
+        for (int64_t from; (from = old_row(image, perm, to)) != first; to = from) {
+            memcpy(rows + (size_t)to * bytes, rows + (size_t)from * bytes, bytes);
+            done[to] = true;
+        }
+        memcpy(rows + (size_t)to * bytes, kept, bytes);
+        done[to] = true;
+    }
+    const bool ok = done && kept;
+    epl_release(ctx, done);
+    epl_release(ctx, kept);
+    return ok;
 }
 
 static bool take_over(onnx_import *imp, epl_node *layer, epl_node *flat)
@@ -51,18 +67,15 @@ static bool take_over(onnx_import *imp, epl_node *layer, epl_node *flat)
     const bool     batch_first = epl_attr_ints(turn, "perm", &perm) >= 2 && perm[0] == 0;
     if (!w || !batch_first || w->shape.rank != 2 || epl_shape_count_from(flat->inputs[0]->shape, 1, flat->inputs[0]->shape.rank) != w->shape.dim[0])
         return true; // left as it is
-    epl_tensor *t = rows_reordered(imp->ctx, w, flat->inputs[0]->shape, perm);
     epl_node   *at = epl_graph_insert_before(imp->graph, flat);
     epl_value  *rows = epl_reshape(imp->graph, turn->inputs[0], EPL_SHAPE(EPL_KEEP, -1));
     epl_graph_insert_before(imp->graph, at);
-    if (!t || !rows) {
-        epl_tensor_free(t);
+    if (!rows || !reorder_rows(imp->ctx, w, turn->inputs[0]->shape, perm))
         return false;
-    }
     rows->producer->scope = flat->scope;
     epl_set_input(user, flat->outputs[0]->uses[0].input, rows);
     epl_node_remove(flat);
-    return epl_weights_put_take(imp->weights, name, t);
+    return true;
 }
 
 bool onnx_move_flattening(onnx_import *imp)

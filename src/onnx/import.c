@@ -1,7 +1,6 @@
 /* import: an ONNX model into a graph and its weights - names, initialisers, values known in advance, and what adapters see of
  * it (import.h). The adapters are in adapt_*.c, regions in control.c, files in file.c. */
 #include "onnx/importer.h"
-#include "tensor/permute.h"
 
 #include <espalier/passes.h>
 
@@ -207,8 +206,7 @@ epl_value *onnx_weight(onnx_node *n, int i, epl_shape perm)
         return epl_permute(n->g, settle(n->imp, n->scope, e), perm);
     if (e->permuted && epl_shape_equal(e->perm, perm))
         return e->permuted;
-    epl_tensor *t = onnx_tensor(&n->imp->file, e->init, false), *p = t ? epl_tensor_permuted(n->imp->ctx, t, perm) : NULL;
-    epl_tensor_free(t);
+    epl_tensor *p = onnx_tensor_permuted(&n->imp->file, e->init, perm);
     if (!e->value)
         onnx_tensor_forget(&n->imp->file, e->init);
     e->perm = perm;
