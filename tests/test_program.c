@@ -166,6 +166,34 @@ TEST(planned_memory_is_what_is_allocated)
     epl_model_free(m);
 }
 
+/* Large weights over small pictures: what folding them takes is given back, and taken again to fold new ones. */
+TEST(memory_for_what_is_computed_once_is_given_back)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "wide");
+    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 4, 4, 64), NULL);
+    epl_value   *w   = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(3, 3, 64, 64), EPL_INIT_NORMAL, 0.1);
+    epl_value   *s   = epl_parameter(g, "s", EPL_F32, EPL_SHAPE(64), EPL_INIT_ONES, 0);
+    epl_output(g, "y", epl_convolve(g, x, epl_mul(g, w, epl_exp(g, s)), NULL, (epl_convolve_opts){ .pad = 1 }));
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 3));
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+    CHECK_OK(t, ctx, p != NULL);
+    const epl_program_memory is = epl_program_memory_of(p);
+    const size_t weights = 3 * 3 * 64 * 64 * sizeof(float), live = test_live_bytes(ctx);
+    CHECK(t, is.setup >= weights && is.arena < weights / 4);
+    epl_tensor_fill_normal(epl_program_input(p, 0), t->rng, 0, 1);
+    CHECK_OK(t, ctx, epl_program_run(p));
+    const double before = epl_tensor_get(epl_program_output(p, 0), 5);
+    for (int c = 0; c < 64; c++)
+        epl_tensor_set(epl_weights_find(m->weights, "s"), c, 1 + log(2)); // the weights are doubled
+    CHECK_OK(t, ctx, epl_program_refresh(p) && epl_program_run(p));
+    CHECK_NEAR(t, epl_tensor_get(epl_program_output(p, 0), 5), 2 * before, .rtol = 1e-5);
+    CHECK_INT(t, test_live_bytes(ctx), live);
+    epl_program_free(p);
+    epl_model_free(m);
+}
+
 /* A deep chain of convolutions, trained: the limit is met by recomputation with the same bits, or refused with a figure that
  * then does. */
 TEST(a_memory_limit_is_met_or_refused_with_the_least)

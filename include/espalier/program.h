@@ -33,6 +33,7 @@ typedef struct epl_program_memory {
     size_t packed;  /* weights in the kernels' layout, and constants computed once */
     size_t scratch; /* private to threads, for all of them */
     size_t total;   /* of the above: exactly what is allocated */
+    size_t setup;   /* beside that while epl_program_new and epl_program_refresh compute what is computed once; else given back */
     size_t weights; /* parameters and states */
     int    recomputed; /* values that are computed again to meet the limit */
 } epl_program_memory;

@@ -175,6 +175,7 @@ static const struct {
     { "packed weights, constants", "packed", offsetof(epl_program_memory, packed) },
     { "threads' scratch", "scratch", offsetof(epl_program_memory, scratch) },
     { "planned peak", "total", offsetof(epl_program_memory, total) },
+    { "while weights are packed, +", "setup", offsetof(epl_program_memory, setup) },
     { "weights and states beside it", "weights", offsetof(epl_program_memory, weights) },
 };
 

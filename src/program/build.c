@@ -402,29 +402,31 @@ static bool lower_graph(epl_program *p)
     return p->root && epl_plan(p);
 }
 
+static size_t peak_of(const epl_program *p) { return p->memory_use.total + p->memory_use.setup; }
+
 /* Recomputes one node after the other until the limit is met, or nothing more can be given up. */
 static bool meet_limit(epl_program *p)
 {
     const size_t limit = p->opts.memory_limit;
-    size_t least = p->memory_use.total;
+    size_t least = peak_of(p);
     int    recomputed = 0;
     if (!limit || least <= limit)
         return true;
     if (!epl_sink_views(p->graph))
         return false;
     const int most = 4 * p->graph->n_nodes;
-    while (p->memory_use.total > limit && recomputed < most) {
+    while (peak_of(p) > limit && recomputed < most) {
         const int peak = epl_plan_peak_step(p->root);
         if (peak >= (int)p->root->n_steps || !epl_recompute_at(p->graph, outer_node(p->root->steps[peak].node)))
             break;
         recomputed++;
         if (!lower_graph(p))
             return false;
-        if (p->memory_use.total < least)
-            least = p->memory_use.total;
+        if (peak_of(p) < least)
+            least = peak_of(p);
     }
     p->memory_use.recomputed = recomputed;
-    if (p->memory_use.total <= limit)
+    if (peak_of(p) <= limit)
         return true;
     char want[32], have[32];
     epl_format_bytes(want, (double)limit);

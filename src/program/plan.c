@@ -86,8 +86,7 @@ static bool drop_intermediates(epl_block *b)
     for (size_t i = 0; i < b->n_buffers; i++) {
         epl_buffer *f = &b->buffers[i];
         if (f->place == EPL_PLACE_ONCE && f->same_as < 0 && !kept[i]) {
-            f->place     = EPL_PLACE_ARENA;
-            f->once_only = true;
+            f->place = EPL_PLACE_SETUP;
         }
     }
     epl_release(b->program->ctx, kept);
@@ -194,6 +193,8 @@ static void place_updates(epl_block *b)
     b->n_steps = kept;
 }
 
+static bool is_packed(const epl_buffer *f) { return f->place == EPL_PLACE_ARENA || f->place == EPL_PLACE_SETUP; }
+
 static void place_results(epl_block *b)
 {
     for (size_t k = 0; k < b->n_steps; k++) {
@@ -201,13 +202,13 @@ static void place_results(epl_block *b)
         for (int o = 0; s->in_place && o < s->n_out; o++) {
             const int out = root_of(b, s->out[o]);
             epl_buffer *f = out >= 0 ? &b->buffers[out] : NULL;
-            if (!f || f->place != EPL_PLACE_ARENA || f->first != (int)k)
+            if (!f || !is_packed(f) || f->first != (int)k)
                 continue;
             int taken = -1;
             FOR_READ(s, i, {
                 const int r = root_of(b, i);
                 const epl_buffer *x = &b->buffers[r];
-                if (taken < 0 && r != out && x->place == EPL_PLACE_ARENA && x->last == (int)k && x->first < (int)k &&
+                if (taken < 0 && r != out && x->place == f->place && x->last == (int)k && x->first < (int)k &&
                     x->bytes == f->bytes && may_overwrite(b, s, r))
                     taken = r;
             });
@@ -234,10 +235,7 @@ static int larger_first(const void *a, const void *b)
     return x->index - y->index;
 }
 
-static bool overlap(const epl_buffer *a, const epl_buffer *b)
-{
-    return a->once_only == b->once_only && a->first <= b->last && b->first <= a->last;
-}
+static bool overlap(const epl_buffer *a, const epl_buffer *b) { return a->first <= b->last && b->first <= a->last; }
 
 /* `placed` is sorted by offset. */
 static size_t lowest_gap(const epl_block *b, const int *placed, size_t n_placed, const epl_buffer *f)
@@ -255,7 +253,8 @@ static size_t lowest_gap(const epl_block *b, const int *placed, size_t n_placed,
     return end;
 }
 
-static bool pack(epl_block *b)
+/* Gives every buffer of that place its offset; *bytes becomes the end of the last. */
+static bool pack(epl_block *b, epl_place place, size_t *bytes)
 {
     epl_context *ctx    = b->program->ctx;
     item        *items  = epl_alloc_array(ctx, b->n_buffers + 1, sizeof *items);
@@ -263,11 +262,11 @@ static bool pack(epl_block *b)
     size_t n = 0, n_placed = 0;
     bool   ok = items && placed;
     for (size_t i = 0; ok && i < b->n_buffers; i++)
-        if (b->buffers[i].same_as < 0 && b->buffers[i].place == EPL_PLACE_ARENA && b->buffers[i].last >= 0)
+        if (b->buffers[i].same_as < 0 && b->buffers[i].place == place && b->buffers[i].last >= 0)
             items[n++] = (item){ (int)i, b->buffers[i].bytes };
     if (ok)
         qsort(items, n, sizeof *items, larger_first);
-    b->arena_bytes = 0;
+    *bytes = 0;
     for (size_t k = 0; ok && k < n; k++) {
         epl_buffer *f = &b->buffers[items[k].index];
         f->offset = (int64_t)lowest_gap(b, placed, n_placed, f);
@@ -276,8 +275,8 @@ static bool pack(epl_block *b)
             placed[at] = placed[at - 1];
         placed[at] = items[k].index;
         const size_t end = (size_t)f->offset + EPL_ALIGN(f->bytes);
-        if (end > b->arena_bytes)
-            b->arena_bytes = end;
+        if (end > *bytes)
+            *bytes = end;
     }
     epl_release(ctx, items);
     epl_release(ctx, placed);
@@ -298,19 +297,22 @@ static bool plan_block(epl_block *b)
             if (s->blocks[r]->arena_bytes > temp->bytes)
                 temp->bytes = s->blocks[r]->arena_bytes; // one region at a time
         }
-        if (s->scratch > p->scratch_bytes)
-            p->scratch_bytes = s->scratch;
+        size_t *scratch = s->once ? &p->setup_scratch_bytes : &p->scratch_bytes;
+        if (s->scratch > *scratch)
+            *scratch = s->scratch;
     }
     if (!b->parent)
         place_updates(b);
     find_lives(b);
     place_results(b);
-    return pack(b);
+    return pack(b, EPL_PLACE_ARENA, &b->arena_bytes) && (b->parent || pack(b, EPL_PLACE_SETUP, &p->setup_bytes));
 }
+
+size_t epl_setup_bytes(const epl_program *p) { return p->setup_bytes + p->setup_scratch_bytes * (size_t)p->n_threads; }
 
 bool epl_plan(epl_program *p)
 {
-    p->once_bytes = p->scratch_bytes = 0;
+    p->once_bytes = p->scratch_bytes = p->setup_scratch_bytes = 0;
     find_once(p->root);
     if (!drop_intermediates(p->root))
         return false;
@@ -328,6 +330,7 @@ bool epl_plan(epl_program *p)
             m->weights += f->bytes;
     }
     m->total = m->arena + m->inputs + m->packed + m->scratch;
+    m->setup = epl_setup_bytes(p) > m->arena ? epl_setup_bytes(p) : 0;
     return true;
 }
 
@@ -338,7 +341,7 @@ int epl_plan_peak_step(const epl_block *b)
     for (int k = 0; k < (int)b->n_steps; k++) {
         size_t bytes = 0;
         for (size_t i = 0; i < b->n_buffers; i++)
-            if (b->buffers[i].same_as < 0 && b->buffers[i].place == EPL_PLACE_ARENA && !b->buffers[i].once_only &&
+            if (b->buffers[i].same_as < 0 && b->buffers[i].place == EPL_PLACE_ARENA &&
                 b->buffers[i].first <= k && k <= b->buffers[i].last)
                 bytes += EPL_ALIGN(b->buffers[i].bytes);
         if (bytes > most) {

@@ -14,6 +14,7 @@
 typedef enum epl_place {
     EPL_PLACE_ARENA,    /* `offset` in the block's arena */
     EPL_PLACE_ONCE,     /* `offset` in the program's store of what is computed once */
+    EPL_PLACE_SETUP,    /* `offset` in the memory that is there only while that is computed */
     EPL_PLACE_INPUT,    /* a graph input: index `offset` */
     EPL_PLACE_TENSOR,   /* a parameter or state: `tensor`, whose name is the producer's */
     EPL_PLACE_CONSTANT, /* a Constant's tensor */
@@ -25,7 +26,6 @@ typedef struct epl_buffer {
     int64_t     offset;
     size_t      bytes;
     int         first, last;  /* steps; last == n_steps: alive at the end */
-    bool        once_only;    /* of the arena: lives only while what is computed once is computed */
     int         same_as;      /* shares the place of that buffer (a view, a result computed in place); -1: its own */
     const char *name;         /* of an input, parameter or state */
     const epl_tensor *tensor;
@@ -90,8 +90,10 @@ struct epl_program {
     epl_program_opts      opts;
     const epl_kernel_set *kernels;
     epl_block            *root;
-    size_t                once_bytes, scratch_bytes; /* scratch of one thread */
+    size_t                once_bytes, scratch_bytes;        /* scratch of one thread */
+    size_t                setup_bytes, setup_scratch_bytes; /* the same for what is computed once */
     char                 *once, *arena, *scratch, *input_data;
+    char                 *setup; /* the arena, where that is large enough; else there during epl_program_refresh alone */
     epl_tensor          **inputs, **outputs;
     epl_program_memory    memory_use;
     int                   n_threads;
@@ -128,6 +130,7 @@ epl_lower_fn *epl_lower_of(const epl_op *op);
 bool epl_plan(epl_program *p);                      /* lives, places, sizes (plan.c) */
 void epl_resolve(epl_program *p);                   /* pointers (run.c) */
 int  epl_plan_peak_step(const epl_block *b);        /* the step at which most bytes are alive */
+size_t epl_setup_bytes(const epl_program *p);      /* buffers and scratch memory of what is computed once */
 #define EPL_ALIGN(bytes) (((size_t)(bytes) + 63u) & ~(size_t)63u)
 
 #endif

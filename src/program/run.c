@@ -12,6 +12,7 @@ static void *place_pointer(const epl_block *b, const epl_buffer *f)
     switch (f->place) {
     case EPL_PLACE_ARENA:    return b->arena + f->offset;
     case EPL_PLACE_ONCE:     return p->once + f->offset;
+    case EPL_PLACE_SETUP:    return p->setup ? p->setup + f->offset : NULL;
     case EPL_PLACE_PARENT:   return b->parent->buffers[f->offset].data;
     case EPL_PLACE_TENSOR:
     case EPL_PLACE_CONSTANT: return f->tensor->data;
@@ -192,11 +193,30 @@ bool epl_program_run(epl_program *p)
     return true;
 }
 
+/* What is computed once, with memory of its own behind the buffers that it alone needs. */
+static void run_setup(epl_program *p)
+{
+    char        *scratch = p->scratch;
+    const size_t bytes   = p->scratch_bytes;
+    p->scratch       = p->setup + p->setup_bytes;
+    p->scratch_bytes = p->setup_scratch_bytes;
+    run_block(p, p->root, true);
+    p->scratch       = scratch;
+    p->scratch_bytes = bytes;
+}
+
 bool epl_program_refresh(epl_program *p)
 {
     if (!runnable(p))
         return false;
-    run_block(p, p->root, true);
+    char *own = p->memory_use.setup ? epl_alloc_aligned(p->ctx, p->memory_use.setup) : NULL;
+    p->setup = own ? own : p->arena;
+    if (p->memory_use.setup && !own)
+        return false;
+    epl_resolve(p);
+    run_setup(p);
+    epl_release_aligned(p->ctx, own);
+    p->setup = NULL;
     return epl_sparse_weights_fit(p);
 }
 
