@@ -526,8 +526,8 @@ static bool compare_regions(pair_list *out, const pair_side *a, const pair_side 
         pair_side ra, rb;
         epl_text_addf(&pa, "%s%%%d/", a->prefix, a->number[na->id]);
         epl_text_addf(&pb, "%s%%%d/", b->prefix, b->number[nb->id]);
-        ok = side_init(out->ctx, &ra, na->regions[i], kept(out, &pa)) & side_init(out->ctx, &rb, nb->regions[i], kept(out, &pb));
-        ok = ok && compare_inputs(out, &ra, &rb) && pair_sides(out->ctx, &ra, &rb) && compare_sides(out, &ra, &rb);
+        const bool first = side_init(out->ctx, &ra, na->regions[i], kept(out, &pa)); // both, for both are released
+        ok = side_init(out->ctx, &rb, nb->regions[i], kept(out, &pb)) && first && compare_inputs(out, &ra, &rb) && pair_sides(out->ctx, &ra, &rb) && compare_sides(out, &ra, &rb);
         pair_release(out->ctx, &ra);
         pair_release(out->ctx, &rb);
     }
@@ -536,6 +536,7 @@ static bool compare_regions(pair_list *out, const pair_side *a, const pair_side 
 
 bool pair_graphs(pair_list *out, const epl_graph *ga, const epl_graph *gb, pair_side *a, pair_side *b)
 {
-    return (side_init(out->ctx, a, ga, "") & side_init(out->ctx, b, gb, "")) && compare_inputs(out, a, b) &&
-           pair_sides(out->ctx, a, b) && compare_sides(out, a, b);
+    const bool first = side_init(out->ctx, a, ga, ""); // both, for both are released
+    return side_init(out->ctx, b, gb, "") && first && compare_inputs(out, a, b) && pair_sides(out->ctx, a, b) &&
+           compare_sides(out, a, b);
 }
