@@ -106,6 +106,17 @@ PROPERTY(half_of_every_network_goes, EPL_COUNT(networks))
     epl_model_free(m);
 }
 
+/* The dependency graph knows every operator that models are made of. */
+PROPERTY(every_model_of_the_zoo_can_lose_channels, epl_zoo_count())
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = take_model(t, ctx, epl_zoo_build_small(ctx, t->index));
+    epl_channel_result r;
+    check_equivalence(t, m, (epl_channel_opts){ .macs = 0.9 }, &r);
+    CHECK(t, r.macs_after < r.macs_before && r.removed > 0);
+    epl_model_free(m);
+}
+
 /* ---- operators that the zoo lacks ---- */
 
 static epl_value *input(epl_graph *g, int64_t channels) { return epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 6, 6, channels), "N,,,"); }

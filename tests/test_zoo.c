@@ -1,5 +1,6 @@
 /* The zoo: parameters and multiply-adds against the published figures; every model, in its small form, through what can be done
- * with a network: printed and read back, another batch, a training step, fewer channels; options and what is said of bad ones. */
+ * with a network here: printed and read back, another batch, a training step (other tests export, prune and compile them all); options
+ * and what is said of bad ones. */
 #include "common/check.h"
 
 #include <espalier/espalier.h>
@@ -105,20 +106,9 @@ PROPERTY(models_have_the_published_size, EPL_COUNT(published))
 
 /* ---- every model --------------------------------------------------------------------------------------------------------- */
 
-static epl_graph *small_of(test *t, epl_context *ctx, const epl_zoo_entry *e)
-{
-    char description[256];
-    if (!e->small)
-        FAIL(t, "%s names no small form of itself", e->name);
-    snprintf(description, sizeof description, "%s:%s", e->name, e->small);
-    epl_graph *g = epl_zoo_build(ctx, description);
-    CHECK_OK(t, ctx, g);
-    return g;
-}
-
 static epl_model *small_model(test *t, epl_context *ctx)
 {
-    epl_model *m = epl_model_new_take(small_of(t, ctx, epl_zoo_at(t->index)));
+    epl_model *m = epl_model_new_take(epl_zoo_build_small(ctx, t->index));
     CHECK_OK(t, ctx, m && epl_model_init(m, 7));
     return m;
 }
@@ -131,7 +121,8 @@ PROPERTY(every_model_prints_and_takes_any_batch, epl_zoo_count())
     epl_graph   *g   = epl_zoo_build(ctx, epl_zoo_at(t->index)->name);
     CHECK_OK(t, ctx, g);
     epl_graph_free(g);
-    g = small_of(t, ctx, epl_zoo_at(t->index));
+    g = epl_zoo_build_small(ctx, t->index);
+    CHECK_OK(t, ctx, g);
     if (epl_graph_cost(g).macs > MOST_MMACS * 1e6)
         FAIL(t, "the small %s takes %g million multiply-adds, more than %d", epl_zoo_at(t->index)->name, epl_graph_cost(g).macs / 1e6, MOST_MMACS);
     char      *text = epl_graph_print(g);
@@ -183,17 +174,6 @@ PROPERTY(every_model_learns, epl_zoo_count())
     epl_program_free(p);
     epl_graph_free(g);
     epl_weights_free(before);
-    epl_model_free(m);
-}
-
-/* Fewer channels: the dependency graph knows every operator that models are made of. */
-PROPERTY(every_model_can_lose_channels, epl_zoo_count())
-{
-    epl_context *ctx = test_context(t);
-    epl_model   *m   = small_model(t, ctx);
-    epl_channel_result r;
-    CHECK_OK(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .macs = 0.9 }, &r) && epl_model_check(m) && epl_graph_verify(m->graph));
-    CHECK(t, r.macs_after < r.macs_before && r.removed > 0);
     epl_model_free(m);
 }
 

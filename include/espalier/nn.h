@@ -117,7 +117,8 @@ EPL_API epl_value *epl_conv_unit(epl_graph *g, epl_value *x, epl_conv_unit_opts 
 typedef enum epl_stem_kind {
     EPL_STEM_SMALL = 0, /* 3x3: small images */
     EPL_STEM_IMAGENET,  /* 7x7 of stride 2, max pool 3x3 of stride 2: He et al. 2015, table 1 */
-    EPL_STEM_DEEP       /* three 3x3, of stride 2, 1, 1, the first two half as wide; the same pool: Hu et al. 2018 (SENet-154) */
+    EPL_STEM_DEEP       /* three 3x3, of stride 2, 1, 1, the first two half as wide, and a pool that looks beyond the far
+                           border instead of padding: Hu et al. 2018 (SENet-154) */
 } epl_stem_kind;
 typedef struct epl_stem_opts {
     const char   *name; /* default "stem" */

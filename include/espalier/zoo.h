@@ -50,6 +50,9 @@ EPL_API const epl_zoo_option *epl_zoo_option_at(const epl_zoo_entry *e, int i);
  * closest that exists. The graph's name is the full description. The caller owns the result. */
 EPL_API epl_graph *epl_zoo_build(epl_context *ctx, const char *description);
 
+/* Entry i with its options `small`. */
+EPL_API epl_graph *epl_zoo_build_small(epl_context *ctx, int i);
+
 /* For `build`: the options' values. The name must be in the entry's table. */
 EPL_API int         epl_arg_int(const epl_zoo_args *a, const char *name);
 EPL_API double      epl_arg_real(const epl_zoo_args *a, const char *name);

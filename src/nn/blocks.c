@@ -71,7 +71,8 @@ epl_value *epl_stem(epl_graph *g, epl_value *x, epl_stem_opts o)
         u.conv.stride = i == 0 ? 2 : 1;
         x = epl_conv_unit(g, x, u);
     }
-    return epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 3 }, .stride = { 2 }, .pad = 1 });
+    const bool deep = o.kind == EPL_STEM_DEEP;
+    return epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 3 }, .stride = { 2 }, .pad = !deep, .ceil_mode = deep });
 }
 
 /* ---- squeeze-and-excitation ---- */

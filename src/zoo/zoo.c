@@ -185,6 +185,13 @@ epl_graph *epl_zoo_build(epl_context *ctx, const char *description)
     return NULL;
 }
 
+epl_graph *epl_zoo_build_small(epl_context *ctx, int i)
+{
+    char description[256];
+    snprintf(description, sizeof description, "%s:%s", table[i]->name, table[i]->small ? table[i]->small : "");
+    return epl_zoo_build(ctx, description);
+}
+
 epl_value *epl_zoo_image(epl_graph *g, const epl_zoo_args *a)
 {
     const int side = epl_arg_int(a, "image");
