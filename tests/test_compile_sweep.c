@@ -6,6 +6,7 @@
 
 #include <espalier/grad.h>
 #include <espalier/ops.h>
+#include <espalier/zoo.h>
 
 enum { OPERATORS = 16, DRAWS = 2 }; /* operators in one network, nodes of each */
 
@@ -64,6 +65,40 @@ PROPERTY(every_operator_compiles_in_f64, operator_nets())
     epl_context *ctx = test_context(t);
     epl_model   *m   = operators_net(t, ctx, t->index * OPERATORS, EPL_F64);
     const epl_verify_result r = check_sampled(t, m, (epl_compile_opts){ .target = "generic" }, "gcc");
+    compiled_within(t, &r, 0);
+    epl_model_free(m);
+}
+
+/* ---- every model, some in one network, so that the kernels are compiled once for them all ---- */
+
+enum { MODELS = 9 };
+
+static int model_nets(void) { return (epl_zoo_count() + MODELS - 1) / MODELS; }
+
+static epl_model *models_net(test *t, epl_context *ctx, int first)
+{
+    enum { MOST = 4 };
+    epl_graph *all = epl_graph_new(ctx, "models");
+    for (int i = first; i < first + MODELS && i < epl_zoo_count(); i++) {
+        epl_value *x = NULL, *y[MOST] = { NULL };
+        epl_graph *g = epl_zoo_build_small(ctx, i);
+        CHECK_OK(t, ctx, g && epl_graph_bind(g, "N", 2));
+        CHECK(t, epl_graph_n_inputs(g) == 1 && epl_graph_n_outputs(g) <= MOST);
+        x = epl_input(all, epl_zoo_at(i)->name, EPL_F32, epl_shape_of(epl_graph_input_at(g, 0)), NULL);
+        char prefix[64];
+        snprintf(prefix, sizeof prefix, "%s.", epl_zoo_at(i)->name);
+        CHECK_OK(t, ctx, epl_graph_inline(all, g, &x, y, prefix));
+        epl_output(all, epl_zoo_at(i)->name, y[0]);
+        epl_graph_free(g);
+    }
+    return model_of(t, all);
+}
+
+PROPERTY(every_model_of_the_zoo_gives_the_same_bits, model_nets())
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = models_net(t, ctx, t->index * MODELS);
+    const epl_verify_result r = compiled_check(t, m, (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, NULL);
     compiled_within(t, &r, 0);
     epl_model_free(m);
 }
