@@ -7,6 +7,7 @@
 #include <espalier/graph.h>
 #include <espalier/nn.h>
 #include <espalier/ops.h>
+#include <espalier/zoo.h>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -163,14 +164,6 @@ TEST(the_overview_is_what_the_index_says)
     free(help);
 }
 
-TEST(help_of_a_model_lists_its_options)
-{
-    char *help = results_of(t, "new --help resnet");
-    CHECK(t, strstr(help, "\n  depth=20 ") != NULL);
-    free(help);
-    fails(t, "new --help resnt", 2, "did you mean 'resnet'?");
-}
-
 TEST(version_and_no_verb)
 {
     char *out = results_of(t, "--version");
@@ -266,6 +259,49 @@ TEST(models_lists_the_zoo)
         CHECK(t, epl_json_f64(epl_json_get(epl_json_at(j, i), "parameters"), &parameters) && parameters > 0);
     }
     epl_json_free(j);
+}
+
+/* What --help MODEL prints for some, word by word; that it lists every option of every model. */
+TEST(new_lists_the_options_of_a_model)
+{
+    static const char *const shown[] = { "efficientnet", "lenet", "resnet" };
+    epl_context *ctx = test_context(t);
+    epl_text     all = EPL_TEXT(ctx);
+    char         words[128], line[96], number[32];
+    for (size_t i = 0; i < EPL_COUNT(shown); i++) {
+        snprintf(words, sizeof words, "new --help %s", shown[i]);
+        char *text = results_of(t, words);
+        epl_text_addf(&all, "%s%s", i ? "\n" : "", text);
+        free(text);
+    }
+    CHECK_GOLDEN(t, "new_help.txt", epl_text_str(&all));
+    epl_text_release(&all);
+    for (int i = 0; i < epl_zoo_count(); i++) {
+        const epl_zoo_entry *e = epl_zoo_at(i);
+        snprintf(words, sizeof words, "new --help %s", e->name);
+        char *text = results_of(t, words);
+        for (int k = 0; k < EPL_ZOO_MAX_OPTIONS && e->options[k].name; k++) {
+            const epl_zoo_option *o = &e->options[k];
+            epl_format_f64(number, o->value);
+            snprintf(line, sizeof line, "\n  %s=%s", o->name, o->choices ? "" : number);
+            if (!strstr(text, line) || !o->help || !*o->help)
+                FAIL(t, "%s: no line and help for '%s' in: %s", e->name, o->name, text);
+        }
+        free(text);
+    }
+    fails(t, "new --help resnett", 2, "did you mean 'resnet'");
+}
+
+TEST(models_counts_published_networks)
+{
+    epl_context *ctx = test_context(t);
+    epl_json    *j = json_of(t, ctx, "models resnet50 --published --json");
+    double       parameters = 0, macs = 0;
+    CHECK_INT(t, epl_json_length(j), 1);
+    CHECK(t, epl_json_f64(epl_json_get(epl_json_at(j, 0), "parameters"), &parameters) && epl_json_f64(epl_json_get(epl_json_at(j, 0), "macs"), &macs));
+    CHECK(t, parameters == 25557032 && macs == 4089184256.0);
+    epl_json_free(j);
+    fails(t, "models nothing*", 2, "no model's name matches");
 }
 
 TEST(info_says_what_a_model_takes)

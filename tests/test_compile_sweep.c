@@ -71,7 +71,7 @@ PROPERTY(every_operator_compiles_in_f64, operator_nets())
 
 /* ---- every model, some in one network, so that the kernels are compiled once for them all ---- */
 
-enum { MODELS = 9 };
+enum { MODELS = 20 };
 
 static int model_nets(void) { return (epl_zoo_count() + MODELS - 1) / MODELS; }
 
