@@ -153,6 +153,104 @@ TEST(rules_cover_every_published_network)
     }
 }
 
+/* ---- names ---- */
+
+/* Every name that a published file has is asked for, and no other: tests/golden/published, made by make_published_names.py. The
+ * tensors here have one element, so shapes are what does not fit. */
+static const char *const published[] = {
+    "torchvision_vgg11", "torchvision_vgg11_bn", "torchvision_squeezenet1_0", "torchvision_squeezenet1_1", "torchvision_mobilenet_v3_small",
+    "torchvision_mobilenet_v3_large", "torchvision_efficientnet_b0", "torchvision_shufflenet_v2_x0_5", "torchvision_convnext_tiny",
+    "torchvision_swin_t", "timm_mobilenetv2_100", "timm_seresnet50", "timm_efficientnet_b0", "timm_convnext_tiny",
+    "timm_swin_tiny_patch4_window7_224", "timm_mixer_s16_224",
+};
+
+static epl_weights *listed(test *t, epl_context *ctx, const char *file)
+{
+    static const char *const norm[] = { "weight", "bias", "running_mean", "running_var" };
+    char path[256];
+    snprintf(path, sizeof path, "published/%s.txt", file);
+    char        *text = test_read_file(t, test_golden_path(EPL_SOURCE_DIR, path), NULL), *rest = text;
+    epl_weights *w = epl_weights_new(ctx);
+    for (char *name; (name = strtok_r(rest, "\n", &rest)) != NULL;) {
+        char *all = strstr(name, ".+norm");
+        for (size_t i = 0; all && i < EPL_COUNT(norm); i++)
+            put(t, ctx, w, EPL_SHAPE(1), "%.*s.%s", (int)(all - name), name, norm[i]);
+        if (!all)
+            put(t, ctx, w, EPL_SHAPE(1), "%s", name);
+    }
+    free(text);
+    return w;
+}
+
+/* The network of this name, narrow: what a rule asks for does not depend on widths. */
+static epl_model *narrow(test *t, epl_context *ctx, const char *arch)
+{
+    static const char *const options[][2] = { { "vgg:", ",width=2,hidden=4" }, { "convnext:", ",width=8" }, { "swin:", ",width=8,heads=1" },
+                                              { "mixer:", ",width=16" }, { "senet:", ",width=4" }, { "efficientnet:", ",width=0.1" } };
+    const char *description = epl_zoo_published_description(ctx, arch);
+    char        all[256];
+    CHECK_OK(t, ctx, description);
+    snprintf(all, sizeof all, "%s", description);
+    for (size_t i = 0; i < EPL_COUNT(options); i++)
+        if (strncmp(description, options[i][0], strlen(options[i][0])) == 0)
+            snprintf(all, sizeof all, "%s%s", description, options[i][1]);
+    return empty(t, ctx, all);
+}
+
+PROPERTY(published_names_are_known, EPL_COUNT(published))
+{
+    epl_context *ctx = test_context(t);
+    const char  *arch = strchr(published[t->index], '_') + 1;
+    epl_weights *w = listed(t, ctx, published[t->index]);
+    epl_model   *m = narrow(t, ctx, arch);
+    CHECK(t, !epl_zoo_import_weights(m, w, arch));
+    const char *said = epl_error_message(ctx);
+    if (strstr(said, "missing") || strstr(said, "unexpected") || !strstr(said, "misshapen"))
+        FAIL(t, "%s: %s", published[t->index], said);
+    epl_error_clear(ctx);
+    CHECK(t, epl_weights_remove(w, epl_weights_name(w, 0)));
+    CHECK_FAILS(t, ctx, epl_zoo_import_weights(m, w, arch), EPL_ERR_FORMAT, "1 missing (");
+    epl_weights_free(w);
+    epl_model_free(m);
+}
+
+/* DenseNet's files of 2017 write norm.1 for norm1. */
+TEST(densenets_old_names_are_known)
+{
+    epl_context *ctx = test_context(t);
+    epl_weights *w[2];
+    char         error[2][600];
+    for (int old = 0; old < 2; old++) {
+        epl_model *m = empty(t, ctx, "densenet:depth=121,growth=4");
+        w[old] = epl_weights_new(ctx);
+        for (int i = 0; i < 4; i++)
+            put(t, ctx, w[old], EPL_SHAPE(1), "features.denseblock3.denselayer%d.%s%s%d.weight", i / 2 + 1, i % 2 ? "norm" : "conv", old ? "." : "", i % 2 + 1);
+        CHECK(t, !epl_zoo_import_weights(m, w[old], "densenet121"));
+        snprintf(error[old], sizeof error[old], "%s", strstr(epl_error_message(ctx), "misshapen") ? strstr(epl_error_message(ctx), "4 misshapen") : "");
+        CHECK(t, !strstr(epl_error_message(ctx), "unexpected"));
+        epl_error_clear(ctx);
+        epl_model_free(m);
+        epl_weights_free(w[old]);
+    }
+    CHECK(t, strncmp(error[0], "4 misshapen", 11) == 0 && strncmp(error[1], "4 misshapen", 11) == 0);
+}
+
+/* VGG flattens channels first: element (row, column, channel) of ours is (channel, row, column) of theirs. */
+TEST(flattened_images_are_put_in_order)
+{
+    enum { HIDDEN = 3 };
+    epl_context *ctx = test_context(t);
+    epl_model   *m = empty(t, ctx, "vgg:depth=11,width=1,hidden=3,classes=2"); // 8 channels of 7x7
+    epl_weights *w = epl_weights_new(ctx);
+    put(t, ctx, w, EPL_SHAPE(HIDDEN, 8 * 49), "classifier.0.weight");
+    CHECK(t, !epl_zoo_import_weights(m, w, "vgg11"));
+    epl_error_clear(ctx);
+    const epl_tensor *theirs = epl_weights_at(w, 0), *ours = epl_weights_find(m->weights, "fc1.weight");
+    CHECK_NEAR(t, epl_tensor_get(ours, ((2 * 7 + 5) * 8 + 6) * HIDDEN + 1), epl_tensor_get(theirs, 1 * 8 * 49 + (6 * 7 + 2) * 7 + 5), 0);
+    epl_weights_free(w);
+    epl_model_free(m);
+}
+
 /* ---- shards ---- */
 static void write_text(test *t, epl_context *ctx, const char *name, const char *text)
 {
