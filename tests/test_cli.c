@@ -742,3 +742,45 @@ TEST(an_interrupted_run_goes_on)
     epl_model_free(a);
     epl_model_free(b);
 }
+
+/* The verbs that rewrite networks and look at their features, on small ones. */
+TEST(networks_are_rewritten_and_searched)
+{
+    char words[2048], net[300], made[300], back[300], features[300];
+    snprintf(net, sizeof net, "%s", test_temp(t, "net.safetensors"));
+    snprintf(made, sizeof made, "%s", test_temp(t, "made.safetensors"));
+    snprintf(back, sizeof back, "%s", test_temp(t, "back.safetensors"));
+    snprintf(features, sizeof features, "%s", test_temp(t, "features.safetensors"));
+    snprintf(words, sizeof words, "new resnet:depth=8,width=12,image=12 -o %s -q", net);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "hypercomplex %s -o %s --terms 2 --skip stem*,head*", net, made);
+    char *said = results_of(t, words);
+    CHECK(t, strstr(said, "8 layers of 10") && strstr(said, "as they were: stem.conv (3 -> 12, left out)"));
+    free(said);
+    snprintf(words, sizeof words, "hypercomplex %s -o %s --materialize", made, back);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "verify %s --against %s", made, back);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "hypercomplex %s -o %s", net, made);
+    fails(t, words, 2, "either --terms N or --materialize");
+    snprintf(words, sizeof words, "ibn %s -o %s --variant b", net, made);
+    said = results_of(t, words);
+    CHECK(t, strstr(said, "3 normalisations"));
+    free(said);
+    snprintf(words, sizeof words, "divergence %s --data shapes:image=12 --limit 32 --shift colour-shift:0:1:1:0.2:0.2 --layers stem", made);
+    said = results_of(t, words);
+    CHECK(t, strstr(said, "stem"));
+    free(said);
+    snprintf(words, sizeof words, "features %s --data shapes:image=12 --limit 30 -o %s", made, features);
+    said = results_of(t, words);
+    CHECK(t, strstr(said, "features [30, 48]"));
+    free(said);
+    snprintf(words, sizeof words, "retrieve %s --top 5", features);
+    said = results_of(t, words);
+    CHECK(t, strstr(said, "asked      30"));
+    free(said);
+    snprintf(words, sizeof words, "retrieve %s --probe 1", features);
+    fails(t, words, 2, "at least 2 folds");
+    snprintf(words, sizeof words, "retrieve %s", net);
+    fails(t, words, 1, "no tensor 'features'");
+}

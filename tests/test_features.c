@@ -157,3 +157,23 @@ TEST(votes_leave_groups_out)
     CHECK_FAILS(t, ctx, epl_retrieve(ctx, f, &bags, o, &r), EPL_ERR_SHAPE, "5 bags do not cover");
     epl_tensor_free(f);
 }
+
+/* A linear classifier reads blobs, and nothing where labels are noise. */
+TEST(a_probe_reads_what_is_linear)
+{
+    epl_context *ctx = test_context(t);
+    epl_dataset *d = epl_dataset_open(ctx, "blobs:classes=3,features=4,count=300", (epl_dataset_opts){ 0 });
+    epl_tensor  *x = NULL, *y = NULL;
+    double       accuracy = 0;
+    CHECK_OK(t, ctx, d && epl_dataset_tensors(d, 0, 300, &x, &y));
+    CHECK_OK(t, ctx, epl_probe(ctx, x, y, (epl_probe_opts){ .folds = 3 }, &accuracy));
+    CHECK(t, accuracy > 0.85);
+    for (int64_t i = 0; i < 300; i++)
+        epl_tensor_set_i64(y, i, (int64_t)epl_rng_below(t->rng, 3));
+    CHECK_OK(t, ctx, epl_probe(ctx, x, y, (epl_probe_opts){ .folds = 3 }, &accuracy));
+    CHECK(t, accuracy < 0.55);
+    CHECK_FAILS(t, ctx, epl_probe(ctx, x, y, (epl_probe_opts){ .folds = 301 }, &accuracy), EPL_ERR_ARGUMENT, "300 rows, 300 labels, 301 folds");
+    epl_tensor_free(x);
+    epl_tensor_free(y);
+    epl_dataset_free(d);
+}
