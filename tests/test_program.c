@@ -409,6 +409,33 @@ TEST(starting_threads_is_time_between_the_steps)
     epl_graph_free(g);
 }
 
+TEST(gradients_of_depthwise_convolutions_run_on_their_kernels)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "depthwise");
+    epl_value   *x   = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 20, 20, 24), -1, 1, 0);
+    epl_value   *w   = epl_sample_input(g, EPL_F32, EPL_SHAPE(3, 3, 1, 24), -1, 1, 0), *dx[2];
+    epl_value   *y   = epl_convolve(g, x, w, NULL, (epl_convolve_opts){ .groups = 24, .pad = 1 });
+    CHECK_OK(t, ctx, epl_gradient(g, epl_reduce_sum(g, epl_mul(g, y, y), (epl_reduce_opts){ 0 }), 2, (epl_value *[]){ x, w }, dx));
+    epl_output(g, "dx", dx[0]);
+    epl_output(g, "dw", dx[1]);
+    CHECK_OK(t, ctx, epl_graph_finish(g));
+    epl_program *p = held_to_interpreter(t, g, false);
+    int    own = 0, parts = 0;
+    double macs = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++) {
+        const epl_step_profile s = epl_program_step(p, i);
+        own += strncmp(s.kernel, "dwconv", 6) == 0;
+        parts += strcmp(s.kernel, "sum_parts") == 0;
+        macs += s.cost.macs;
+    }
+    CHECK_INT(t, own, 3);
+    CHECK_INT(t, parts, 1);
+    CHECK(t, macs == 3.0 * 2 * 20 * 20 * 9 * 24); // the work of the weight gradient is not counted again for adding its parts
+    epl_program_free(p);
+    epl_graph_free(g);
+}
+
 TEST(a_cache_makes_each_program_once)
 {
     epl_context *ctx = test_context(t);

@@ -89,9 +89,10 @@ bool epl_lower_conv_weight_grad(epl_block *b, const epl_node *n, const char **wh
     if (!all_f32(n, why))
         return false;
     const epl_conv_params p = conv_params(n, n->inputs[0]->shape, n->outputs[0]->shape, n->inputs[1]->shape);
-    const char   *kernel = "conv_dw";
-    const int64_t splits = epl_conv_dw_splits(&p);
-    const int     in[2]  = { epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]) };
+    const bool    depthwise = is_depthwise(&p) && epl_has_kernel(b, "dwconv_dw");
+    const char   *kernel    = depthwise ? "dwconv_dw" : "conv_dw";
+    const int64_t splits    = depthwise ? epl_dwconv_dw_splits(&p) : epl_conv_dw_splits(&p);
+    const int     in[2]     = { epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]) };
     const int     dw        = epl_buffer_of(b, n->outputs[0]);
     if (splits == 1)
         return epl_kernel_add(b, n, kernel, &p, sizeof p, 2, in, 1, &dw) != NULL;

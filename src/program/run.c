@@ -240,20 +240,22 @@ static const char *step_name(const epl_step *s)
     return s->kind == EPL_STEP_KERNEL ? s->kernel->name : names[s->kind];
 }
 
-/* A node's work is that of its last step: those before it only prepare, as packing does. */
-static bool is_last_of_node(const epl_program *p, size_t k)
+static bool adds_parts(const epl_step *s) { return strcmp(step_name(s), "sum_parts") == 0; }
+
+/* A node's work is that of its last step that does more than add parts: those before it only prepare, as packing does. */
+static bool does_the_work(const epl_program *p, size_t k)
 {
-    const epl_node *node = p->root->steps[k].node;
+    const epl_step *s = &p->root->steps[k];
     for (size_t later = k + 1; later < p->root->n_steps; later++)
-        if (p->root->steps[later].node == node)
+        if (p->root->steps[later].node == s->node && !adds_parts(&p->root->steps[later]))
             return false;
-    return true;
+    return !adds_parts(s);
 }
 
 epl_step_profile epl_program_step(const epl_program *p, int i)
 {
     const epl_step *s    = &p->root->steps[i];
-    const epl_cost  cost = is_last_of_node(p, (size_t)i) ? epl_node_cost(s->node) : (epl_cost){ 0 };
+    const epl_cost  cost = does_the_work(p, (size_t)i) ? epl_node_cost(s->node) : (epl_cost){ 0 };
     return (epl_step_profile){ step_name(s), s->node->op->name, s->node->scope, s->time_s, cost };
 }
 
