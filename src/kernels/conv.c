@@ -119,15 +119,14 @@ static plan make_plan(epl_conv_problem p)
             l.image_block++;
     l.image_blocks = epl_even_blocks(epl_ceil_div(p.n, l.image_block), p.n);
     l.image_block = epl_ceil_div(p.n, l.image_blocks);
-    l.row_blocks = epl_ceil_div(l.rows, l.row_block);
-    // More pieces: first by columns, which costs a copy of the source each, then by rows.
-    const int64_t have = l.image_blocks * l.row_blocks * others;
-    l.col_blocks = epl_max(1, epl_min(l.panels, epl_ceil_div(want, have)));
-    if (have * l.col_blocks < want && !l.across) {
-        const int64_t fewest = epl_min(l.rows, epl_ceil_div(EPL_MR, pixels)); // rows of a piece
-        const int64_t more = epl_ceil_div(want, l.image_blocks * others * l.col_blocks);
-        l.row_blocks = epl_max(l.row_blocks, epl_min(more, l.rows / fewest));
-    }
+    l.row_blocks = epl_even_blocks(epl_ceil_div(l.rows, l.row_block), l.rows);
+    // More pieces: first by rows, so that threads write lines far from each other's, then by columns, then by few rows.
+    const int64_t have = l.image_blocks * others, fewest = epl_min(l.rows, epl_ceil_div(EPL_MR, pixels));
+    while (!l.across && 2 * have * l.row_blocks <= want && l.rows / (2 * l.row_blocks) * pixels >= MIN_PIXELS)
+        l.row_blocks *= 2;
+    l.col_blocks = epl_max(1, epl_min(l.panels, epl_ceil_div(want, have * l.row_blocks)));
+    while (!l.across && 2 * have * l.row_blocks * l.col_blocks <= want && l.rows / (2 * l.row_blocks) >= fewest)
+        l.row_blocks *= 2;
     l.row_block = epl_ceil_div(l.rows, l.row_blocks);
     l.box[1] = box_rows(&l, l.row_block);
     if (l.copied) {
@@ -151,12 +150,15 @@ typedef struct piece {
 static piece piece_at(const plan *l, int64_t index)
 {
     piece at;
-    at.row0 = epl_block_begin(l->rows, l->row_blocks, index % l->row_blocks);
-    at.row1 = epl_block_begin(l->rows, l->row_blocks, index % l->row_blocks + 1);
-    index /= l->row_blocks; // rows before columns: half of the pieces is half of the columns, however many rows there are
-    at.col0 = epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks) * EPL_NR;
-    at.col1 = epl_min(epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks + 1) * EPL_NR, l->p.cout);
-    index /= l->col_blocks;
+    // Halves by rows if their blocks are equal, else by columns: both threads have the same to do.
+    const int64_t both = l->row_blocks * l->col_blocks, uneven = l->rows % l->row_blocks != 0, inner = index % both;
+    const int64_t row = uneven ? inner % l->row_blocks : inner / l->col_blocks;
+    const int64_t col = uneven ? inner / l->row_blocks : inner % l->col_blocks;
+    at.row0 = epl_block_begin(l->rows, l->row_blocks, row);
+    at.row1 = epl_block_begin(l->rows, l->row_blocks, row + 1);
+    at.col0 = epl_block_begin(l->panels, l->col_blocks, col) * EPL_NR;
+    at.col1 = epl_min(epl_block_begin(l->panels, l->col_blocks, col + 1) * EPL_NR, l->p.cout);
+    index /= both;
     at.plane = index % l->planes;
     index /= l->planes;
     at.group = index % l->p.groups;

@@ -39,7 +39,7 @@ static void cut_rows_and_columns(plan *l)
     l->row_blocks = l->col_blocks = 1;
     while (l->row_blocks * l->col_blocks < want) {
         const int64_t rows = l->rows / l->row_blocks, cols = l->mg / l->col_blocks;
-        if (2 * l->col_blocks <= l->panels && (cols >= rows || 2 * l->row_blocks > tiles))
+        if (2 * l->col_blocks <= l->panels && (cols > rows || 2 * l->row_blocks > tiles))
             l->col_blocks *= 2;
         else if (2 * l->row_blocks <= tiles)
             l->row_blocks *= 2;
@@ -235,12 +235,12 @@ static void run_panel(work *w, int64_t unit0, int64_t unit1, int64_t panel, int6
 static void run_piece(const plan *l, const epl_call *call, int64_t index, float *scratch)
 {
     const epl_conv_params *p = &l->p;
+    const int64_t panel0 = epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks);
+    const int64_t panel1 = epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks + 1);
+    index /= l->col_blocks; // columns before rows: threads write lines far from each other's
     const int64_t tile0 = epl_block_begin(l->taps * l->tiles, l->row_blocks, index % l->row_blocks);
     const int64_t tile1 = epl_block_begin(l->taps * l->tiles, l->row_blocks, index % l->row_blocks + 1);
     index /= l->row_blocks;
-    const int64_t panel0 = epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks);
-    const int64_t panel1 = epl_block_begin(l->panels, l->col_blocks, index % l->col_blocks + 1);
-    index /= l->col_blocks;
     const int64_t group = index % p->groups, split = index / p->groups;
     const int64_t unit0 = epl_block_begin(l->units, l->splits, split), unit1 = epl_block_begin(l->units, l->splits, split + 1);
     const float *dy = (const float *)call->in[1] + group * l->mg;

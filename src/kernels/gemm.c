@@ -28,9 +28,12 @@ static plan make_plan(const epl_gemm_params *p)
     const int64_t most = BLOCK_FLOATS / epl_max(1, epl_min(p->depth, CHUNK_DEPTH));
     const int64_t rows = p->b_packed ? epl_max(MIN_ROWS, epl_min(MAX_ROWS, most)) : MAX_ROWS; // each block packs B again
     l.row_blocks = epl_even_blocks(epl_ceil_div(p->rows, rows), p->rows);
+    // More pieces: first by rows, so that threads write lines far from each other's, then by columns, then by few rows.
+    while (2 * p->batch * l.row_blocks <= want && p->rows / (2 * l.row_blocks) >= MIN_ROWS)
+        l.row_blocks *= 2;
     l.col_blocks = epl_min(l.panels, epl_ceil_div(want, epl_max(1, p->batch * l.row_blocks)));
-    if (p->batch * l.row_blocks * l.col_blocks < want)
-        l.row_blocks = epl_min(epl_ceil_div(want, epl_max(1, p->batch * l.col_blocks)), epl_max(1, p->rows / (2 * EPL_MR)));
+    while (2 * p->batch * l.row_blocks * l.col_blocks <= want && p->rows / (2 * l.row_blocks) >= 2 * EPL_MR)
+        l.row_blocks *= 2;
     return l;
 }
 
@@ -57,8 +60,8 @@ static void pack_panel(const float *b, int64_t b_row, int64_t b_col, int64_t dep
 static void run_piece(const plan *l, const epl_call *call, int64_t index, float *scratch)
 {
     const epl_gemm_params *p = l->p;
-    const int64_t row_index = index % l->row_blocks, col_index = index / l->row_blocks % l->col_blocks;
-    const int64_t batch = index / l->row_blocks / l->col_blocks;
+    const int64_t col_index = index % l->col_blocks, row_index = index / l->col_blocks % l->row_blocks;
+    const int64_t batch = index / l->col_blocks / l->row_blocks;
     const int64_t row0 = epl_block_begin(p->rows, l->row_blocks, row_index);
     const int64_t row1 = epl_block_begin(p->rows, l->row_blocks, row_index + 1);
     const int64_t col0 = epl_block_begin(l->panels, l->col_blocks, col_index) * EPL_NR;

@@ -123,13 +123,17 @@ static inline int epl_conv_is_pointwise(const epl_conv_params *p)
 }
 
 /* Into how many parts the pixels of a weight gradient are cut, each of which reads its pixels once: a power of two, at most 16,
- * each of so many pixels, and all together so small beside x and y, that adding them costs little. */
+ * each of so many pixels, and all together so small beside x and y, that adding them costs little. One, where x and y stay in
+ * the second cache and the result can be cut instead, into blocks of 8 x 32. */
 static inline int64_t epl_conv_dw_splits(const epl_conv_params *p)
 {
     const int64_t lines = p->n * p->od * p->oh, pixels = lines * p->ow, most = epl_conv_is_pointwise(p) ? pixels : lines;
-    const int64_t floats = p->kd * p->kh * p->kw * (p->c / p->groups) * p->m;
-    const int64_t beside = (p->n * p->d * p->h * p->w * p->c + pixels * p->m) / 8, room = beside > 32768 ? beside : 32768;
+    const int64_t taps = p->kd * p->kh * p->kw, cg = p->c / p->groups, mg = p->m / p->groups;
+    const int64_t floats = taps * cg * p->m, read = p->n * p->d * p->h * p->w * p->c + pixels * p->m;
+    const int64_t room = read / 8 > 32768 ? read / 8 : 32768;
     int64_t splits = 1;
+    if (read <= 262144 && taps * p->groups * ((cg + 7) / 8) * ((mg + 31) / 32) >= 16)
+        return 1;
     while (splits < 16 && 2 * splits <= most && 2 * splits <= pixels / 384 && 2 * splits * floats <= room)
         splits *= 2;
     return splits;
