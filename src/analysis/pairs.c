@@ -107,9 +107,22 @@ static bool is_axes(const epl_node *n, int i)
 
 static int64_t from_front(const epl_node *n, int64_t axis) { return axis < 0 ? axis + n->inputs[0]->shape.rank : axis; }
 
+/* The axes of a list as a set of bits; an empty one means all. */
+static unsigned axes_set(const epl_node *n, const epl_attr *a)
+{
+    const int noop = epl_op_attr_index(n->op, "noop_with_empty_axes");
+    unsigned  set = 0;
+    for (int k = 0; k < a->n; k++)
+        set |= 1u << from_front(n, a->ints[k]);
+    return a->n || noop < 0 || n->attrs[noop].i ? set : (1u << n->inputs[0]->shape.rank) - 1;
+}
+
+/* A reduction's axes are a set; those of a slice or a pad go with other lists. */
 static bool axes_same(const epl_node *a, const epl_node *b, int i)
 {
     const epl_attr *x = &a->attrs[i], *y = &b->attrs[i];
+    if (epl_op_attr_index(a->op, "noop_with_empty_axes") >= 0)
+        return axes_set(a, x) == axes_set(b, y);
     bool same = x->n == y->n && from_front(a, x->i) == from_front(b, y->i);
     for (int k = 0; same && k < x->n; k++)
         same = from_front(a, x->ints[k]) == from_front(b, y->ints[k]);

@@ -1,5 +1,5 @@
 /* recognise: networks as other tools write them, in this library's words - a product with a weight is a Linear layer, the bias
- * that is added to it its bias, x sigmoid(x) is Silu, a clip to [0, 6] is Relu6, reshapes in a row are one, a product reads
+ * that is added to it its bias, x sigmoid(x) is Silu, x x is Square, a clip to [0, 6] is Relu6, reshapes in a row are one, a product reads
  * a transpose of its last axes by itself. Keeps results within rounding. */
 #include "passes/passes.h"
 
@@ -67,6 +67,8 @@ static epl_value *rule_add(epl_graph *g, epl_node *n)
 
 static epl_value *rule_mul(epl_graph *g, epl_node *n)
 {
+    if (n->inputs[0] == n->inputs[1])
+        return epl_square(g, n->inputs[0]);
     for (int i = 0; i < 2; i++) {
         const epl_value *s = n->inputs[i];
         if (EPL_IS(s->producer, sigmoid) && s->n_uses == 1 && s->producer->inputs[0] == n->inputs[1 - i])
