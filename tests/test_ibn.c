@@ -234,6 +234,34 @@ TEST(places_are_those_of_the_paper)
     epl_graph_free(none);
 }
 
+/* In a frozen program the batch's half goes into the convolution before it; the other stays. */
+PROPERTY(the_batch_half_is_folded, 3)
+{
+    static const char *const nets[] = { "resnet:depth=8,image=16,ibn=a", "resnet:depth=8,image=16,ibn=b", "resnet:depth=11,bottleneck=1,image=16,ibn=a" };
+    epl_context *ctx = test_context(t);
+    epl_model   *m   = epl_model_new_take(epl_zoo_build(ctx, nets[t->index]));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 7));
+    for (int i = 0; i < epl_weights_count(m->weights); i++)
+        if (epl_weights_at(m->weights, i)->shape.rank == 1)
+            epl_tensor_fill_uniform(epl_weights_at(m->weights, i), t->rng, 0.5, 1.5);
+    epl_program *p[2] = { epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true }),
+                          epl_program_new(m->graph, m->weights, (epl_program_opts){ .reference = true }) };
+    CHECK_OK(t, ctx, p[0] && p[1]);
+    epl_tensor_fill_normal(epl_program_input(p[0], 0), t->rng, 0, 1);
+    memcpy(epl_program_input(p[1], 0)->data, epl_program_input(p[0], 0)->data, epl_tensor_bytes(epl_program_input(p[0], 0)));
+    CHECK_OK(t, ctx, epl_program_run(p[0]) && epl_program_run(p[1]));
+    CHECK_CLOSE(t, epl_program_output(p[0], 0), epl_program_output(p[1], 0), .rtol = 1e-4, .atol = 1e-4);
+    int instance = 0;
+    for (const epl_node *n = epl_first(epl_program_graph(p[0])); n; n = epl_next(n)) {
+        CHECK(t, strcmp(epl_node_op_name(n), "BatchNorm") != 0);
+        instance += is_instance(n);
+    }
+    CHECK_INT(t, instance, n_instance(m->graph));
+    epl_program_free(p[0]);
+    epl_program_free(p[1]);
+    epl_model_free(m);
+}
+
 TEST(errors_say_what_is_missing)
 {
     epl_context *ctx = test_context(t);

@@ -121,44 +121,53 @@ typedef struct study {
     int64_t      nearest[TEST_SLIDES][3]; /* of tissue, the last configuration, seed 0: for the picture */
 } study;
 
-/* A field of soft hills in [0, 1]: four by four random heights, between them straight lines. */
-static void draw_hills(epl_rng *r, float out[PIXELS])
+/* A field of soft hills in [0, 1]: random heights at the corners of cells x cells squares, between them straight lines. */
+static void draw_hills(epl_rng *r, int cells, float out[PIXELS])
 {
-    float height[16];
-    for (int i = 0; i < 16; i++)
+    enum { MOST = 8 };
+    float height[(MOST + 1) * (MOST + 1)];
+    for (int i = 0; i < (cells + 1) * (cells + 1); i++)
         height[i] = epl_rng_uniform(r);
     for (int i = 0; i < PIXELS; i++) {
-        const float y = (float)(i / SIDE) * 3 / SIDE, x = (float)(i % SIDE) * 3 / SIDE, v = y - floorf(y), u = x - floorf(x);
-        const float *h = height + 4 * (int)y + (int)x;
-        out[i] = (1 - v) * ((1 - u) * h[0] + u * h[1]) + v * ((1 - u) * h[4] + u * h[5]);
+        const float y = (float)(i / SIDE * cells) / SIDE, x = (float)(i % SIDE * cells) / SIDE, v = y - floorf(y), u = x - floorf(x);
+        const float *h = height + (cells + 1) * (int)y + (int)x, *below = h + cells + 1;
+        out[i] = (1 - v) * ((1 - u) * h[0] + u * h[1]) + v * ((1 - u) * below[0] + u * below[1]);
     }
 }
 
-/* What is left of a picture: some places of it, blurred. */
-static void leave_remains(epl_rng *r, float x[PIXELS])
+/* Every pixel becomes the mean of the 5 x 5 about it. */
+static void blur(float x[PIXELS])
 {
-    float hills[PIXELS], blurred[PIXELS];
-    draw_hills(r, hills);
-    for (int i = 0; i < PIXELS; i++)
-        x[i] *= hills[i] > 0.55f;
+    float out[PIXELS];
     for (int i = 0; i < PIXELS; i++) {
         float sum = 0;
-        for (int k = -12; k <= 12; k++) {
-            const int py = i / SIDE + (k + 12) / 5 - 2, px = i % SIDE + (k + 12) % 5 - 2;
+        for (int k = 0; k < 25; k++) {
+            const int py = i / SIDE + k / 5 - 2, px = i % SIDE + k % 5 - 2;
             sum += py >= 0 && px >= 0 && py < SIDE && px < SIDE ? x[py * SIDE + px] : 0;
         }
-        blurred[i] = sum / 25;
+        out[i] = sum / 25;
     }
-    memcpy(x, blurred, sizeof blurred);
+    memcpy(x, out, sizeof out);
+}
+
+/* What is left of a picture: some places of it, faded and blurred. */
+static void leave_remains(epl_rng *r, float x[PIXELS])
+{
+    float hills[PIXELS];
+    draw_hills(r, 3, hills);
+    for (int i = 0; i < PIXELS; i++)
+        x[i] *= hills[i] > 0.55f ? 0.6f : 0;
+    blur(x);
+    blur(x);
 }
 
 /* Dark on bright, under uneven light. */
-static void stain(epl_rng *r, float x[PIXELS], uint8_t *out)
+static void stain(epl_rng *r, const float x[PIXELS], uint8_t *out)
 {
     float hills[PIXELS];
-    draw_hills(r, hills);
+    draw_hills(r, 7, hills);
     for (int i = 0; i < PIXELS; i++)
-        out[i] = (uint8_t)(255 * (1 - x[i]) * (0.6f + 0.4f * hills[i]) + 0.5f);
+        out[i] = (uint8_t)(255 * (1 - x[i]) * (0.3f + 0.7f * hills[i]) + 0.5f);
 }
 
 /* A slide's patches: `content` is the share of each that is something, before the stain. */
