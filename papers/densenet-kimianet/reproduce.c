@@ -156,7 +156,7 @@ static void leave_remains(epl_rng *r, float x[PIXELS])
     float hills[PIXELS];
     draw_hills(r, 3, hills);
     for (int i = 0; i < PIXELS; i++)
-        x[i] *= hills[i] > 0.55f ? 0.6f : 0;
+        x[i] *= hills[i] > 0.55f ? 0.35f : 0;
     blur(x);
     blur(x);
 }
