@@ -1,4 +1,4 @@
-/* analysis: networks beside each other. */
+/* analysis: what networks do - beside each other, with classes that they never saw, and why. */
 #ifndef ESPALIER_ANALYSIS_H
 #define ESPALIER_ANALYSIS_H
 
@@ -161,6 +161,104 @@ typedef struct epl_probe_opts {
     uint64_t seed;   /* of the folds and of the order */
 } epl_probe_opts;
 EPL_API bool epl_probe(epl_context *ctx, const epl_tensor *features, const epl_tensor *labels, epl_probe_opts o, double *accuracy);
+
+/* ---- embeddings --------------------------------------------------------------------------------------------------------------
+ * What a network makes of samples before it classifies them, and what classes look like there. */
+typedef struct epl_embedded {
+    epl_context *ctx;
+    int64_t  n, width;
+    float   *z; /* [n, width] */
+    int64_t *y; /* [n], classes */
+} epl_embedded;
+
+/* The network without its last layer: the output "features" is what the last product with weights reads on the way to output 0 (of
+ * a network with head=cosine: unit vectors). The caller owns it. */
+EPL_API epl_model *epl_feature_model(const epl_model *m);
+
+/* Output 0 of the network for each sample, one row each. */
+EPL_API bool epl_embed(const epl_model *m, epl_dataset *d, epl_progress progress, epl_embedded *out);
+EPL_API void epl_embedded_release(epl_embedded *e); /* accepts a zero value */
+
+/* Area under the curve of true against false positives: the share of pairs in which the positive has the larger score, ties half. */
+EPL_API double epl_auroc(epl_context *ctx, const double *positive, int64_t n, const double *negative, int64_t m); /* NaN without either */
+
+/* Classes that a network never saw: Pereira et al. 2021. In each episode a novel class is the mean of `shots` random samples of
+ * `support`, and samples of `query` go to the class whose mean is nearest: by cosine of unit vectors, or by distance. With base classes
+ * (n_base > 0) these are candidates and asked for, too; their means are those of all their samples in `support`. */
+typedef struct epl_novel_opts {
+    const int *novel, *base;
+    int        n_novel, n_base;
+    int        shots;     /* 0: all */
+    int        episodes;  /* default 200; with all shots one */
+    bool       euclidean; /* features as they are, and distances */
+    uint64_t   seed;
+} epl_novel_opts;
+typedef struct epl_novel_result {
+    int    episodes;
+    double accuracy, interval;        /* mean, half of its 95 % interval */
+    double novel_accuracy, base_accuracy; /* of the samples of these classes; base: NaN without */
+} epl_novel_result;
+EPL_API bool epl_novel_classes(const epl_embedded *support, const epl_embedded *query, epl_novel_opts o, epl_novel_result *out);
+
+/* Open set: is a sample of `query` of one of the base classes at all? Its score is the largest cosine with their means in `support`.
+ * Samples of novel classes are the unknown ones. */
+typedef struct epl_open_set_result {
+    double auroc;         /* of known against unknown scores */
+    double threshold;     /* that 95 % of the known reach */
+    double false_known;   /* share of the unknown that reach it, too */
+    double base_accuracy; /* of the known, all accepted */
+    double accepted_accuracy; /* share of the known that are accepted and right */
+} epl_open_set_result;
+EPL_API bool epl_open_set(const epl_embedded *support, const epl_embedded *query, epl_novel_opts o, epl_open_set_result *out);
+
+/* The sphere: where classes lie on it. Pairs are those of at most 2000 samples, evenly taken; samples are made unit vectors. */
+enum { EPL_SPHERE_BINS = 40 };
+typedef struct epl_sphere {
+    int    n_classes; /* that occur */
+    double intra, inter;             /* mean cosine of two samples of one class, of two */
+    double intra_share[EPL_SPHERE_BINS], inter_share[EPL_SPHERE_BINS]; /* histograms of these cosines, from -1 to 1 */
+    double verification;             /* epl_auroc of one class against two, by cosine */
+    double recall1;                  /* share of samples whose nearest other sample has their class */
+    double alignment, uniformity;    /* mean |a - b|^2 of one class; log of mean exp(-2 |a - b|^2): Wang & Isola 2020 (arXiv:2005.10242) */
+    double effective_dimension;      /* (trace C)^2 / trace C^2 of the covariance */
+    double mean_cosine, simplex;     /* of two classes' mean directions; -1 / (classes - 1), the least possible for all at once */
+} epl_sphere;
+EPL_API bool epl_sphere_of(const epl_embedded *e, epl_sphere *out);
+
+/* ---- prototypes --------------------------------------------------------------------------------------------------------------
+ * Networks that classify by distances to learned codes (head=prototype, prototype-net): Li et al. 2018 (arXiv:1710.04806). */
+
+/* The network up to the code: output "code" [N, D]; and what draws a code: input "code", output "reconstruction". The caller owns
+ * both. The decoder fails with EPL_ERR_UNSUPPORTED where the network has none. */
+EPL_API epl_model *epl_prototype_encoder(const epl_model *m);
+EPL_API epl_model *epl_prototype_decoder(const epl_model *m);
+
+typedef struct epl_prototype {
+    int     cls;      /* the class that it speaks for: where its row of the head's weight is least */
+    double  weight;   /* there */
+    int64_t nearest;  /* the sample of the data whose code is nearest */
+    double  distance; /* squared */
+} epl_prototype;
+
+typedef struct epl_prototypes_report {
+    epl_context   *ctx;
+    int            n, n_classes, n_owned; /* prototypes; classes; classes that own a prototype */
+    epl_prototype *at;                    /* [n] */
+    double         relative_r1;           /* mean distance of a prototype to its nearest sample, over the mean squared length of codes */
+} epl_prototypes_report;
+EPL_API bool epl_prototypes_of(const epl_model *m, epl_dataset *d, epl_progress progress, epl_prototypes_report *out);
+EPL_API void epl_prototypes_report_release(epl_prototypes_report *r); /* accepts a zero value */
+
+/* All prototypes as the decoder draws them: [n, H, W, C]. The caller owns it. */
+EPL_API epl_tensor *epl_prototypes_draw(const epl_model *m);
+
+/* The reasons for a network's answer to one sample x [1, ...]: the squared distances [n], and what each gives to each class,
+ * contribution[j, k] = distance[j] weight[j, k], whose sum over j is the logit of k. The caller owns the tensors. */
+typedef struct epl_explanation {
+    epl_tensor *distances, *contributions, *logits; /* [n], [n, classes], [classes] */
+} epl_explanation;
+EPL_API bool epl_explain(const epl_model *m, const epl_tensor *x, epl_explanation *out);
+EPL_API void epl_explanation_release(epl_explanation *e);
 
 #ifdef __cplusplus
 }

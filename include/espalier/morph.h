@@ -33,6 +33,10 @@ EPL_API epl_train_hook epl_deep_training(epl_model *m, epl_deep_training_opts o)
  * `n_merged` (may be NULL): pairs that became one. */
 EPL_API bool epl_merge_linear(epl_model *m, int *n_merged);
 
+/* One more class, without training: Qi et al. 2018 (arXiv:1712.07136). A network with head=cosine gets a column whose direction is the
+ * mean of `features` (a batch of what epl_feature_model gives, unit vectors [k, D]), as long as the others are on average. */
+EPL_API bool epl_imprint_class(epl_model *m, const epl_tensor *features);
+
 #ifdef __cplusplus
 }
 #endif

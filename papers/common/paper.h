@@ -46,6 +46,7 @@ enum { PAPER_MAX_SEEDS = 32 };
 epl_context *paper_context(const paper_run *r);
 bool         paper_ok(const paper_run *r);    /* no error so far, and nobody asked to stop */
 int          paper_n_seeds(const paper_run *r); /* the seeds are 0 .. n - 1; 1 in the quick part */
+int          paper_epochs(const paper_run *r, int epochs); /* of a training of one's own: fewer in a shortened run */
 void        *paper_alloc(paper_run *r, size_t bytes); /* zeroed, lives as long as the run */
 const char  *paper_textf(paper_run *r, const char *format, ...) EPL_PRINTF(2, 3); /* likewise */
 epl_progress paper_progress(paper_run *r);    /* for long calls of the library outside of paper_train */

@@ -19,6 +19,8 @@ int paper_n_seeds(const paper_run *r)
     return n < PAPER_MAX_SEEDS ? n : PAPER_MAX_SEEDS;
 }
 
+int paper_epochs(const paper_run *r, int epochs) { return r->o.epochs > 0 && r->o.epochs < epochs ? r->o.epochs : epochs; }
+
 void *paper_alloc(paper_run *r, size_t bytes) { return epl_arena_alloc(r->arena, bytes); }
 
 static const char *keep_textv(paper_run *r, const char *format, va_list args)

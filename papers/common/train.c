@@ -52,8 +52,7 @@ static bool report(void *user, const char *label, double done, double total)
 
 static int epochs_of(const paper_run *r, const paper_recipe *recipe)
 {
-    const int epochs = recipe->epochs > 0 ? recipe->epochs : 1;
-    return r->o.epochs > 0 && r->o.epochs < epochs ? r->o.epochs : epochs;
+    return paper_epochs(r, recipe->epochs > 0 ? recipe->epochs : 1);
 }
 
 static epl_graph *graph_of(paper_run *r, const paper_variant *v)
