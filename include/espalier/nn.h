@@ -46,10 +46,12 @@ typedef struct epl_conv_opts {
 EPL_API epl_value *epl_conv(epl_graph *g, epl_value *x, epl_conv_opts o);
 
 /* Transposed convolution: H' = (H - 1)*stride + dilation*(kernel-1) + 1 - 2*pad + output_pad. "<name>.weight"
- * [kernel, kernel, out/groups, C], "<name>.bias" [out]. */
+ * [kernel, kernel, out/groups, C], "<name>.bias" [out]. With same_size it undoes a convolution with `same` whose input had these
+ * sizes: H' is same_size, and H has to be ceil(H' / stride). */
 typedef struct epl_conv_transpose_opts {
     const char *name; /* default "up" */
     int         out, kernel, stride, pad, dilation, output_pad, groups; /* defaults: required, 2, 2, 0, 1, 0, 1 */
+    int         same_size[3]; /* instead of pad and output_pad: the result's sizes along the axes */
     bool        no_bias;
     epl_start   init; /* default HE */
 } epl_conv_transpose_opts;
@@ -297,6 +299,38 @@ typedef struct epl_transformer_opts {
     const void *mix_opts;    /* what it gets */
 } epl_transformer_opts;
 EPL_API epl_value *epl_transformer_block(epl_graph *g, epl_value *x, epl_transformer_opts o);
+
+/* ---- mixers and gates made of them: Tolstikhin et al. 2021 (arXiv:2105.01601), Abdullah 2024 (NiNformer) --------------------------- */
+
+/* A perceptron over positions, the same for every channel: x [N, L, C] -> same shape. An epl_mix_fn; `o` is epl_mix_tokens_opts. It ties
+ * the network to L positions. */
+typedef struct epl_mix_tokens_opts {
+    int    hidden;  /* required */
+    double dropout; /* between the two */
+} epl_mix_tokens_opts;
+EPL_API epl_value *epl_mix_tokens(epl_graph *g, epl_value *x, const void *o);
+
+/* What a gate's inner network is: a mixer block (epl_transformer_block that mixes tokens so), its first half, a block whose mixing is a
+ * depthwise 3x3 convolution over a square of positions, or the real part of the Fourier transform over positions and channels
+ * (Lee-Thorp et al. 2021, arXiv:2105.03824). */
+typedef enum epl_gate { EPL_GATE_MIXER = 0, EPL_GATE_TOKEN, EPL_GATE_CONV, EPL_GATE_FOURIER } epl_gate;
+
+/* project(x) * inner(x), element by element: the linear layer "<name>.project" and the inner network "<name>.inner". x [N, L, C]. */
+typedef struct epl_mixer_gate_opts {
+    const char *name;    /* default "gate" */
+    epl_gate    gate;
+    int         hidden;  /* of all perceptrons; default 2 C */
+    double      dropout;
+} epl_mixer_gate_opts;
+EPL_API epl_value *epl_mixer_gate(epl_graph *g, epl_value *x, epl_mixer_gate_opts o);
+
+/* x + gate(norm(x)), then x + perceptron(norm(x)). As in the authors' code one norm serves both. */
+typedef struct epl_ninformer_opts {
+    const char         *name;       /* default "block" */
+    epl_mixer_gate_opts gate;       /* hidden and dropout are the outer perceptron's, too; the name is set here */
+    bool                two_norms;  /* each step has its own, "norm1" and "norm2" instead of "norm" */
+} epl_ninformer_opts;
+EPL_API epl_value *epl_ninformer(epl_graph *g, epl_value *x, epl_ninformer_opts o);
 
 /* The image cut into squares of size x size that do not overlap, a linear map of each: x [N, H, W, C] -> [N, H', W', out], the
  * convolution "<name>" with kernel and stride `size`; with `norm` a layer_norm "<name>_norm" behind it. */

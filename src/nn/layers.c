@@ -71,6 +71,20 @@ epl_value *epl_conv(epl_graph *g, epl_value *x, epl_conv_opts o)
     return y;
 }
 
+/* Padding of a convolution with `same` from `size` elements to `have`: as much as it takes, the odd one at the end. */
+static bool undo_same(epl_graph *g, epl_convolve_opts *c, int axis, int64_t have, int64_t size, int kernel)
+{
+    const int64_t stride = c->stride[axis], covered = (have - 1) * stride + (int64_t)c->dilation[axis] * (kernel - 1) + 1;
+    if (size < 1 || (size + stride - 1) / stride != have)
+        return epl_graph_fail(g, EPL_ERR_SHAPE, "a size of %lld along axis %d cannot be restored from %lld by a stride of %lld", (long long)size,
+                              axis, (long long)have, (long long)stride);
+    const int64_t pad = covered > size ? covered - size : 0;
+    c->pad_begin[axis]  = (int)(pad / 2);
+    c->pad_end[axis]    = (int)(pad - pad / 2);
+    c->output_pad[axis] = (int)(size - (covered - pad)); // where strides are longer than the kernel
+    return true;
+}
+
 epl_value *epl_conv_transpose(epl_graph *g, epl_value *x, epl_conv_transpose_opts o)
 {
     const int spatial = epl_rank(x) - 2, groups = or_int(o.groups, 1), kernel = or_int(o.kernel, 2), stride = or_int(o.stride, 2);
@@ -86,6 +100,8 @@ epl_value *epl_conv_transpose(epl_graph *g, epl_value *x, epl_conv_transpose_opt
         c.dilation[i]   = or_int(o.dilation, 1);
         c.output_pad[i] = o.output_pad;
         taps *= kernel / (double)stride;
+        if (o.same_size[i])
+            undo_same(g, &c, i, epl_dim(x, i + 1), o.same_size[i], kernel);
     }
     shape.dim[spatial]     = o.out / groups;
     shape.dim[spatial + 1] = epl_channels(x);
