@@ -184,6 +184,28 @@ TEST(rotation_by_nothing_and_of_a_disc)
     }
 }
 
+/* A plane shows the field itself. Noise of +-alpha has the std alpha / sqrt 3; a Gaussian of std sigma leaves 1 / (2 sigma sqrt pi) of it. */
+TEST(elastic_fields_are_smooth_and_as_strong_as_they_should)
+{
+    enum { SIDE = 33, MIDDLE = SIDE / 2 * SIDE + SIDE / 2, DRAWS = 400 };
+    epl_context *ctx = test_context(t);
+    float        x[SIDE * SIDE], out[SIDE * SIDE];
+    double       squares = 0, steps = 0;
+    for (int i = 0; i < SIDE * SIDE; i++)
+        x[i] = (float)(i % SIDE);
+    apply(t, ctx, "elastic:0:2", EPL_SHAPE(SIDE, SIDE, 1), 0, 0, x, NULL, out, NULL);
+    CHECK_CLOSE_F32(t, out, x, SIDE * SIDE, .rtol = 1e-6);
+    for (int64_t p = 0; p < DRAWS; p++) {
+        apply(t, ctx, "elastic:8:2", EPL_SHAPE(SIDE, SIDE, 1), 0, p, x, NULL, out, NULL);
+        const double d = (double)(out[MIDDLE] - x[MIDDLE]), next = (double)(out[MIDDLE + 1] - x[MIDDLE + 1]);
+        squares += d * d / DRAWS;
+        steps += (d - next) * (d - next) / DRAWS;
+    }
+    const double expected = 8 / sqrt(3) / (2 * 2 * sqrt(acos(-1)));
+    CHECK_NEAR(t, sqrt(squares), expected, .rtol = 0.15);
+    CHECK(t, steps < 0.25 * squares); // neighbours of a field of sigma 2 differ by 2 (1 - exp(-1/16)) = 0.12 of the variance
+}
+
 TEST(rotation_moves_a_plane_exactly)
 {
     epl_context *ctx = test_context(t);

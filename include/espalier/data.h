@@ -148,6 +148,8 @@ EPL_API epl_tensor *epl_image_channels(epl_context *ctx, const epl_tensor *image
  *   flip[:P=0.5] vflip[:P=0.5] mirror left-right, top-bottom
  *   rotate:DEG                 by uniform +-DEG about the centre, bilinear
  *   affine:DEG:SHIFT:SCALE[:SHEAR]  rotation +-DEG, shift +-SHIFT of the size, scale in [1-SCALE, 1+SCALE], shear +-SHEAR degrees
+ *   elastic:ALPHA[:SIGMA=4]    each pixel is taken from a place that lies a smooth random field away: noise of +-ALPHA, under a Gaussian
+ *                              of std SIGMA (Simard et al. 2003), bilinear
  *   resized-crop:MIN[:MAX=1]   a window of MIN..MAX of the area, aspect 3/4..4/3, resized to the old size
  *   cutout:N                   an N x N square about a random pixel becomes 0 (DeVries & Taylor 2017)
  *   erase:P[:MIN=0.02:MAX=0.33]  with P, a rectangle of MIN..MAX of the area becomes 0 (Zhong et al. 2017)

@@ -102,7 +102,7 @@ static bool take_word(epl_augment *a, epl_word *w, const char *last_batch_word)
         return epl_fail(a->ctx, EPL_ERR_ARGUMENT, "augment: '%s' works on whole batches and comes last, '%s' follows it",
                         last_batch_word, w->kind->name);
     const int64_t n     = epl_shape_count(w->out), pixels = w->out.rank == 3 ? w->out.dim[0] * w->out.dim[1] : 0;
-    const int64_t extra = w->v.in * w->h.out * w->out.dim[2];
+    const int64_t extra = w->extra ? w->extra : w->v.in * w->h.out * w->out.dim[2];
     a->most        = n > a->most ? n : a->most;
     a->most_pixels = pixels > a->most_pixels ? pixels : a->most_pixels;
     a->most_extra  = extra > a->most_extra ? extra : a->most_extra;

@@ -11,7 +11,7 @@ enum { EPL_WORD_ARGS = 32 };
 typedef struct epl_sample {
     float   *x, *spare;
     int64_t *classes, *spare_classes; /* [H, W], or NULL */
-    float   *extra;                   /* the resize word's intermediate picture */
+    float   *extra;                   /* the resize word's intermediate picture, the elastic word's fields */
 } epl_sample;
 
 typedef struct epl_word epl_word;
@@ -36,6 +36,7 @@ struct epl_word {
     int64_t              index;   /* in the list: tells the draws of equal words apart */
     float                mean[EPL_WORD_ARGS / 2], scale[EPL_WORD_ARGS / 2]; /* normalise */
     epl_filter           v, h;    /* resize */
+    int64_t              extra;   /* floats of the sample's `extra`, where it is not resize's picture */
 };
 
 struct epl_augment {

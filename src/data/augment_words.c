@@ -96,6 +96,7 @@ static void run_vflip(const epl_word *w, epl_rng *r, epl_sample *s)
 typedef struct affine {
     float xx, xy, x0, yx, yy, y0;
     bool  clamp; /* outside is the border's colour, else 0 */
+    const float *dx, *dy; /* what each pixel's place moves by besides, or NULL */
 } affine;
 
 static const float *pixel_at(const epl_word *w, const float *x, int64_t py, int64_t px, bool clamp)
@@ -123,7 +124,9 @@ static void resample(const epl_word *w, const affine *m, epl_sample *s)
     float        *to       = s->spare;
     for (int64_t y = 0; y < height_of(w); y++)
         for (int64_t x = 0; x < width_of(w); x++, to += channels) {
-            const float   sx = m->xx * (float)x + m->xy * (float)y + m->x0, sy = m->yx * (float)x + m->yy * (float)y + m->y0;
+            const int64_t i  = y * width_of(w) + x;
+            const float   sx = m->xx * (float)x + m->xy * (float)y + m->x0 + (m->dx ? m->dx[i] : 0);
+            const float   sy = m->yx * (float)x + m->yy * (float)y + m->y0 + (m->dy ? m->dy[i] : 0);
             const int64_t px = floor_of(sx), py = floor_of(sy);
             const float   ax = sx - (float)px, ay = sy - (float)py;
             const float  *p00 = pixel_at(w, s->x, py, px, m->clamp), *p01 = pixel_at(w, s->x, py, px + 1, m->clamp);
@@ -133,8 +136,8 @@ static void resample(const epl_word *w, const affine *m, epl_sample *s)
         }
     for (int64_t i = 0; s->classes && i < height_of(w) * width_of(w); i++) {
         const float   x = (float)(i % width_of(w)), y = (float)(i / width_of(w));
-        const int64_t px = floor_of(m->xx * x + m->xy * y + m->x0 + 0.5f);
-        const int64_t py = floor_of(m->yx * x + m->yy * y + m->y0 + 0.5f);
+        const int64_t px = floor_of(m->xx * x + m->xy * y + m->x0 + (m->dx ? m->dx[i] : 0) + 0.5f);
+        const int64_t py = floor_of(m->yx * x + m->yy * y + m->y0 + (m->dy ? m->dy[i] : 0) + 0.5f);
         const bool    inside = px >= 0 && py >= 0 && px < width_of(w) && py < height_of(w);
         s->spare_classes[i]  = inside ? s->classes[py * width_of(w) + px] : 0;
     }
@@ -166,6 +169,42 @@ static void run_affine(const epl_word *w, epl_rng *r, epl_sample *s)
     const float  scale   = between(r, 1 - w->arg[2], 1 + w->arg[2]);
     const float  shear   = between(r, -w->arg[3], w->arg[3]);
     const affine m       = inverse_of(w, degrees, scale, shear, dx, dy);
+    resample(w, &m, s);
+}
+
+/* ---- elastic: Simard et al. 2003. Uniform noise, smoothed by a Gaussian with zeros outside, times alpha, moves each pixel ---- */
+
+enum { ELASTIC_MOST_SIGMA = 16, ELASTIC_MOST_TAPS = 8 * ELASTIC_MOST_SIGMA + 1 };
+
+/* One axis: rows (step apart) of n elements (stride apart). The kernel ends at four sigma, as in the usual image libraries. */
+static void smooth_axis(const float *from, float *to, int64_t rows, int64_t step, int64_t n, int64_t stride, const float *kernel, int64_t radius)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t first = i < radius ? -i : -radius, last = n - 1 - i < radius ? n - 1 - i : radius;
+            float         sum = 0;
+            for (int64_t k = first; k <= last; k++)
+                sum += kernel[radius + k] * from[r * step + (i + k) * stride];
+            to[r * step + i * stride] = sum;
+        }
+}
+
+static void run_elastic(const epl_word *w, epl_rng *r, epl_sample *s)
+{
+    const int64_t height = height_of(w), width = width_of(w), n = height * width, radius = (int64_t)(4 * w->arg[1] + 0.5);
+    float         kernel[ELASTIC_MOST_TAPS], *field[2] = { s->extra, s->extra + n }, *rows = s->extra + 2 * n;
+    double        sum = 0;
+    for (int64_t k = -radius; k <= radius; k++)
+        sum += exp(-0.5 * (double)(k * k) / (w->arg[1] * w->arg[1]));
+    for (int64_t k = -radius; k <= radius; k++)
+        kernel[radius + k] = (float)(exp(-0.5 * (double)(k * k) / (w->arg[1] * w->arg[1])) / sum);
+    for (int64_t k = 0; k < 2; k++) {
+        for (int64_t i = 0; i < n; i++)
+            field[k][i] = between(r, -w->arg[0], w->arg[0]);
+        smooth_axis(field[k], rows, height, width, width, 1, kernel, radius);
+        smooth_axis(rows, field[k], width, 1, height, width, kernel, radius);
+    }
+    const affine m = { .xx = 1, .yy = 1, .dx = field[0], .dy = field[1] };
     resample(w, &m, s);
 }
 
@@ -404,6 +443,12 @@ static bool prepare_resized_crop(epl_context *ctx, epl_word *w, const char *text
     return prepare_range(ctx, w, text) && prepare_resample(ctx, w, text);
 }
 
+static bool prepare_elastic(epl_context *ctx, epl_word *w, const char *text)
+{
+    w->extra = 3 * height_of(w) * width_of(w); // two fields, and one on its way
+    return prepare_resample(ctx, w, text);
+}
+
 enum { SIZE_MAX_PIXELS = 4096 };
 #define P01 { 0, 1, 0.5 }
 
@@ -417,6 +462,8 @@ const epl_word_kind epl_word_kinds[] = {
     { "affine", "affine:DEG:SHIFT:SCALE[:SHEAR=0]", "rotate, shift (of the size), scale (1 +- SCALE), shear (degrees)", 3, 4,
       { { 0, 360, 0 }, { 0, 1, 0 }, { 0, 0.9, 0 }, { 0, 80, 0 } }, .picture = true, .prepare = prepare_resample,
       .moves = true, .run = run_affine },
+    { "elastic", "elastic:ALPHA[:SIGMA=4]", "each pixel moves by noise of +-ALPHA that is smooth over SIGMA pixels", 1, 2,
+      { { 0, 1000, 0 }, { 0.3, ELASTIC_MOST_SIGMA, 4 } }, .picture = true, .prepare = prepare_elastic, .moves = true, .run = run_elastic },
     { "resized-crop", "resized-crop:MIN[:MAX=1]", "a window of MIN to MAX of the area, stretched to the old size", 1, 2,
       { { 0.0001, 1, 0 }, { 0.0001, 1, 1 } }, .picture = true, .prepare = prepare_resized_crop, .moves = true, .run = run_resized_crop },
     { "cutout", "cutout:N", "an N x N square becomes 0", 1, 1, { { 1, SIZE_MAX_PIXELS, 0 } }, .whole = true, .picture = true,
