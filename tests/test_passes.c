@@ -169,6 +169,23 @@ TEST(inference_is_conv_and_chain_alone)
     epl_model_free(m);
 }
 
+/* relu's gradient reads where the result was positive: after the product that it follows, not as a mask kept from the forward pass. */
+TEST(a_value_joins_its_only_reader_first)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "relus");
+    epl_value   *x = epl_relu(g, epl_neg(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(4, 8), NULL)));
+    epl_value   *dy = epl_matmul(g, x, epl_input(g, "w", EPL_F32, EPL_SHAPE(8, 8), NULL), (epl_matmul_opts){ 0 });
+    epl_output(g, "y", x);
+    epl_output(g, "dx", epl_mul(g, dy, epl_step(g, x)));
+    CHECK_OK(t, ctx, epl_graph_finish(g) && epl_prepare(g, (epl_pass_opts){ .fuse = true }));
+    CHECK_INT(t, count(g, "Fused"), 2);
+    for (const epl_node *n = epl_first(g); n; n = epl_next(n))
+        if (EPL_IS(n, fused))
+            CHECK_INT(t, n->n_outputs, 1);
+    epl_graph_free(g);
+}
+
 TEST(what_is_computed_twice_is_computed_once)
 {
     epl_context *ctx = test_context(t);
