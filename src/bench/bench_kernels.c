@@ -213,9 +213,10 @@ typedef struct bench {
     size_t       scratch_bytes;
 } bench;
 
+/* Aligned as the tensors of a program are. */
 static float *random_array(epl_context *ctx, int64_t n)
 {
-    float *p = epl_alloc_array(ctx, (size_t)n, sizeof *p);
+    float *p = epl_alloc_aligned(ctx, (size_t)n * sizeof *p);
     for (int64_t i = 0; p && i < n; i++)
         p[i] = (float)(i * 2654435761 % 1021) / 1021.0f - 0.5f;
     return p;
@@ -341,7 +342,7 @@ static bool run_sparse_line(bench *b, line *at)
     }
     float *const arrays[] = { x, y, w, packed, lists };
     for (size_t i = 0; i < EPL_COUNT(arrays); i++)
-        epl_release(b->ctx, arrays[i]);
+        epl_release_aligned(b->ctx, arrays[i]);
     return ok;
 }
 
@@ -366,10 +367,10 @@ static bool run_line(bench *b, line *at)
         at->share = at->gflops / b->peak[at->threads];
         at->vs_onednn = c ? t.dnnl / t.ours : 0.0;
     }
-    epl_release(b->ctx, x);
-    epl_release(b->ctx, y);
-    epl_release(b->ctx, w);
-    epl_release(b->ctx, extra);
+    epl_release_aligned(b->ctx, x);
+    epl_release_aligned(b->ctx, y);
+    epl_release_aligned(b->ctx, w);
+    epl_release_aligned(b->ctx, extra);
     return ok;
 }
 
