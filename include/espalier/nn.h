@@ -166,7 +166,7 @@ typedef struct epl_residual_unit_opts {
     bool          pre;        /* norm and activation before each convolution ("norm", "b.norm", ...), none at the end: He et al.
                                  2016 (arXiv:1603.05027). The network ends with another pair */
     int           shortcut_kernel; /* default 1 */
-    epl_norm_fn  *normalize, *normalize_first; /* default epl_batch_norm; of unit "a": default normalize */
+    epl_norm_fn  *normalize;  /* default epl_batch_norm */
     epl_norm_opts norm;
     const char   *activation; /* default "relu" */
     int           squeeze;    /* reduction of a squeeze-and-excitation at the branch's end; 0: none */

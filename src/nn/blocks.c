@@ -131,8 +131,6 @@ static epl_value *residual_branch(epl_graph *g, epl_value *trunk, const epl_resi
             u.conv.stride = o->stride;
             u.conv.groups = o->groups;
         }
-        if (i == 0 && o->normalize_first)
-            u.normalize = o->normalize_first;
         if (last && o->zero_last)
             u.norm.weight = -1;
         if (last && o->dropout > 0)
@@ -155,7 +153,7 @@ epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts 
     enter(g, o.name);
     epl_value *trunk = x, *shortcut = x;
     if (o.pre)
-        trunk = epl_activation(g, normalized(g, x, o.normalize_first ? o.normalize_first : o.normalize, "norm", o.norm), o.activation);
+        trunk = epl_activation(g, normalized(g, x, o.normalize, "norm", o.norm), o.activation);
     epl_value *branch = residual_branch(g, trunk, &o);
     if (changes && o.pre) {
         epl_conv_opts c = conv;
