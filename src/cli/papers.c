@@ -1,34 +1,35 @@
 /* papers: whose claims can be tried, and what came of it. */
 #include "papers.h"
 
-static bool list(cli *c)
+#include "help.h"
+
+static bool list_json(cli *c)
 {
+    static const char *const columns[] = { "paper", "status", "kind", "title", "source", "claim", "criterion" };
     epl_table *t = epl_table_new(c->ctx, NULL);
-    epl_table_column(t, "paper", (epl_column_opts){ 0 });
-    epl_table_column(t, "status", (epl_column_opts){ 0 });
-    epl_table_column(t, "kind", (epl_column_opts){ 0 });
-    epl_table_column(t, c->json ? "title" : "claim", (epl_column_opts){ 0 });
-    if (c->json) {
-        epl_table_column(t, "source", (epl_column_opts){ 0 });
-        epl_table_column(t, "claim", (epl_column_opts){ 0 });
-        epl_table_column(t, "criterion", (epl_column_opts){ 0 });
-    }
+    for (size_t i = 0; i < EPL_COUNT(columns); i++)
+        epl_table_column(t, columns[i], (epl_column_opts){ 0 });
     for (int i = 0; i < paper_count(); i++) {
         const paper *p = paper_at(i);
+        const char  *cells[EPL_COUNT(columns)] = { p->slug, paper_status(c->ctx, p), p->kind, p->title, p->source, p->claim, p->criterion };
         epl_table_row(t);
-        epl_table_text(t, p->slug);
-        epl_table_text(t, paper_status(c->ctx, p));
-        epl_table_text(t, p->kind);
-        epl_table_text(t, c->json ? p->title : p->claim);
-        if (c->json) {
-            epl_table_text(t, p->source);
-            epl_table_text(t, p->claim);
-            epl_table_text(t, p->criterion);
-        }
+        for (size_t k = 0; k < EPL_COUNT(cells); k++)
+            epl_table_text(t, cells[k]);
     }
     const bool ok = cli_print_table(c, t);
     epl_table_free(t);
     return ok;
+}
+
+static bool list(cli *c)
+{
+    epl_text out = EPL_TEXT(c->ctx);
+    for (int i = 0; i < paper_count(); i++) {
+        const paper *p = paper_at(i);
+        epl_text_addf(&out, "%-26s %-16s %s\n  ", p->slug, paper_status(c->ctx, p), p->kind);
+        cli_add_wrapped(&out, p->claim, 2, 2);
+    }
+    return cli_print_take(c, epl_text_detach(&out));
 }
 
 static bool show(cli *c, const paper *p)
@@ -62,7 +63,7 @@ static int run(cli *c, int argc, char **argv)
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
     if (!slug)
-        return cli_end(c, list(c));
+        return cli_end(c, c->json ? list_json(c) : list(c));
     return cli_end(c, cli_find_paper(c, slug, &p) && show(c, p));
 }
 
