@@ -52,7 +52,7 @@ TEST(a_network_without_weights_has_no_features)
     epl_graph   *g   = epl_graph_new(ctx, "bare");
     epl_output(g, "y", epl_relu(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 4), NULL)));
     epl_model *m = epl_model_new_take(g);
-    CHECK_FAILS(t, ctx, epl_feature_model(m), EPL_ERR_ARGUMENT, "is not what a layer with weights makes");
+    CHECK_FAILS(t, ctx, epl_feature_model(m), EPL_ERR_ARGUMENT, "is not what a linear layer makes");
     epl_model_free(m);
 }
 
@@ -62,7 +62,7 @@ TEST(rows_come_with_their_classes)
     epl_dataset *d   = epl_dataset_open(ctx, "shapes:image=8,count=150", (epl_dataset_opts){ .seed = 1 });
     epl_model   *m   = made(t, ctx, "mlp:image=8,channels=3,width=6,classes=0");
     epl_embedded e;
-    CHECK_OK(t, ctx, d && epl_embed(m, d, (epl_progress){ 0 }, &e));
+    CHECK_OK(t, ctx, d && epl_embed(m, d, (epl_features_opts){ .layer = "features" }, &e));
     CHECK_INT(t, e.n, epl_dataset_info_of(d).count);
     CHECK_INT(t, e.width, 6);
     int64_t y;

@@ -124,7 +124,7 @@ TEST(prototypes_that_are_codes_have_themselves_as_neighbours)
     epl_dataset *d = epl_dataset_open(ctx, "shapes:image=8,count=30", (epl_dataset_opts){ .seed = 4 });
     epl_embedded codes;
     epl_prototypes_report r;
-    CHECK_OK(t, ctx, encoder && d && epl_embed(encoder, d, (epl_progress){ 0 }, &codes));
+    CHECK_OK(t, ctx, encoder && d && epl_embed(encoder, d, (epl_features_opts){ .layer = "code" }, &codes));
     epl_tensor *v = epl_weights_find(m->weights, "prototypes.vectors"), *w = epl_weights_find(m->weights, "head.weight");
     for (int j = 0; j < 5; j++) {
         memcpy((float *)v->data + j * codes.width, codes.z + 3 * j * codes.width, (size_t)codes.width * sizeof(float));

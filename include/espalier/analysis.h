@@ -171,12 +171,12 @@ typedef struct epl_embedded {
     int64_t *y; /* [n], classes */
 } epl_embedded;
 
-/* The network without its last layer: the output "features" is what the last product with weights reads on the way to output 0 (of
- * a network with head=cosine: unit vectors). The caller owns it. */
+/* The network without its last layer: the output "features" is what the last linear layer reads (of a network with head=cosine: unit
+ * vectors). The caller owns it. */
 EPL_API epl_model *epl_feature_model(const epl_model *m);
 
-/* Output 0 of the network for each sample, one row each. */
-EPL_API bool epl_embed(const epl_model *m, epl_dataset *d, epl_progress progress, epl_embedded *out);
+/* Features of each sample, one row each, and its class. */
+EPL_API bool epl_embed(const epl_model *m, epl_dataset *d, epl_features_opts o, epl_embedded *out);
 EPL_API void epl_embedded_release(epl_embedded *e); /* accepts a zero value */
 
 /* Area under the curve of true against false positives: the share of pairs in which the positive has the larger score, ties half. */

@@ -266,15 +266,14 @@ static bool measure_sphere(paper_run *r, const char *name, const split *s, const
 static bool measure(paper_run *r, int method, const epl_model *m, const split *s, epl_dataset *train, epl_dataset *test, epl_sphere *sphere)
 {
     const char   *name = methods[method].name;
-    epl_embedded support = { 0 }, query = { 0 };
-    epl_model    *f = methods[method].h == NONE ? epl_model_copy(m) : epl_feature_model(m);
-    const bool    ok = f && epl_embed(f, train, paper_progress(r), &support) && epl_embed(f, test, paper_progress(r), &query) &&
+    epl_embedded  support = { 0 }, query = { 0 };
+    const epl_features_opts o = { .layer = methods[method].h == NONE ? "features" : NULL, .batch = 128, .progress = paper_progress(r) };
+    const bool    ok = epl_embed(m, train, o, &support) && epl_embed(m, test, o, &query) &&
                        measure_novel(r, name, s, &support, &query, false) &&
                        (method != SOFTMAX || measure_novel(r, name, s, &support, &query, true)) &&
                        measure_sphere(r, name, s, &support, &query, sphere);
     epl_embedded_release(&support);
     epl_embedded_release(&query);
-    epl_model_free(f);
     return ok && paper_ok(r);
 }
 

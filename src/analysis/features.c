@@ -28,10 +28,13 @@ epl_value *epl_layer_value(const epl_graph *g, const char *name)
     for (epl_node *n = g->first; name && n; n = n->next)
         if (computes(n) && within(n->scope, name))
             found = n->outputs[0];
-    if (!name && epl_graph_n_outputs(g) > 0) { // what the classifier reads
+    if (!name && epl_graph_n_outputs(g) > 0) { // what the classifier reads, which may be behind the scale of cosines
         found = epl_graph_output_at(g, 0);
-        if (EPL_IS(found->producer, linear))
-            found = found->producer->inputs[0];
+        const epl_node *n = found->producer;
+        if (epl_glob("Affine,Mul", epl_node_op_name(n)))
+            n = n->inputs[0]->producer;
+        if (EPL_IS(n, linear))
+            found = n->inputs[0];
     }
     if (!found)
         epl_fail(g->ctx, EPL_ERR_ARGUMENT, "network '%s' has no output and no scope '%s'", g->name, name ? name : "");

@@ -189,7 +189,7 @@ bool epl_prototypes_of(const epl_model *m, epl_dataset *d, epl_progress progress
     out->at        = epl_alloc_array(m->ctx, (size_t)out->n, sizeof *out->at);
     bool      *owned   = epl_alloc_array(m->ctx, (size_t)out->n_classes, sizeof *owned);
     epl_model *encoder = out->at && owned ? epl_prototype_encoder(m) : NULL;
-    const bool ok = encoder && epl_embed(encoder, d, progress, &codes);
+    const bool ok = encoder && epl_embed(encoder, d, (epl_features_opts){ .layer = "code", .progress = progress }, &codes);
     if (ok) {
         find_classes(w, out, owned);
         find_nearest(p, &codes, out);
