@@ -784,3 +784,47 @@ TEST(networks_are_rewritten_and_searched)
     snprintf(words, sizeof words, "retrieve %s", net);
     fails(t, words, 1, "no tensor 'features'");
 }
+
+/* ---- heads: directions and prototypes ---- */
+
+TEST(novel_imprint_and_explain)
+{
+    epl_context *ctx = test_context(t);
+    char         dir[400], words[2048];
+    snprintf(dir, sizeof dir, "%s", test_temp(t, "heads"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, dir));
+#define DATA "--data shapes:image=8,count=120"
+    snprintf(words, sizeof words, "train mlp:image=8,channels=3,width=8,classes=2,embed=4,head=cosine " DATA
+             " --classes 0,2 --objective cosface -e 1 -b 16 --no-val --no-run -q -o %s/c.safetensors", dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "novel %s/c.safetensors " DATA " --novel 1 --base 0,2 --shots 1,0 --episodes 3 --json -q", dir);
+    epl_json *j = json_of(t, ctx, words);
+    epl_json_free(j);
+    snprintf(words, sizeof words, "novel %s/c.safetensors " DATA " --novel 1,x -q", dir);
+    fails(t, words, 2, "--novel is '1,x', but must be whole numbers");
+    snprintf(words, sizeof words, "novel %s/c.safetensors " DATA " --novel 1 --base 0,1 -q", dir);
+    fails(t, words, 2, "class 1 is novel and in the base");
+    snprintf(words, sizeof words, "imprint %s/c.safetensors " EPL_SOURCE_DIR "/docs/report.png --name report -q -o %s/i.safetensors", dir, dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "predict %s/i.safetensors " EPL_SOURCE_DIR "/docs/report.png -q", dir);
+    char *said = results_of(t, words);
+    CHECK(t, strstr(said, "report ") != NULL);
+    free(said);
+
+    snprintf(words, sizeof words, "train prototype-net:image=8,channels=3,width=4,maps=3,depth=2,prototypes=5,classes=3 " DATA
+             " --objective prototype:r1=2 -e 1 -b 16 --no-val --no-run -q -o %s/p.safetensors", dir);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "explain %s/p.safetensors " EPL_SOURCE_DIR "/docs/report.png -q -o %s/p.svg", dir, dir);
+    said = results_of(t, words);
+    CHECK(t, strstr(said, "logits") != NULL);
+    free(said);
+    snprintf(words, sizeof words, "explain %s/p.safetensors " DATA " -q", dir);
+    said = results_of(t, words);
+    CHECK(t, strstr(said, "nearest sample") != NULL);
+    free(said);
+    snprintf(words, sizeof words, "explain %s/p.safetensors -q", dir);
+    fails(t, words, 2, "a picture is needed, or --data");
+    snprintf(words, sizeof words, "explain %s/c.safetensors " DATA " -q", dir);
+    fails(t, words, 2, "has no prototypes");
+#undef DATA
+}

@@ -2,12 +2,36 @@
 #include "training.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+bool cli_number_list(cli *c, const char *option, const char *text, cli_numbers *out)
+{
+    *out = (cli_numbers){ .at = epl_arena_alloc(c->arena, (strlen(text) + 1) * sizeof *out->at) };
+    for (const char *s = text; out->at && *s; s += *s == ',') {
+        char      *end;
+        const long x = strtol(s, &end, 10);
+        if (end == s || (*end && *end != ',') || x < 0 || x > 65535)
+            return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--%s is '%s', but must be whole numbers such as 1,4,8", option, text);
+        out->at[out->n++] = (int)x;
+        s = end;
+    }
+    return out->at != NULL;
+}
+
+static epl_dataset *of_classes_take(cli *c, epl_dataset *d, const char *list)
+{
+    cli_numbers  n;
+    epl_dataset *part = d && cli_number_list(c, "classes", list, &n) ? epl_dataset_of_classes(d, n.at, n.n) : NULL;
+    epl_dataset_free(d);
+    return part;
+}
 
 epl_dataset *cli_data_open(cli *c, const cli_data *d, epl_data_split split, double val_fraction)
 {
-    return epl_dataset_open(c->ctx, d->name, (epl_dataset_opts){ .split = split, .dir = d->dir, .limit = d->limit,
-                                                                 .val_fraction = val_fraction, .seed = (uint64_t)c->seed });
+    epl_dataset *all = epl_dataset_open(c->ctx, d->name, (epl_dataset_opts){ .split = split, .dir = d->dir, .limit = d->limit,
+                                                                             .val_fraction = val_fraction, .seed = (uint64_t)c->seed });
+    return d->classes && *d->classes ? of_classes_take(c, all, d->classes) : all;
 }
 
 /* ---- what a run needs ---- */
@@ -16,7 +40,7 @@ typedef struct session {
     cli             *c;
     epl_dataset     *train, *val;
     epl_trainer_opts o;
-    epl_train_hook   hooks[8], fading;
+    epl_train_hook   hooks[8], fading, objective;
     char             log[512], events[512], run[480];
     epl_parameter_group frozen[2];
     char            *resting; /* the pattern of --finetune-last */
@@ -147,6 +171,20 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
     return epl_text_detach(&text);
 }
 
+/* The option --objective: a hook in the loss's place, and the batches that it needs. */
+static bool add_objective(session *s, const cli_training *t)
+{
+    epl_objective_opts o;
+    if (!t->objective)
+        return true;
+    if (!epl_objective_parse(s->c->ctx, t->objective, &o))
+        return false;
+    s->objective = epl_objective_hook(s->c->ctx, o);
+    s->o.sampler = epl_objective_sampler(o);
+    s->hooks[s->o.n_hooks++] = s->objective;
+    return s->objective.user != NULL;
+}
+
 /* The option --deep-training as one more hook; its memory goes with the session. */
 static bool add_deep_training(session *s, epl_model *m, const cli_training *t)
 {
@@ -165,7 +203,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && add_deep_training(&s, m, t) && open_data(&s, t) &&
+    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && open_data(&s, t) &&
               place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
@@ -184,6 +222,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
         cli_remark(c, "the same command with --resume goes on");
     epl_release(c->ctx, s.resting);
     epl_release(c->ctx, s.fading.user);
+    epl_release(c->ctx, s.objective.user);
     epl_dataset_free(s.val);
     epl_dataset_free(s.train);
     return ok;

@@ -6,16 +6,24 @@
 
 /* ---- data ---- */
 typedef struct cli_data {
-    const char *name, *dir;
+    const char *name, *dir, *classes;
     int64_t     limit;
 } cli_data;
+
+/* "1,4,8": whole numbers from 0 to 65535. The array belongs to the command. */
+typedef struct cli_numbers {
+    int  n;
+    int *at;
+} cli_numbers;
+bool cli_number_list(cli *c, const char *option, const char *text, cli_numbers *out);
 
 #define CLI_DATA_HELP "data set, such as fashion-mnist, cifar10, folder:DIR, npz:FILE, blobs (include/espalier/data.h lists all)"
 #define CLI_OPT_DATA(d, must)                                                                                                  \
     { .kind = CLI_TEXT, .letter = 'd', .name = "data", .value = "NAME[:...]", .target = EPL_TARGET(const char *, &(d)->name),  \
       .help = CLI_DATA_HELP, .required = must },                                                                               \
     EPL_OPT_DIR(0, "data-dir", &(d)->dir, "where the data set's files lie (default: ESPALIER_DATA, then the usual place)"),    \
-    EPL_OPT_INT(0, "limit", &(d)->limit, 0, 1e15, "use the first N samples (0: all)")
+    EPL_OPT_INT(0, "limit", &(d)->limit, 0, 1e15, "use the first N samples (0: all)"),                                         \
+    EPL_OPT_TEXT(0, "classes", "LIST", &(d)->classes, "these classes alone, numbered anew from 0: 0,2,3")
 
 /* ---- training ---- */
 typedef struct cli_training {
@@ -24,7 +32,7 @@ typedef struct cli_training {
     bool        no_val, resume, best, no_run;
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
-    const char *augment, *optimizer, *schedule, *loss, *run, *freeze;
+    const char *augment, *optimizer, *schedule, *loss, *objective, *run, *freeze;
     int64_t     finetune_last, fading;
     size_t      memory_limit;
 } cli_training;
@@ -45,6 +53,8 @@ typedef struct cli_training {
     EPL_OPT_TEXT(0, "schedule", "NAME[:...]", &(t)->schedule,                                                                  \
                  "constant, step, multi-step, cosine, linear, polynomial, exponential or one-cycle, as in cosine:warmup=1"),  \
     EPL_OPT_TEXT(0, "loss", "NAME", &(t)->loss, "cross-entropy, mse, l1, huber, bce, focal, dice or kl"),                      \
+    EPL_OPT_TEXT(0, "objective", "NAME[:...]", &(t)->objective,                                                                 \
+                 "instead of the loss: contrastive, triplet, semi-hard, episode, cosface, arcface or prototype, as in triplet:margin=0.2"), \
     EPL_OPT_REAL(0, "smoothing", &(t)->smoothing, 0, 0.99, "label smoothing of cross-entropy"),                                \
     EPL_OPT_TEXT(0, "augment", "WORDS", &(t)->augment, "as in pad-crop:4,flip,cutout:8,mixup:0.2 (include/espalier/data.h)"),  \
     EPL_OPT_TEXT(0, "freeze", "NAMES", &(t)->freeze, "parameters that rest, as in stem.*,stage1.*; their batch norms keep their statistics"), \
