@@ -277,7 +277,7 @@ static void full(paper_run *r)
         [CNN]     = { .name = "plain network", .build = plain },
     };
     const paper_series *accuracy[N_NETWORKS];
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 15000, .epochs = 10, .batch = 250, .test = 5000, .schedule = "constant",
+    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 20000, .epochs = 12, .batch = 250, .test = 5000, .schedule = "constant",
                                                          .optimizer = "adam:rate=2e-3", .augment = "elastic:8:4" }, accuracy);
     if (!paper_ok(r))
         return;
