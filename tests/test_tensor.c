@@ -252,3 +252,29 @@ TEST(fills_have_their_moments)
     CHECK(t, low >= -2 && low < -1.9 && high <= 5 && high > 4.9);
     epl_tensor_free(x);
 }
+
+TEST(weights_are_averaged_by_name)
+{
+    epl_context *ctx = test_context(t);
+    epl_weights *w[3];
+    for (int i = 0; i < 3; i++) {
+        w[i] = epl_weights_new(ctx);
+        epl_tensor *a = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2)), *b = epl_tensor_new(ctx, EPL_I64, EPL_SCALAR);
+        epl_tensor_set(a, 0, i);
+        epl_tensor_set(a, 1, i * i);
+        epl_tensor_set_i64(b, 0, 10 + i);
+        CHECK_OK(t, ctx, epl_weights_put_take(w[i], i ? "b" : "a", i ? b : a) && epl_weights_put_take(w[i], i ? "a" : "b", i ? a : b));
+    }
+    epl_weights *mean = epl_weights_average(ctx, 3, (const epl_weights *const *)w);
+    CHECK_OK(t, ctx, mean);
+    CHECK_NEAR(t, epl_tensor_get(epl_weights_find(mean, "a"), 0), 1, .rtol = 1e-6);
+    CHECK_NEAR(t, epl_tensor_get(epl_weights_find(mean, "a"), 1), 5.0 / 3, .rtol = 1e-6);
+    CHECK_INT(t, epl_tensor_get_i64(epl_weights_find(mean, "b"), 0), 12);
+    epl_weights_remove(w[0], "b");
+    CHECK_FAILS(t, ctx, epl_weights_average(ctx, 3, (const epl_weights *const *)w), EPL_ERR_ARGUMENT, "2 tensors, another 1");
+    CHECK_OK(t, ctx, epl_weights_put_take(w[0], "b", epl_tensor_new(ctx, EPL_I64, EPL_SHAPE(2))));
+    CHECK_FAILS(t, ctx, epl_weights_average(ctx, 3, (const epl_weights *const *)w), EPL_ERR_SHAPE, "'b' is i64[2]");
+    for (int i = 0; i < 3; i++)
+        epl_weights_free(w[i]);
+    epl_weights_free(mean);
+}

@@ -32,6 +32,13 @@ static void oracle_step(const epl_optimizer_opts *o, scalar *s, double g, int t,
         s->b = mu * s->b + d / (sqrt(s->v) + 1e-8);
         s->w -= rate * s->b;
         break;
+    case EPL_ADADELTA: {
+        s->v = 0.9 * s->v + 0.1 * d * d;
+        const double u = sqrt(s->m + 1e-6) / sqrt(s->v + 1e-6) * d;
+        s->m = 0.9 * s->m + 0.1 * u * u;
+        s->w -= rate * u;
+        break;
+    }
     default:
         s->v += d * d;
         s->w -= rate * d / (sqrt(s->v) + 1e-10);
@@ -104,6 +111,7 @@ static const epl_optimizer_opts cases[] = {
     { .kind = EPL_RMSPROP },
     { .kind = EPL_RMSPROP, .momentum = 0.5, .decay = 0.1 },
     { .kind = EPL_ADAGRAD, .decay = 0.1 },
+    { .kind = EPL_ADADELTA, .decay = 0.1 },
 };
 
 PROPERTY(optimizers_follow_scalar_code, EPL_COUNT(cases))

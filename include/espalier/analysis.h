@@ -1,7 +1,8 @@
-/* analysis: what networks do - beside each other, with classes that they never saw, and why. */
+/* analysis: what networks do - beside each other, with classes that they never saw, and why - and how they start. */
 #ifndef ESPALIER_ANALYSIS_H
 #define ESPALIER_ANALYSIS_H
 
+#include <espalier/report.h>
 #include <espalier/train.h>
 
 #ifdef __cplusplus
@@ -151,6 +152,94 @@ typedef struct epl_retrieval {
 /* Asks every bag about all others (leave one group out). */
 EPL_API bool epl_retrieve(epl_context *ctx, const epl_tensor *features, const epl_bags *bags, epl_retrieve_opts o, epl_retrieval *out);
 EPL_API void epl_retrieval_release(epl_context *ctx, epl_retrieval *r);
+/* ---- filters: where they come from, and what they are like --------------------------------------------------------------------
+ * Hirani & Abdulla 2024, "On filter design in deep convolutional neural network", names the alternatives; the formulas are those of the
+ * papers named here. Filters are the weight of a convolution, [kernel, kernel, channels, number].
+ *
+ * drawn      constant[:0.01] zero normal[:0.01] lecun lecun-2.4 xavier[:gain] xavier-normal[:gain] he[:slope] he-uniform
+ *            trunc-normal[:0.02] orthogonal[:gain]
+ *            (lecun: N(0, 1/fan_in); lecun-2.4: U(+-2.4/fan_in); he: N(0, 2 / ((1 + slope^2) fan_in)); any rank)
+ * computed   delta-orthogonal (Xiao et al. 2018): an orthogonal matrix at the centre tap
+ *            gabor: 8 angles, 4 wavelengths, 2 phases, without their means;   dct: cosine basis in zig-zag order
+ * learned    from patches of a data set: patches, pca, kmeans, kmeans-plain (not whitened), kmeans-euclidean, conv-kmeans, som, hebb-wta,
+ *            sanger, sparse, ae, rbm; hebb diverges, and is there for comparison
+ * file:PATH  a bank that was saved: the tensor "filters", or the only one
+ *
+ * Computed and learned filters have the length sqrt 2 each, so that white input is answered as by `he`; two-dimensional ones are repeated
+ * over the channels, divided by sqrt channels. What a bank lacks is filled with `he`. Patches lose their mean and are divided by their
+ * standard deviation, and are whitened (ZCA) for the learners that need it; the whitening is then folded into the filters, because the
+ * network sees plain pixels. */
+typedef struct epl_filters_opts {
+    const char  *method;     /* required: "gabor", "normal:0.01", ... */
+    int          kernel, channels, number; /* kernel and number required; channels default 1 */
+    uint64_t     seed;
+    epl_dataset *data;       /* learned: pictures to take patches of */
+    int64_t      patches;    /* default 10000; conv-kmeans: windows of twice the size, default a tenth of it */
+    int          rounds;     /* passes over them; default 15 */
+    bool         no_whitening, no_fold, no_fill;
+} epl_filters_opts;
+EPL_API epl_tensor *epl_filters_make(epl_context *ctx, epl_filters_opts o); /* the caller owns it */
+
+/* The methods, for lists and --help. Static. */
+EPL_API int         epl_filters_method_count(void);
+EPL_API const char *epl_filters_method_at(int i);
+
+/* The learners on vectors x [n, p] of any kind: `number` filters [number, p], or fewer where there are no more (pca, sanger). `method` as
+ * above, without whitening; also "oja", the first filter of sanger. With `group`, rows belong together in so many, and kmeans takes the
+ * best of each. */
+typedef struct epl_learn_opts {
+    const char *method;
+    int         number;
+    int         rounds;     /* default 15 */
+    int         group;      /* default 1 */
+    double      conscience; /* hebb-wta: weight of what was won beyond the share; default 0.02; below 0: none */
+    uint64_t    seed;
+} epl_learn_opts;
+EPL_API epl_tensor *epl_filters_learn(epl_context *ctx, const epl_tensor *x, epl_learn_opts o);
+
+/* ZCA: matrix = U (S + epsilon)^(-1/2) U^T of the covariance U S U^T of x [n, p], which is symmetric. The caller owns the matrix [p, p]
+ * and the mean [p]. Rows become (row - mean) matrix. */
+EPL_API bool epl_whitening(epl_context *ctx, const epl_tensor *x, double epsilon, epl_tensor **mean, epl_tensor **matrix);
+
+/* What a bank is like. Coherence: |<w_i, w_j>| of normalised filters, over pairs; of shifted ones: the largest over all shifts, and of these
+ * the mean over filters of the most similar other one. Effective rank: exp of the entropy of the squared singular values, Roy & Vetterli
+ * 2007. NaN where it needs two filters. */
+typedef struct epl_filters_measures {
+    double coherence_max, coherence_mean, shift_coherence;
+    double effective_rank, spectral_norm;
+    double orthogonality; /* |W W^T - I| / sqrt number, of normalised filters (W^T W where there are more of them than numbers) */
+    double dc;            /* mean share of the energy that is the mean */
+    double smoothness;    /* mean total variation / length: low is smooth */
+    double bandwidth;     /* mean share of frequencies that hold half of a filter's energy */
+} epl_filters_measures;
+EPL_API bool epl_filters_measure(epl_context *ctx, const epl_tensor *filters, epl_filters_measures *out);
+
+/* The strongest frequency of filter j, in cycles per pixel and degrees [0, 180) of its wave's direction, from the |FFT| padded to 32 x 32
+ * (the sum over channels; the mean left out). */
+EPL_API bool epl_filters_wave(epl_context *ctx, const epl_tensor *filters, int j, double *cycles, double *degrees);
+
+/* Filter j as a picture u8 [kernel, kernel, 1 or 3]: gray is zero. The caller owns it. */
+EPL_API epl_tensor *epl_filters_tile(epl_context *ctx, const epl_tensor *filters, int j);
+
+/* Starts a network's weights anew: "conv0=gabor,*=he" - for each weight of a convolution or linear layer the first pattern that matches
+ * its name, or "conv<i>", the i-th convolution. Patches for learned filters come from `data` (may be NULL). Returns how many weights were
+ * made; -1 on failure. */
+EPL_API int epl_init_weights(epl_model *m, const char *words, epl_dataset *data, uint64_t seed);
+
+/* Layer-sequential unit variance, Mishkin & Matas 2016 (arXiv:1511.06422): orthogonal weights, then, layer by layer, divided by the standard
+ * deviation of what the layer answers to x, until its variance is within 0.05 of 1 (at most 10 times). */
+EPL_API bool epl_init_lsuv(epl_model *m, const epl_tensor *x, uint64_t seed);
+
+/* A row for each convolution and linear layer: the variance of what it answers to x, the share that relu would leave at zero, and the
+ * norm of its weight's gradient for the targets (NULL: left out). The caller owns the table. */
+EPL_API epl_table *epl_init_report(const epl_model *m, const epl_tensor *x, const epl_tensor *target);
+
+/* ---- the design of a network -----------------------------------------------------------------------------------------------------
+ * A row for each group of layers that work at one resolution: its side, layers, widths, shares of parameters and multiply-adds. Adds a line
+ * to `remarks` for each of four principles of SimpleNet (Hasanpour et al. 2016) that is broken: a group holds more than half of the
+ * parameters (balance); a width grows more than four times at once (expansion); a 1x1 kernel in the first half at a quarter of the input's side
+ * or more (locality); a quarter of the side is reached in the first quarter of the layers (resolution). The caller owns the table. */
+EPL_API epl_table *epl_design_report(const epl_graph *g, epl_text *remarks);
 
 /* How well a linear classifier reads features: its accuracy over k folds. Features [n, D] are standardised column by column; labels
  * [n] are classes from 0 on. */

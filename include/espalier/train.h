@@ -65,12 +65,14 @@ EPL_API bool epl_schedule_parse(epl_context *ctx, const char *text, epl_schedule
  *   adamw    Loshchilov & Hutter 2019 (arXiv:1711.05101), Algorithm 2: w -= rate decay w beside it
  *   rmsprop  v = beta2 v + (1 - beta2) d^2;  b = momentum b + d / (sqrt v + epsilon);  w -= rate b
  *   adagrad  Duchi et al. 2011: v += d^2;  w -= rate d / (sqrt v + epsilon)
+ *   adadelta Zeiler 2012 (arXiv:1212.5701), Algorithm 1: v = beta2 v + (1 - beta2) d^2;  u = sqrt(m + epsilon) / sqrt(v + epsilon) d;
+ *            m = beta2 m + (1 - beta2) u^2;  w -= rate u
  *   lars     You et al. 2017 (arXiv:1708.03888), Algorithm 1; parameters of rank 1 as sgd
  *   lamb     You et al. 2020 (arXiv:1904.00962), Algorithm 2 with the identity for phi
  *   muon     Jordan et al. 2024: a matrix goes along its orthogonalised Nesterov momentum, by 0.2 sqrt(longer side) as Liu et al.
  *            2025 (arXiv:2502.16982), eq. (4), with their decay beside it; parameters of rank 1 as adamw, at the same rate */
 typedef enum epl_optimizer_kind {
-    EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB, EPL_MUON
+    EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB, EPL_MUON, EPL_ADADELTA
 } epl_optimizer_kind;
 
 /* Parameters that are treated apart. */
@@ -89,12 +91,12 @@ EPL_API char *epl_finetune_pattern(const epl_graph *g, int blocks);
 
 typedef struct epl_optimizer_opts {
     epl_optimizer_kind kind;
-    double rate;       /* default 0.1 for sgd and lars, 0.01 for rmsprop and adagrad, else 0.001 */
+    double rate;       /* default 0.1 for sgd and lars, 0.01 for rmsprop and adagrad, 1 for adadelta, else 0.001 */
     double momentum;   /* sgd, rmsprop, lars: default 0; muon: 0.95 */
     bool   nesterov;   /* sgd */
     double beta1;      /* default 0.9 */
-    double beta2;      /* default 0.999; rmsprop: 0.99 */
-    double epsilon;    /* default 1e-8; adagrad: 1e-10; lamb: 1e-6 */
+    double beta2;      /* default 0.999; rmsprop: 0.99; adadelta: 0.9 */
+    double epsilon;    /* default 1e-8; adagrad: 1e-10; lamb, adadelta: 1e-6 */
     double trust;      /* lars: default 0.001 */
     double decay;      /* weight decay; default 0 */
     bool   decay_all;  /* default: parameters of rank 0 and 1 (biases, norms) do not decay */

@@ -117,6 +117,7 @@ typedef struct paper_variant {
     bool (*end)(paper_run *r, paper_training *t);        /* after it, also after a failure (then accuracy is NaN) */
     void *user;
     const paper_recipe *recipe;                          /* instead of the common one */
+    const char *what;                                    /* of the series; default "test accuracy" */
 } paper_variant;
 
 /* Trains each variant with each seed, prints a line for each variant, and measures "test accuracy" in percent ("test loss" where

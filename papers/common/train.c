@@ -131,7 +131,8 @@ static void say_series(paper_run *r, const paper_series *s, double seconds)
 static void measure(paper_run *r, const paper_training *t, const paper_series **out)
 {
     const bool classes = isfinite(t->accuracy);
-    paper_series *s = paper_series_named(r, classes ? "test accuracy" : "test loss", t->variant->name, classes ? "%" : "");
+    const char   *what = t->variant->what ? t->variant->what : classes ? "test accuracy" : "test loss";
+    paper_series *s = paper_series_named(r, what, t->variant->name, classes ? "%" : "");
     paper_add(s, classes ? t->accuracy : t->test_loss);
     *out = s;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "help.h"
+#include "training.h"
 
 static void add_option_help(epl_text *out, const epl_zoo_option *o)
 {
@@ -56,18 +57,41 @@ static bool help_model(cli *c, const char *subject)
     return cli_print_take(c, epl_text_detach(&out));
 }
 
+/* What --init, --lsuv and --data ask for: other weights to start with. */
+static bool start_anew(cli *c, epl_model *m, const char *init, bool lsuv, const cli_data *data)
+{
+    epl_dataset *d = data->name ? cli_data_open(c, data, EPL_SPLIT_TRAIN, 0) : NULL;
+    epl_tensor  *x = NULL;
+    bool ok = !data->name || d;
+    if (ok && lsuv && !d)
+        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--lsuv measures what layers answer to samples: say --data");
+    const int64_t count = ok && d ? epl_dataset_info_of(d).count : 0;
+    if (ok && lsuv)
+        ok = epl_dataset_tensors(d, 0, count < 64 ? count : 64, &x, NULL) && epl_init_lsuv(m, x, (uint64_t)c->seed);
+    if (ok && init)
+        ok = epl_init_weights(m, init, d, (uint64_t)c->seed) > 0;
+    epl_tensor_free(x);
+    epl_dataset_free(d);
+    return ok;
+}
+
 static int run(cli *c, int argc, char **argv)
 {
-    const char *description = NULL, *out = NULL;
+    const char *description = NULL, *out = NULL, *init = NULL;
+    bool        lsuv = false;
+    cli_data    data = { 0 };
     const cli_option options[] = {
         EPL_ARG("description", &description, "a model and its options, such as resnet:depth=20,classes=10"),
         EPL_OPT_MUST('o', "output", "FILE", &out, "the model file to write (.safetensors)"),
+        EPL_OPT_TEXT(0, "init", "LAYER=METHOD,...", &init, "other starts for weights, as in conv0=gabor,*=he (`espalier filters --help`)"),
+        EPL_OPT_FLAG(0, "lsuv", &lsuv, "orthogonal weights, scaled so that every layer answers --data with variance 1"),
+        CLI_OPT_DATA(&data, false),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
     epl_model *m  = epl_model_new_take(epl_zoo_build(c->ctx, description));
-    const bool ok = m && epl_model_init(m, (uint64_t)c->seed) && epl_model_save(m, out);
+    const bool ok = m && epl_model_init(m, (uint64_t)c->seed) && start_anew(c, m, init, lsuv, &data) && epl_model_save(m, out);
     if (ok) {
         char parameters[32], macs[32];
         epl_format_count(parameters, (double)epl_graph_n_parameters(m->graph));
@@ -83,5 +107,6 @@ const cli_verb cli_verb_new = {
     .summary  = "makes a model file from an architecture's name and options",
     .about    = "Weights are drawn with --seed, as the architecture's paper says. `espalier models` lists the architectures, "
                 "`espalier new --help MODEL` a model's options with their defaults.",
-    .examples = "espalier new resnet:depth=20,image=28,channels=1 -o m.safetensors\nespalier new --help resnet",
+    .examples = "espalier new resnet:depth=20,image=28,channels=1 -o m.safetensors\nespalier new --help resnet\n"
+                "espalier new lenet --init 'conv0=kmeans,*=he' --data fashion-mnist -o m.safetensors",
 };

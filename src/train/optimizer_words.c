@@ -15,6 +15,7 @@ static const char *const keys[] = { /* the order of epl_optimizer_kind; an empty
     "rate=,momentum=0,trust=," COMMON,
     "rate=,beta1=,beta2=,epsilon=," COMMON,
     "rate=,momentum=,beta1=,beta2=,epsilon=," COMMON,
+    "rate=,beta2=,epsilon=," COMMON,
 };
 
 static int find_kind(epl_context *ctx, const char *text, size_t length)
@@ -28,7 +29,7 @@ static int find_kind(epl_context *ctx, const char *text, size_t length)
     }
     memcpy(given, text, length < sizeof given ? length : sizeof given - 1);
     const char *close = epl_closest(given, names, EPL_COUNT(keys));
-    epl_fail(ctx, EPL_ERR_ARGUMENT, "there is no optimizer '%s'%s%s%s (sgd, adam, adamw, rmsprop, adagrad, lars, lamb, muon)", given,
+    epl_fail(ctx, EPL_ERR_ARGUMENT, "there is no optimizer '%s'%s%s%s (sgd, adam, adamw, rmsprop, adagrad, lars, lamb, muon, adadelta)", given,
              close ? "; did you mean '" : "", close ? close : "", close ? "'?" : "");
     return -1;
 }

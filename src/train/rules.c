@@ -84,6 +84,18 @@ static epl_value *adagrad(epl_rule *r)
     return step_back(r, epl_div(r->g, d, epl_affine(r->g, epl_sqrt(r->g, v), 1, r->o->epsilon)));
 }
 
+/* sqrt(v + epsilon) */
+static epl_value *root_of(epl_rule *r, epl_value *v) { return epl_sqrt(r->g, epl_affine(r->g, v, 1, r->o->epsilon)); }
+
+static epl_value *adadelta(epl_rule *r)
+{
+    epl_value *d = decayed_gradient(r);
+    epl_value *v = follow(r, "train.v.", r->o->beta2, epl_square(r->g, d), 1 - r->o->beta2);
+    epl_value *u = epl_mul(r->g, epl_div(r->g, root_of(r, slot(r, "train.m.")), root_of(r, v)), d);
+    follow(r, "train.m.", r->o->beta2, epl_square(r->g, u), 1 - r->o->beta2);
+    return step_back(r, u);
+}
+
 /* numerator / denominator where both are above 0, else 1. */
 static epl_value *trust_ratio(epl_rule *r, epl_value *numerator, epl_value *denominator)
 {
@@ -164,6 +176,7 @@ static const struct {
     { "adamw", adamw, true, 0.001, 0.999, 1e-8 },    { "rmsprop", rmsprop, false, 0.01, 0.99, 1e-8 },
     { "adagrad", adagrad, false, 0.01, 0.999, 1e-10 }, { "lars", lars, false, 0.1, 0.999, 1e-8 },
     { "lamb", lamb, true, 0.001, 0.999, 1e-6 },      { "muon", muon, true, 0.001, 0.999, 1e-8 },
+    { "adadelta", adadelta, false, 1, 0.9, 1e-6 },
 };
 
 static bool known(epl_optimizer_kind kind) { return (unsigned)kind < EPL_COUNT(table); }
