@@ -178,7 +178,7 @@ static void full(paper_run *r)
     const paper_series *accuracy[N_NETWORKS];
     paper_timed         timed[N_NETWORKS];
     double              parameters[N_NETWORKS], latency[N_NETWORKS];
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 20000, .epochs = 3, .augment = "pad-crop:2,flip" }, accuracy);
+    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 8000, .test = 5000, .epochs = 3, .batch = 64, .augment = "pad-crop:2,flip" }, accuracy);
     time_all(r, networks, timed);
     if (!paper_ok(r))
         return;
