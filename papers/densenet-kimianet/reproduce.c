@@ -561,7 +561,7 @@ static void full(paper_run *r)
     study *s     = paper_alloc(r, sizeof *s);
     plan  *plans = paper_alloc(r, N_VARIANTS * sizeof *plans);
     paper_variant v[N_VARIANTS] = { 0 };
-    const paper_recipe garments = { .samples = 12000, .test = 4000, .epochs = 3, .augment = paper_textf(r, "flip,%s", words[GARMENTS]) };
+    const paper_recipe garments = { .samples = 60000, .test = 4000, .epochs = 3, .augment = paper_textf(r, "flip,%s", words[GARMENTS]) };
     const paper_recipe slides   = { .samples = 1000, .test = 500, .epochs = 12, .batch = 64 };
     if (!s || !plans)
         return;
