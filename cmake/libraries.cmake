@@ -39,6 +39,11 @@ if(EPL_BENCH_DNNL) # its header alone: the benchmark loads the library when it r
     endif()
 endif()
 
+if(EPL_STATIC) # archives, and zlib again for those before it in the line
+    list(TRANSFORM EPL_LIBRARIES REPLACE "\\.so$" ".a")
+    list(APPEND EPL_LIBRARIES -lz -lm)
+endif()
+
 function(epl_use_libraries target) # what a file needs to compile
     target_compile_definitions(${target} PRIVATE ${EPL_DEFINITIONS})
     target_include_directories(${target} SYSTEM PRIVATE ${EPL_INCLUDES})
