@@ -61,6 +61,21 @@ TEST(a_conv_net_gives_the_same_bits)
 }
 
 /* Samples given by the caller; weights in a file. */
+/* Nothing needs an arena but a tensor without elements, which is still no absent one. */
+TEST(tensors_without_elements_compile)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "empty");
+    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(3, 4), NULL);
+    epl_output(g, "none", epl_trilu(g, epl_slice_axis(g, x, 1, 2, 2), true, 0));
+    epl_model *m = finished(t, g);
+    epl_artifact made;
+    const epl_verify_result r = compiled_check(t, m, (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, &made);
+    CHECK_INT(t, r.n_outputs, 1);
+    CHECK_INT(t, made.arena, 0);
+    epl_model_free(m);
+}
+
 TEST(samples_can_be_given_and_weights_stored_in_a_file)
 {
     epl_context *ctx = test_context(t);

@@ -277,7 +277,7 @@ TEST(refused_operators_are_listed)
     epl_text     list = EPL_TEXT(ctx);
     for (int i = 0; i < epl_n_ops; i++) {
         bool exported = !epl_op_at(i)->sample;
-        for (int draw = 0; draw < 6 && !exported; draw++)
+        for (int draw = 0; draw < 16 && !exported; draw++)
             exported = operator_comes_back(t, ctx, epl_op_at(i), 21);
         if (!exported)
             epl_text_addf(&list, "%s\n", epl_op_at(i)->name);

@@ -1,7 +1,7 @@
 /* onnx: networks from other tools. A file loads exactly or is refused with one sentence that names the operator, its node and
  * the opset; nothing is approximated in silence: an attribute, input or output that the importer does not know is an error.
  *
- * Files: opsets 6 to 21 of the default domain, IR versions as old. The file is mapped; a pre-pass checks every length and the
+ * Files: opsets 6 to 28 of the default domain, IR versions as old. The file is mapped; a pre-pass checks every length and the
  * nesting before protobuf sees anything, and large tensors stay in the map. External data is read from beside the model and
  * nowhere else. docs/onnx.md lists the operators that are left out, and why.
  *

@@ -107,6 +107,7 @@ EPL_API epl_value *epl_clamp(epl_graph *g, epl_value *a, epl_value *b, epl_value
  * cannot hold saturates. Integers wrap into narrower ones. To bool: everything but 0 is true. Float to float carries the
  * gradient. Returns x itself if it has the type already. */
 EPL_API epl_value *epl_cast(epl_graph *g, epl_value *x, epl_dtype to);
+EPL_API epl_value *epl_bit_cast(epl_graph *g, epl_value *x, epl_dtype to); /* the same bits, read as a type of the same width */
 
 /* Over the axes named (negative ones count from the end), or over all with n_axes 0. The axes disappear from the result
  * unless `keep` leaves them with size 1. Integers are summed exactly (and wrap); floats accumulate in index order. */
@@ -244,6 +245,7 @@ typedef struct epl_cumsum_opts {
 } epl_cumsum_opts;
 
 EPL_API epl_value *epl_cumsum(epl_graph *g, epl_value *x, int axis, epl_cumsum_opts o);
+EPL_API epl_value *epl_cumprod(epl_graph *g, epl_value *x, int axis, epl_cumsum_opts o); /* products; no gradient at 0 */
 EPL_API epl_value *epl_trilu(epl_graph *g, epl_value *x, bool upper, int64_t k); /* keeps a triangle of the last two axes;
                                                                                     k moves the diagonal upwards */
 EPL_API epl_value *epl_reverse_sequence(epl_graph *g, epl_value *x, epl_value *lengths, int batch_axis, int time_axis);
@@ -258,6 +260,18 @@ EPL_API epl_value *epl_eye(epl_graph *g, epl_dtype dtype, int64_t rows, int64_t 
 
 /* The positions of the elements that are not zero, i64 [rank, count]. x must be a constant: the count is a shape. */
 EPL_API epl_value *epl_non_zero(epl_graph *g, epl_value *x);
+EPL_API epl_value *epl_first_non_zero(epl_graph *g, epl_value *x, int64_t count); /* of any x the first `count`; -1 if there are fewer */
+
+/* The `count` different elements of x (slices along an axis), rising, or in the order in which they first appear. Each of the
+ * others may be NULL: *first, where each of them first stands; *inverse, which of them each element (slice) of x is; *times, how often each
+ * occurs. Beyond what there is, results are 0, and *first is -1. */
+typedef struct epl_unique_opts {
+    bool along_axis; /* slices along `axis`; default: elements of the flattened x */
+    int  axis;
+    bool unsorted;
+} epl_unique_opts;
+EPL_API epl_value *epl_unique(epl_graph *g, epl_value *x, int64_t count, epl_unique_opts o, epl_value **first, epl_value **inverse,
+                              epl_value **times);
 
 /* Sums of products by letters, "bij,bjk->bik": NumPy's einsum with "..." and implicit results; it becomes transposes,
  * products and sums, from left to right. A letter that repeats within an operand takes its diagonal. */
@@ -274,6 +288,8 @@ EPL_API epl_value *epl_matmul(epl_graph *g, epl_value *a, epl_value *b, epl_matm
 
 /* x [..., in] times w [in, out] (trans_w: [out, in]) plus bias [out] (or NULL) -> [..., out]. */
 EPL_API epl_value *epl_multiply_rows(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, bool trans_w);
+
+EPL_API epl_value *epl_det(epl_graph *g, epl_value *x); /* the determinant of the last two axes, at most 32 x 32; no gradient */
 
 /* ---- convolution, pooling, resizing --------------------------------------------------------------------------------
  * These take weights as values; layers that create parameters are in nn.h. Lists go along the spatial axes, outermost first; in
@@ -311,6 +327,8 @@ typedef struct epl_pool_opts {
 
 EPL_API epl_value *epl_max_pool(epl_graph *g, epl_value *x, epl_pool_opts o); /* of equal maxima the first gets the gradient */
 EPL_API epl_value *epl_average_pool(epl_graph *g, epl_value *x, epl_pool_opts o);
+/* Where the maxima of epl_max_pool's result are, i64, counted in ONNX's layout [N, C, S...] with S row-major or column-major. */
+EPL_API epl_value *epl_max_pool_indices(epl_graph *g, epl_value *pooled, bool column_major);
 EPL_API epl_value *epl_lp_pool(epl_graph *g, epl_value *x, int p, epl_pool_opts o); /* (sum |x|^p)^(1/p) */
 
 EPL_API epl_value *epl_global_average_pool(epl_graph *g, epl_value *x); /* [N, S..., C] -> [N, C] */
@@ -346,6 +364,30 @@ EPL_API epl_value *epl_resample(epl_graph *g, epl_value *x, epl_resize_opts o);
  * [C, block, block] (ONNX's CRD, PyTorch's pixel shuffle). And back. */
 EPL_API epl_value *epl_depth_to_space(epl_graph *g, epl_value *x, int block, bool channels_first);
 EPL_API epl_value *epl_space_to_depth(epl_graph *g, epl_value *x, int block);
+
+/* ---- detection ------------------------------------------------------------------------------------------------------ */
+
+/* Boxes rois [R, 4] (x1, y1, x2, y2) of images [R] (integers) in x [N, H, W, C], resampled to [R, height, width, C]: He et al. 2017
+ * (arXiv:1703.06870), sec. 3. Differentiable by x, unless `maximum`. */
+typedef struct epl_roi_opts {
+    int    height, width;  /* default 1 */
+    int    sampling_ratio; /* points along each side of a bin; 0: one for each pixel */
+    double scale;          /* of the boxes' coordinates to x's; default 1 */
+    bool   no_shift;       /* pixel 0 begins at 0; default: its centre lies there, and coordinates are shifted by half a pixel */
+    bool   maximum;        /* of a bin's weighted pixels, as ONNX has it; default: the mean of its points */
+} epl_roi_opts;
+EPL_API epl_value *epl_roi_align(epl_graph *g, epl_value *x, epl_value *rois, epl_value *images, epl_roi_opts o);
+
+/* The best boxes [N, B, 4] by scores [N, C, B], class by class, without those that overlap a better one: i64 [count, 3] of (image,
+ * class, box); rows beyond those found are -1. */
+typedef struct epl_nms_opts {
+    int64_t most_per_class;
+    double  iou_threshold;   /* a box whose intersection over union with a better one is above it is left out */
+    bool    has_score_threshold;
+    double  score_threshold; /* boxes at or below it are left out */
+    bool    center;          /* boxes are (x, y, width, height) of their centre; default two opposite corners (y1, x1, y2, x2) */
+} epl_nms_opts;
+EPL_API epl_value *epl_non_max_suppression(epl_graph *g, epl_value *boxes, epl_value *scores, int64_t count, epl_nms_opts o);
 
 /* ---- normalisation, softmax, losses --------------------------------------------------------------------------------- */
 

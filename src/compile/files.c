@@ -127,9 +127,9 @@ static bool write_model(epl_emitter *e, const char *dir)
     for (size_t i = 0; i < e->n_files; i++)
         if (strstr(e->files[i], ".h") && strcmp(e->files[i], "ops/int_math.h") && strcmp(e->files[i], "ops/real_math.h"))
             epl_text_addf(&includes, "#include \"%s\"\n", e->files[i]);
-    if (e->made.arena)
-        epl_text_addf(&memory, "static _Alignas(64) unsigned char arena[%s_ARENA_BYTES];\n#define A(offset) ((void *)(arena + (offset)))\n"
-                               "#define SCRATCH A(%zu)\n", e->upper, e->p->memory_use.arena);
+    if (e->made.arena || strstr(body, " A(0)")) // tensors without elements lie in an arena, too
+        epl_text_addf(&memory, "static _Alignas(64) unsigned char arena[%s_ARENA_BYTES%s];\n#define A(offset) ((void *)(arena + (offset)))\n"
+                               "#define SCRATCH A(%zu)\n", e->upper, e->made.arena ? "" : " + 1", e->p->memory_use.arena);
     if (e->made.weights && e->in_file)
         epl_text_addf(&memory, "_Alignas(64) uint64_t %s_weights[%s_WEIGHTS_BYTES / 8];\n", e->name, e->upper);
     else if (e->made.weights)

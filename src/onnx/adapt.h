@@ -15,5 +15,8 @@ extern const onnx_op onnx_ops_recurrent[];
 extern const onnx_op onnx_ops_control[];
 extern const onnx_op onnx_ops_signal[];
 extern const onnx_op onnx_ops_training[];
+extern const onnx_op onnx_ops_attention[];
+extern const onnx_op onnx_ops_sample[];
+extern const onnx_op onnx_ops_detect[];
 
 #endif

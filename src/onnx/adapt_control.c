@@ -145,6 +145,21 @@ static epl_graph *branch(onnx_node *n, const Onnx__GraphProto *p, const captures
     return ok ? s.g : NULL;
 }
 
+epl_value *onnx_call_graph(onnx_node *n, const char *name, int n_in, epl_value *const *in)
+{
+    const Onnx__GraphProto *p = onnx_graph_attr(n, name);
+    onnx_scope s = { .parent = n->scope, .g = n->g, .depth = n->scope->depth };
+    epl_value *out = NULL;
+    bool       ok = p != NULL;
+    if (ok && ((int)p->n_input != n_in || p->n_output != 1))
+        ok = onnx_fail(n, EPL_ERR_FORMAT, "the sub-graph '%s' has %zu inputs and %zu results", name, p->n_input, p->n_output);
+    for (int i = 0; ok && i < n_in; i++)
+        ok = onnx_scope_add(n->imp, &s, p->input[i]->name ? p->input[i]->name : "", in[i], NULL) != NULL;
+    ok = ok && region_body(n, &s, p, &out, 1);
+    epl_symbols_release(n->imp->ctx, &s.names);
+    return ok ? out : NULL;
+}
+
 /* The branch alone, where the condition is fixed. */
 static bool take_branch(onnx_node *n, const Onnx__GraphProto *p)
 {
@@ -152,6 +167,15 @@ static bool take_branch(onnx_node *n, const Onnx__GraphProto *p)
     const bool ok = region_body(n, &s, p, n->out, ONNX_MAX_OUT);
     epl_symbols_release(n->imp->ctx, &s.names);
     return ok;
+}
+
+static bool same_results(const epl_graph *a, const epl_graph *b)
+{
+    const int n = epl_graph_n_outputs(a);
+    bool      same = n == epl_graph_n_outputs(b);
+    for (int i = 0; same && i < n; i++)
+        same = epl_shape_equal(epl_graph_output_at(a, i)->shape, epl_graph_output_at(b, i)->shape);
+    return same;
 }
 
 static bool import_if(onnx_node *n)
@@ -167,6 +191,8 @@ static bool import_if(onnx_node *n)
     if (!collect(n, &c, yes) || !collect(n, &c, no))
         return false;
     epl_graph *a = branch(n, yes, &c), *b = a ? branch(n, no, &c) : NULL;
+    if (b && !same_results(a, b) && (known = onnx_known_if(n, 0, true)) != NULL) // an If among shapes: the value is taken for good
+        return take_branch(n, epl_tensor_count(known) > 0 && epl_tensor_get_i64(known, 0) ? yes : no);
     return b && epl_if(n->g, as_scalar(n->g, cond, EPL_BOOL), a, b, c.count, c.values, n->out);
 }
 

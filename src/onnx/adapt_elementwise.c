@@ -106,6 +106,27 @@ static bool import_cast_like(onnx_node *n)
     return x && like && onnx_set(n, epl_identity(n->g, epl_cast(n->g, x, like->dtype)));
 }
 
+static bool import_bit_cast(onnx_node *n)
+{
+    const epl_dtype to = onnx_dtype(onnx_int(n, "to", 0));
+    epl_value      *x = onnx_in(n, 0);
+    if (to == EPL_NO_DTYPE)
+        return onnx_unsupported(n, "elements of type %s", onnx_dtype_name(onnx_int(n, "to", 0)));
+    return x && onnx_set(n, epl_bit_cast(n->g, x, to));
+}
+
+static bool import_swiglu(onnx_node *n)
+{
+    epl_value *a = onnx_in(n, 0), *b = onnx_in(n, 1);
+    return a && b && onnx_set(n, epl_mul(n->g, epl_swish(n->g, a, onnx_real(n, "alpha", 1)), b));
+}
+
+static bool import_det(onnx_node *n)
+{
+    epl_value *x = onnx_in(n, 0);
+    return x && onnx_set(n, epl_det(n->g, x));
+}
+
 static bool import_pow(onnx_node *n)
 {
     epl_value *a = onnx_in(n, 0), *b = onnx_in(n, 1);
@@ -189,7 +210,8 @@ static bool import_affine(onnx_node *n)
 const onnx_op onnx_ops_elementwise[] = {
     { "Abs", import_unary, NULL }, { "Acos", import_unary, NULL }, { "Acosh", import_unary, NULL }, { "Add", import_binary, NULL },
     { "Affine", import_affine, NULL }, { "And", import_binary, NULL }, { "Asin", import_unary, NULL }, { "Asinh", import_unary, NULL },
-    { "Atan", import_unary, NULL }, { "Atanh", import_unary, NULL }, { "BitShift", import_bit_shift, NULL },
+    { "Atan", import_unary, NULL }, { "Atanh", import_unary, NULL }, { "BitCast", import_bit_cast, NULL },
+    { "BitShift", import_bit_shift, NULL }, { "Det", import_det, NULL },
     { "BitwiseAnd", onnx_elementwise, NULL }, { "BitwiseNot", onnx_elementwise, NULL }, { "BitwiseOr", onnx_elementwise, NULL },
     { "BitwiseXor", onnx_elementwise, NULL }, { "Cast", import_cast, NULL }, { "CastLike", import_cast_like, NULL },
     { "Ceil", import_unary, NULL }, { "Celu", import_unary, NULL }, { "Clip", import_clip, NULL }, { "Cos", import_unary, NULL },
@@ -206,6 +228,7 @@ const onnx_op onnx_ops_elementwise[] = {
     { "Selu", import_unary, NULL }, { "Shrink", onnx_elementwise, NULL }, { "Sigmoid", import_unary, NULL },
     { "Sign", import_unary, NULL }, { "Sin", import_unary, NULL }, { "Sinh", import_unary, NULL }, { "Softplus", onnx_elementwise, NULL },
     { "Softsign", onnx_elementwise, NULL }, { "Sqrt", import_unary, NULL }, { "Sub", import_binary, NULL },
+    { "SwiGLU", import_swiglu, NULL }, { "Swish", onnx_elementwise, NULL },
     { "Sum", import_variadic, "Add" }, { "Tan", import_unary, NULL }, { "Tanh", import_unary, NULL },
     { "ThresholdedRelu", onnx_elementwise, NULL }, { "Where", onnx_elementwise, NULL }, { "Xor", import_binary, NULL },
     { NULL, NULL, NULL },

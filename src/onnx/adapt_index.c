@@ -1,5 +1,5 @@
-/* adapt_index: reading and writing at computed places. Results whose size depends on data (NonZero, Compress, Unique) are known
- * only when the data are constants of the network. */
+/* adapt_index: reading and writing at computed places, and results whose size depends on data (NonZero, Compress, Unique,
+ * NonMaxSuppression). */
 #include "onnx/adapt.h"
 
 #include <string.h>
@@ -72,48 +72,89 @@ static bool import_one_hot(onnx_node *n)
     return onnx_set(n, epl_where(n->g, hit, on, off));
 }
 
-/* The value of an input that the network itself fixes; values given for the model's inputs do not count, since the result's
- * size would follow them. */
-static const epl_tensor *fixed(onnx_node *n, int i, const char *what)
+/* ---- results whose size depends on data ----
+ * A shape here is a number, so the size must be known when the network is imported: from constants, or from the values given for its
+ * inputs, which are then taken for good. An operator that may have more rows than there are fills the others with -1; it is
+ * run now to see how many there are, and built anew with that number. */
+
+/* How many rows of indices are not -1; -1 if they cannot be known, which `what` decides. `candidate` goes away. */
+static int64_t known_count(onnx_node *n, epl_value *candidate, const char *what)
 {
-    epl_value        *v = onnx_in(n, i);
-    const epl_tensor *t = v ? onnx_known_if(n, i, false) : NULL;
-    if (v && !t)
+    const epl_tensor *t = candidate ? onnx_evaluate_value(n, candidate) : NULL;
+    int64_t           count = 0;
+    if (candidate && !t)
         onnx_unsupported(n, "the size of its result depends on %s, which the network computes", what);
-    return t;
+    const int64_t rows = t ? t->shape.dim[0] : 0, columns = rows ? epl_tensor_count(t) / rows : 1;
+    while (count < rows && epl_tensor_get_i64(t, count * columns) >= 0)
+        count++;
+    return t ? count : -1;
+}
+
+/* The positions of what is not zero in x, [rank, count]. */
+static epl_value *positions(onnx_node *n, epl_value *x, const char *what)
+{
+    epl_value    *all = x ? epl_first_non_zero(n->g, x, epl_shape_count(x->shape)) : NULL;
+    const int64_t count = all ? known_count(n, epl_permute(n->g, all, EPL_SHAPE(1, 0)), what) : -1;
+    return count < 0 ? NULL : epl_first_non_zero(n->g, x, count);
 }
 
 static bool import_non_zero(onnx_node *n)
 {
-    const epl_tensor *x = fixed(n, 0, "the data");
-    epl_value        *v = x ? epl_constant(n->g, x) : NULL;
-    return v && onnx_set(n, epl_non_zero(n->g, v));
+    epl_value *x = onnx_in(n, 0);
+    if (x && x->shape.rank == 0)
+        return onnx_unsupported(n, "a scalar");
+    return onnx_set(n, positions(n, x, "the data"));
 }
 
+/* The elements of x along an axis (of the flattened x) where the condition holds; it may end early. */
 static bool import_compress(onnx_node *n)
 {
-    epl_value        *x = onnx_in(n, 0);
-    const epl_tensor *mask = fixed(n, 1, "the condition");
-    int               axis = 0;
-    if (!x || !mask)
+    epl_value *x = onnx_in(n, 0), *condition = onnx_in(n, 1);
+    int        axis = 0;
+    if (!x || !condition)
         return false;
     if (!onnx_has_attr(n, "axis"))
         x = epl_reshape(n->g, x, EPL_SHAPE(-1));
     else if (!onnx_axis(n, onnx_int(n, "axis", 0), x->shape.rank, &axis))
         return false;
-    int64_t    *kept = epl_alloc_array(onnx_context(n), (size_t)epl_tensor_count(mask) + 1, sizeof *kept);
-    int         count = 0;
-    for (int64_t i = 0; kept && i < epl_tensor_count(mask) && i < epl_dim(x, axis); i++)
-        if (epl_tensor_get_i64(mask, i))
-            kept[count++] = i;
-    epl_value *y = kept ? epl_gather(n->g, x, epl_constant_i64(n->g, count, kept), axis) : NULL;
-    epl_release(onnx_context(n), kept);
-    return onnx_set(n, y);
+    if (x && epl_dim(condition, 0) > epl_dim(x, axis))
+        condition = epl_slice_axis(n->g, condition, 0, 0, epl_dim(x, axis));
+    epl_value *at = positions(n, condition, "the condition");
+    return at && onnx_set(n, epl_gather(n->g, x, epl_reshape(n->g, at, EPL_SHAPE(-1)), axis));
+}
+
+static bool import_unique(onnx_node *n)
+{
+    epl_value *x = onnx_in(n, 0), *first = NULL;
+    epl_unique_opts o = { .along_axis = onnx_has_attr(n, "axis"), .unsorted = onnx_int(n, "sorted", 1) == 0 };
+    if (!x || (o.along_axis && !onnx_axis(n, onnx_int(n, "axis", 0), x->shape.rank, &o.axis)))
+        return false;
+    epl_unique(n->g, x, o.along_axis ? epl_dim(x, o.axis) : epl_shape_count(x->shape), o, &first, NULL, NULL);
+    const int64_t count = known_count(n, first, "the data");
+    return count >= 0 && onnx_set(n, epl_unique(n->g, x, count, o, &n->out[1], &n->out[2], &n->out[3]));
+}
+
+/* At most `most` boxes for each class; NaN and what is absent mean ONNX's defaults. */
+static bool import_nms(onnx_node *n)
+{
+    epl_value   *boxes = onnx_in(n, 0), *scores = onnx_in(n, 1);
+    epl_nms_opts o = { .center = onnx_int(n, "center_point_box", 0) != 0, .has_score_threshold = onnx_has(n, 4) };
+    if (!boxes || !scores || (onnx_has(n, 2) && onnx_known_ints(n, 2, "the number of boxes", &o.most_per_class, 1) < 1) ||
+        (onnx_has(n, 3) && !onnx_known_real(n, 3, "the threshold of overlap", &o.iou_threshold)) ||
+        (onnx_has(n, 4) && !onnx_known_real(n, 4, "the threshold of scores", &o.score_threshold)))
+        return false;
+    if (boxes->shape.rank != 3 || scores->shape.rank != 3)
+        return onnx_fail(n, EPL_ERR_SHAPE, "boxes of %d axes, scores of %d; both should have 3", boxes->shape.rank, scores->shape.rank);
+    const int64_t each = o.most_per_class < epl_dim(boxes, 1) ? o.most_per_class : epl_dim(boxes, 1);
+    const int64_t room = (each > 0 ? each : 0) * epl_dim(scores, 0) * epl_dim(scores, 1);
+    const int64_t count = known_count(n, epl_non_max_suppression(n->g, boxes, scores, room, o), "boxes and scores");
+    return count >= 0 && onnx_set(n, epl_non_max_suppression(n->g, boxes, scores, count, o));
 }
 
 const onnx_op onnx_ops_index[] = {
     { "Gather", import_gather, NULL }, { "GatherElements", import_gather, NULL }, { "GatherND", import_gather_nd, NULL },
     { "Scatter", import_scatter, NULL }, { "ScatterElements", import_scatter, NULL }, { "ScatterND", import_scatter_nd, NULL },
     { "OneHot", import_one_hot, NULL }, { "NonZero", import_non_zero, NULL }, { "Compress", import_compress, NULL },
+    { "Unique", import_unique, NULL }, { "NonMaxSuppression", import_nms, NULL },
     { NULL, NULL, NULL },
 };

@@ -8,6 +8,7 @@ typedef epl_value *reducer(epl_graph *g, epl_value *x, epl_reduce_opts o);
 typedef struct reduction {
     reducer *reduce;
     int      axes_input_since; /* the opset from which on the axes are an input */
+    epl_value *(*alone)(epl_graph *g, epl_value *x); /* of one element; NULL: that element */
 } reduction;
 
 static bool import_reduce(onnx_node *n)
@@ -22,8 +23,9 @@ static bool import_reduce(onnx_node *n)
         count = onnx_known_ints(n, 1, "the list of axes", axes, EPL_MAX_RANK);
     if (!x || epl_error_code(onnx_context(n)) != EPL_OK)
         return false;
-    if (count <= 0 && onnx_int(n, "noop_with_empty_axes", 0))
-        return onnx_set(n, epl_identity(n->g, x));
+    const bool none = onnx_int(n, "noop_with_empty_axes", 0) && count <= 0; // every element is reduced by itself
+    if (none)
+        return onnx_set(n, r->alone ? r->alone(n->g, x) : epl_identity(n->g, x));
     for (int i = 0; i < count; i++)
         if (!onnx_axis(n, axes[i], x->shape.rank, &o.axes[o.n_axes++]))
             return false;
@@ -92,23 +94,24 @@ static bool import_cumsum(onnx_node *n)
     epl_cumsum_opts o = { .exclusive = onnx_int(n, "exclusive", 0) != 0, .reverse = onnx_int(n, "reverse", 0) != 0 };
     if (!x || onnx_known_ints(n, 1, "the axis", &which, 1) < 1 || !onnx_axis(n, which, x->shape.rank, &axis))
         return false;
-    return onnx_set(n, epl_cumsum(n->g, x, axis, o));
+    return onnx_set(n, strcmp(n->op, "CumSum") == 0 ? epl_cumsum(n->g, x, axis, o) : epl_cumprod(n->g, x, axis, o));
 }
 
-#define REDUCTION(f, since) &(const reduction){ f, since }
+#define REDUCTION(f, since, ...) &(const reduction){ f, since, __VA_ARGS__ }
 
 const onnx_op onnx_ops_reduce[] = {
-    { "ReduceL1", import_reduce, REDUCTION(epl_reduce_l1, 18) },
-    { "ReduceL2", import_reduce, REDUCTION(epl_reduce_l2, 18) },
-    { "ReduceLogSum", import_reduce, REDUCTION(epl_reduce_log_sum, 18) },
-    { "ReduceLogSumExp", import_reduce, REDUCTION(epl_reduce_log_sum_exp, 18) },
-    { "ReduceMax", import_reduce, REDUCTION(epl_reduce_max, 18) },
-    { "ReduceMean", import_reduce, REDUCTION(epl_reduce_mean, 18) },
-    { "ReduceMin", import_reduce, REDUCTION(epl_reduce_min, 18) },
-    { "ReduceProd", import_reduce, REDUCTION(epl_reduce_prod, 18) },
-    { "ReduceSum", import_reduce, REDUCTION(epl_reduce_sum, 13) },
-    { "ReduceSumSquare", import_reduce, REDUCTION(epl_reduce_sum_square, 18) },
+    { "ReduceL1", import_reduce, REDUCTION(epl_reduce_l1, 18, epl_abs) },
+    { "ReduceL2", import_reduce, REDUCTION(epl_reduce_l2, 18, epl_abs) },
+    { "ReduceLogSum", import_reduce, REDUCTION(epl_reduce_log_sum, 18, epl_log) },
+    { "ReduceLogSumExp", import_reduce, REDUCTION(epl_reduce_log_sum_exp, 18, NULL) },
+    { "ReduceMax", import_reduce, REDUCTION(epl_reduce_max, 18, NULL) },
+    { "ReduceMean", import_reduce, REDUCTION(epl_reduce_mean, 18, NULL) },
+    { "ReduceMin", import_reduce, REDUCTION(epl_reduce_min, 18, NULL) },
+    { "ReduceProd", import_reduce, REDUCTION(epl_reduce_prod, 18, NULL) },
+    { "ReduceSum", import_reduce, REDUCTION(epl_reduce_sum, 13, NULL) },
+    { "ReduceSumSquare", import_reduce, REDUCTION(epl_reduce_sum_square, 18, epl_square) },
     { "ArgMax", import_arg, NULL }, { "ArgMin", import_arg, NULL }, { "Softmax", import_softmax, NULL },
     { "LogSoftmax", import_softmax, NULL }, { "Hardmax", import_softmax, NULL }, { "TopK", import_topk, NULL },
-    { "CumSum", import_cumsum, NULL }, { NULL, NULL, NULL },
+    { "CumSum", import_cumsum, NULL },
+    { "CumProd", import_cumsum, NULL }, { NULL, NULL, NULL },
 };

@@ -334,13 +334,110 @@ static bool import_space_to_depth(onnx_node *n)
 {
     epl_value    *x = onnx_in(n, 0);
     const int64_t b = onnx_int(n, "blocksize", 0);
+    const bool    columns_first = strcmp(onnx_text(n, "mode", "DCR"), "CRD") == 0;
     if (!x)
         return false;
     if (x->shape.rank != 4 || b < 1 || x->shape.dim[2] % b || x->shape.dim[3] % b)
         return onnx_fail(n, EPL_ERR_SHAPE, "a block size of %lld does not fit", (long long)b);
     const int64_t N = x->shape.dim[0], C = x->shape.dim[1], H = x->shape.dim[2] / b, W = x->shape.dim[3] / b;
-    epl_value *y = epl_permute(n->g, epl_reshape(n->g, x, EPL_SHAPE(N, C, H, b, W, b)), EPL_SHAPE(0, 3, 5, 1, 2, 4));
+    epl_value *y = epl_permute(n->g, epl_reshape(n->g, x, EPL_SHAPE(N, C, H, b, W, b)),
+                               columns_first ? EPL_SHAPE(0, 1, 3, 5, 2, 4) : EPL_SHAPE(0, 3, 5, 1, 2, 4));
     return onnx_set(n, epl_reshape(n->g, y, EPL_SHAPE(N, b * b * C, H, W)));
+}
+
+/* An axis is cut or filled with zeros on both sides alike; the odd one at the end. */
+static bool import_center_crop_pad(onnx_node *n)
+{
+    epl_value *x = onnx_in(n, 0);
+    int64_t    sizes[EPL_MAX_RANK], listed[EPL_MAX_RANK];
+    const int  given = onnx_ints(n, "axes", listed, EPL_MAX_RANK), count = x ? onnx_known_ints(n, 1, "the shape", sizes, EPL_MAX_RANK) : -1;
+    epl_pad_opts pad = { .mode = EPL_PAD_CONSTANT };
+    if (count < 0 || count != (given < 0 ? x->shape.rank : given))
+        return onnx_fail(n, EPL_ERR_SHAPE, "%d sizes for %d axes", count, given < 0 && x ? x->shape.rank : given);
+    for (int i = 0, axis; i < count; i++) {
+        if (!onnx_axis(n, given < 0 ? i : listed[i], x->shape.rank, &axis))
+            return false;
+        const int64_t extra = sizes[i] - x->shape.dim[axis], begin = extra < 0 ? -(-extra / 2) : extra / 2;
+        pad.before[axis] = begin;
+        pad.after[axis] = extra - begin;
+    }
+    return onnx_set(n, epl_pad(n->g, x, pad));
+}
+
+/* Where element (block position k, block l) of the columns goes in the image, or `outside`. */
+typedef struct folding {
+    int     n;
+    int64_t image[EPL_MAX_RANK], block[EPL_MAX_RANK], stride[EPL_MAX_RANK], dilation[EPL_MAX_RANK], pads[2 * EPL_MAX_RANK];
+} folding;
+
+static int64_t folded(const folding *f, int64_t k, int64_t l, int64_t outside)
+{
+    int64_t at = 0, step = 1;
+    for (int i = f->n - 1; i >= 0; i--) {
+        const int64_t span = f->dilation[i] * (f->block[i] - 1) + 1;
+        const int64_t blocks = (f->image[i] + f->pads[i] + f->pads[f->n + i] - span) / f->stride[i] + 1;
+        const int64_t x = l % blocks * f->stride[i] + k % f->block[i] * f->dilation[i] - f->pads[i];
+        l /= blocks;
+        k /= f->block[i];
+        if (x < 0 || x >= f->image[i])
+            return outside;
+        at += x * step;
+        step *= f->image[i];
+    }
+    return at;
+}
+
+static bool read_folding(onnx_node *n, folding *f)
+{
+    f->n = onnx_known_ints(n, 1, "the image's shape", f->image, EPL_MAX_RANK - 2);
+    const int blocks = f->n < 0 ? -1 : onnx_known_ints(n, 2, "the block's shape", f->block, EPL_MAX_RANK - 2);
+    for (int i = 0; i < EPL_MAX_RANK; i++) {
+        f->stride[i] = f->dilation[i] = 1;
+        f->pads[i] = f->pads[EPL_MAX_RANK + i] = 0;
+    }
+    const int s = onnx_ints(n, "strides", f->stride, EPL_MAX_RANK), d = onnx_ints(n, "dilations", f->dilation, EPL_MAX_RANK);
+    const int p = onnx_ints(n, "pads", f->pads, 2 * EPL_MAX_RANK);
+    if (f->n < 1 || blocks != f->n || (s >= 0 && s != f->n) || (d >= 0 && d != f->n) || (p >= 0 && p != 2 * f->n))
+        return onnx_fail(n, EPL_ERR_SHAPE, "lists of different lengths for an image of %d axes", f->n);
+    for (int i = 0; i < f->n; i++)
+        if (f->stride[i] < 1 || f->dilation[i] < 1 || f->block[i] < 1 || f->image[i] < 1 || f->image[i] > INT32_MAX ||
+            f->block[i] > INT32_MAX / f->dilation[i] || f->pads[i] < 0 || f->pads[i] > INT32_MAX || f->pads[f->n + i] < 0 ||
+            f->pads[f->n + i] > INT32_MAX || f->image[i] + f->pads[i] + f->pads[f->n + i] < f->dilation[i] * (f->block[i] - 1) + 1)
+            return onnx_unsupported(n, "a stride, dilation, block or pad that is negative, zero or absurd");
+    return true;
+}
+
+/* [N, C * block, L] added up into [N, C, image...]: a sum over computed places. */
+static bool import_col2im(onnx_node *n)
+{
+    epl_value *x = onnx_in(n, 0);
+    folding    f = { 0 };
+    int64_t    taps = 1, blocks = 1, space = 1;
+    if (!x || !read_folding(n, &f))
+        return false;
+    epl_shape y = { .rank = f.n + 2 };
+    for (int i = 0; i < f.n; i++) {
+        if (!epl_mul_i64(taps, f.block[i], &taps) || !epl_mul_i64(space, f.image[i], &space) ||
+            !epl_mul_i64(blocks, (f.image[i] + f.pads[i] + f.pads[f.n + i] - f.dilation[i] * (f.block[i] - 1) - 1) / f.stride[i] + 1, &blocks))
+            return onnx_unsupported(n, "an image of absurd size");
+        y.dim[2 + i] = f.image[i];
+    }
+    if (x->shape.rank != 3 || x->shape.dim[1] % taps || x->shape.dim[2] != blocks || x->shape.dim[1] < 1)
+        return onnx_fail(n, EPL_ERR_SHAPE, "an input of %d axes, %lld blocks of %lld are needed", x->shape.rank, (long long)blocks, (long long)taps);
+    int64_t *at = epl_alloc_array(onnx_context(n), (size_t)(taps * blocks), sizeof *at); // no more than x has
+    for (int64_t i = 0; at && i < taps * blocks; i++)
+        at[i] = folded(&f, i / blocks, i % blocks, space);
+    y.dim[0] = x->shape.dim[0];
+    y.dim[1] = x->shape.dim[1] / taps;
+    epl_value *rows = epl_reshape(n->g, x, EPL_SHAPE(y.dim[0], y.dim[1], taps * blocks));
+    epl_value *like = epl_expand(n->g, onnx_scalar_like(n, x, 0), EPL_SHAPE(y.dim[0], y.dim[1], space));
+    epl_tensor *places = at ? epl_tensor_new(onnx_context(n), EPL_I64, EPL_SHAPE(taps * blocks)) : NULL;
+    if (places)
+        memcpy(places->data, at, (size_t)(taps * blocks) * sizeof *at);
+    epl_value *sum = places ? epl_scatter_add(n->g, rows, epl_constant(n->g, places), like, 2) : NULL;
+    epl_tensor_free(places);
+    epl_release(onnx_context(n), at);
+    return sum && onnx_set(n, epl_reshape(n->g, sum, y));
 }
 
 static bool import_trilu(onnx_node *n)
@@ -366,5 +463,6 @@ const onnx_op onnx_ops_shape[] = {
     { "Size", import_size, NULL }, { "ConstantOfShape", import_constant_of_shape, NULL }, { "Range", import_range, NULL },
     { "EyeLike", import_eye_like, NULL }, { "DepthToSpace", import_depth_to_space, NULL },
     { "SpaceToDepth", import_space_to_depth, NULL }, { "Trilu", import_trilu, NULL },
+    { "CenterCropPad", import_center_crop_pad, NULL }, { "Col2Im", import_col2im, NULL },
     { "ReverseSequence", import_reverse_sequence, NULL }, { NULL, NULL, NULL },
 };

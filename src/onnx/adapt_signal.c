@@ -24,6 +24,44 @@ static bool import_window(onnx_node *n)
     return onnx_set(n, v);
 }
 
+/* Triangles with peak 1 over the bins of a spectrum, their corners evenly spaced on the mel scale. Everything is known, so the
+ * matrix [length / 2 + 1, bands] is a constant. */
+static void fill_mel(epl_tensor *t, const int64_t *corner, int64_t rows, int64_t bands)
+{
+    for (int64_t i = 0; i < bands; i++) {
+        const int64_t low = corner[i], mid = corner[i + 1], high = corner[i + 2];
+        for (int64_t j = low; j < high && j < rows; j++)
+            epl_tensor_set(t, j * bands + i, j < mid ? (double)(j - low) / (double)(mid - low) : (double)(high - j) / (double)(high - mid));
+        if (mid < rows)
+            epl_tensor_set(t, mid * bands + i, 1);
+    }
+}
+
+static bool import_mel(onnx_node *n)
+{
+    int64_t bands, length, rate;
+    double  low, high;
+    const epl_dtype type = onnx_dtype(onnx_int(n, "output_datatype", 1));
+    if (onnx_known_ints(n, 0, "the number of bands", &bands, 1) < 1 || onnx_known_ints(n, 1, "the length", &length, 1) < 1 ||
+        onnx_known_ints(n, 2, "the rate", &rate, 1) < 1 || !onnx_known_real(n, 3, "the lower edge", &low) ||
+        !onnx_known_real(n, 4, "the upper edge", &high))
+        return false;
+    if (bands < 1 || bands > 65536 || length < 1 || length > 1 << 24 || rate < 1 || !(low >= 0 && low <= high && high <= (double)rate) ||
+        !epl_dtype_is_float(type))
+        return onnx_unsupported(n, "%lld bands of %lld elements from %g to %g hertz", (long long)bands, (long long)length, low, high);
+    const double from = 2595 * log10(1 + low / 700), step = (2595 * log10(1 + high / 700) - from) / (double)(bands + 2);
+    int64_t     *corner = epl_alloc_array(onnx_context(n), (size_t)bands + 2, sizeof *corner);
+    epl_tensor  *t = epl_tensor_new(onnx_context(n), type, EPL_SHAPE(length / 2 + 1, bands));
+    for (int64_t i = 0; corner && i < bands + 2; i++)
+        corner[i] = (int64_t)floor((double)(length + 1) * 700 * (pow(10, (from + (double)i * step) / 2595) - 1) / (double)rate);
+    if (corner && t)
+        fill_mel(t, corner, length / 2 + 1, bands);
+    epl_value *v = corner && t ? epl_constant(n->g, t) : NULL;
+    epl_tensor_free(t);
+    epl_release(onnx_context(n), corner);
+    return onnx_set(n, v);
+}
+
 /* ---- discrete Fourier transforms, as products with constant matrices ---- */
 static epl_value *turns(onnx_node *n, epl_dtype t, int64_t length, int64_t bins, bool sine, double scale)
 {
@@ -66,6 +104,27 @@ static epl_value *dft(onnx_node *n, epl_value *x, int axis, bool inverse, bool o
     return epl_stack(g, 2, parts, parts_axis);
 }
 
+/* The inverse of a one-sided transform: x [..., L / 2 + 1, ..., 2] -> [..., L, ..., 1]. Bins but the first (and, of an even L, the last)
+ * stand for two. */
+static epl_value *inverse_real(onnx_node *n, epl_value *x, int axis, int64_t length)
+{
+    epl_graph    *g = n->g;
+    const int64_t bins = length / 2 + 1;
+    const int     last = epl_rank(x) - 2, parts_axis = epl_rank(x) - 1;
+    epl_tensor   *weights = epl_tensor_new(onnx_context(n), x->dtype, EPL_SHAPE(bins, 1));
+    for (int64_t k = 0; weights && k < bins; k++)
+        epl_tensor_set(weights, k, (k == 0 || 2 * k == length ? 1.0 : 2.0) / (double)length);
+    epl_value *w = weights ? epl_constant(g, weights) : NULL, *part[2];
+    epl_tensor_free(weights);
+    for (int i = 0; i < 2; i++) {
+        const int64_t turned[2] = { bins, length };
+        part[i] = epl_swap_axes(g, epl_squeeze(g, epl_slice_axis(g, x, parts_axis, i, i + 1), 1, &parts_axis), axis, last);
+        epl_value *m = epl_slice_axis(g, turns(n, x->dtype, length, length, i == 1, 1), 0, 0, turned[0]);
+        part[i] = epl_matmul(g, part[i], epl_mul(g, m, w), (epl_matmul_opts){ 0 });
+    }
+    return epl_unsqueeze(g, epl_swap_axes(g, epl_sub(g, part[0], part[1]), axis, last), 1, &parts_axis);
+}
+
 /* Cut off or filled with zeros to `length` elements. */
 static epl_value *of_length(onnx_node *n, epl_value *x, int axis, int64_t length)
 {
@@ -86,12 +145,14 @@ static bool import_dft(onnx_node *n)
         return false;
     if (!x || !onnx_axis(n, which, x->shape.rank, &axis) || axis == x->shape.rank - 1)
         return onnx_unsupported(n, "a transform along axis %lld", (long long)which);
-    if (onnx_has(n, 1)) {
-        if (onnx_known_ints(n, 1, "the length", &length, 1) < 1 || length < 1 || length > 8192)
-            return onnx_unsupported(n, "this length");
-        x = of_length(n, x, axis, length);
-    }
-    return onnx_set(n, dft(n, x, axis, onnx_int(n, "inverse", 0) != 0, onnx_int(n, "onesided", 0) != 0));
+    const bool inverse = onnx_int(n, "inverse", 0) != 0, onesided = onnx_int(n, "onesided", 0) != 0, real = inverse && onesided;
+    length = real ? 2 * (epl_dim(x, axis) - 1) : epl_dim(x, axis);
+    if (onnx_has(n, 1) && onnx_known_ints(n, 1, "the length", &length, 1) < 1)
+        return false;
+    if (length < 1 || length > 8192 || x->shape.rank < 3 || (real && epl_dim(x, -1) != 2))
+        return onnx_unsupported(n, "a transform of %lld elements", (long long)length);
+    x = of_length(n, x, axis, real ? length / 2 + 1 : length);
+    return onnx_set(n, real ? inverse_real(n, x, axis, length) : dft(n, x, axis, inverse, onesided));
 }
 
 /* signal [B, L, 1 or 2] -> [B, frames, bins, 2] */
@@ -150,10 +211,25 @@ static bool import_random(onnx_node *n)
                                : epl_random_normal(n->g, key, onnx_real(n, "mean", 0), onnx_real(n, "scale", 1), o));
 }
 
+/* 1 with the probability that x says. */
+static bool import_bernoulli(onnx_node *n)
+{
+    epl_value      *x = onnx_in(n, 0);
+    const epl_dtype type = onnx_has_attr(n, "dtype") ? onnx_dtype(onnx_int(n, "dtype", 1)) : x ? x->dtype : EPL_F32;
+    (void)onnx_real(n, "seed", 0);
+    if (!x || type == EPL_NO_DTYPE)
+        return onnx_unsupported(n, "results of type %s", onnx_dtype_name(onnx_int(n, "dtype", 1)));
+    if (n->g->root != n->g)
+        return onnx_unsupported(n, "random numbers within a sub-graph");
+    epl_value *draw = epl_random_uniform(n->g, epl_rng_key(n->g), 0, 1, (epl_random_opts){ .like = x, .dtype = x->dtype });
+    return onnx_set(n, epl_cast(n->g, epl_less(n->g, draw, x), type));
+}
+
 static const double hann[] = { 0.5, 0.5, 0 }, hamming[] = { 25.0 / 46, 21.0 / 46, 0 }, blackman[] = { 0.42, 0.5, 0.08 };
 
 const onnx_op onnx_ops_signal[] = {
     { "HannWindow", import_window, hann }, { "HammingWindow", import_window, hamming }, { "BlackmanWindow", import_window, blackman },
+    { "MelWeightMatrix", import_mel, NULL }, { "Bernoulli", import_bernoulli, NULL },
     { "DFT", import_dft, NULL }, { "STFT", import_stft, NULL },
     { "RandomUniform", import_random, NULL }, { "RandomUniformLike", import_random, NULL },
     { "RandomNormal", import_random, NULL }, { "RandomNormalLike", import_random, NULL }, { NULL, NULL, NULL },

@@ -1,4 +1,4 @@
-/* adapt_spatial: convolutions, pools and resizing. ONNX puts channels before space; the operators here put them last, so each
+/* adapt_spatial: convolutions, pools and resizing (sampling at computed places: adapt_sample.c). ONNX puts channels before space; the operators here put them last, so each
  * stands between two transposes. Weights that are initialisers get our axes once, here. */
 #include "onnx/adapt.h"
 
@@ -183,11 +183,12 @@ static bool import_pool(onnx_node *n)
     o.count_include_pad = onnx_int(n, "count_include_pad", 0) != 0;
     epl_value *in = onnx_to_channels_last(n, x), *y;
     if (strcmp(n->op, "MaxPool") == 0) {
-        (void)onnx_int(n, "storage_order", 0); // says how the second result counts, which is refused
-        const bool real = epl_dtype_is_float(x->dtype);
+        const bool real = epl_dtype_is_float(x->dtype), columns = onnx_int(n, "storage_order", 0) != 0;
         if (!real && epl_dtype_bytes(x->dtype) > 2)
             return onnx_unsupported(n, "elements of type %s", epl_dtype_name(x->dtype));
         y = epl_max_pool(n->g, real ? in : epl_cast(n->g, in, EPL_F32), o); // small integers are exact in f32
+        if (n->n_out > 1 && *n->proto->output[1])
+            n->out[1] = onnx_to_channels_first(n, epl_max_pool_indices(n->g, y, columns));
         y = real || !y ? y : epl_cast(n->g, y, x->dtype);
     } else if (strcmp(n->op, "AveragePool") == 0) {
         y = epl_average_pool(n->g, in, o);
@@ -391,6 +392,27 @@ static bool resize_sizes(onnx_node *n, const epl_value *x, int i_scales, int i_s
     return true;
 }
 
+/* Sizes of an axis become limits: one scale for all, the least or the largest that they ask for. */
+static bool keep_aspect_ratio(onnx_node *n, const epl_value *x, const int axes[], int count, double *scales, int64_t *sizes)
+{
+    const char *policy = onnx_text(n, "keep_aspect_ratio_policy", "stretch");
+    const bool  least = strcmp(policy, "not_larger") == 0;
+    if (strcmp(policy, "stretch") == 0 || onnx_known_if(n, 2, true))
+        return true; // it says nothing about scales
+    if (!least && strcmp(policy, "not_smaller") != 0)
+        return onnx_unsupported(n, "keep_aspect_ratio_policy '%s'", policy);
+    double scale = scales[0];
+    for (int i = 1; i < count; i++)
+        scale = least == (scales[i] < scale) ? scales[i] : scale;
+    for (int i = 0; i < count; i++) {
+        scales[i] = scale;
+        sizes[i] = (int64_t)floor(scale * (double)x->shape.dim[axes[i]] + 0.5);
+        if (sizes[i] < 1 || sizes[i] > INT32_MAX)
+            return onnx_unsupported(n, "axis %d becomes %lld elements", axes[i], (long long)sizes[i]);
+    }
+    return true;
+}
+
 static bool import_resize(onnx_node *n)
 {
     epl_value *x = onnx_in(n, 0);
@@ -405,8 +427,8 @@ static bool import_resize(onnx_node *n)
     int64_t sizes[EPL_MAX_RANK];
     if (!x || !resize_modes(n, &r) || !resize_sizes(n, x, modern ? 2 : 1, modern ? 3 : -1, axes, &count, scales, sizes))
         return false;
-    if (strcmp(onnx_text(n, "keep_aspect_ratio_policy", "stretch"), "stretch") != 0)
-        return onnx_unsupported(n, "a keep_aspect_ratio_policy other than 'stretch'");
+    if (!keep_aspect_ratio(n, x, axes, count, scales, sizes))
+        return false;
     const bool        crop = strcmp(r.coordinates, "tf_crop_and_resize") == 0;
     const epl_tensor *roi = modern && crop ? onnx_known(n, 1, "the region of interest") : NULL;
     if (modern && !crop)
@@ -451,104 +473,7 @@ static bool import_upsample(onnx_node *n)
     return onnx_set(n, y == x ? epl_identity(n->g, x) : y);
 }
 
-/* ---- GridSample: x [N, C, H, W] at places (x, y) of grid [N, P, Q, 2] in [-1, 1]. Every tap is a gather of rows in channels-last
- * order, so that passes and the compiler see nothing new. ---- */
-typedef struct sampling {
-    bool corners, zeros, reflect, cubic;
-} sampling;
-
-static epl_value *plus(onnx_node *n, epl_value *v, double x) { return v ? epl_add(n->g, v, onnx_scalar_like(n, v, x)) : NULL; }
-static epl_value *times(onnx_node *n, epl_value *v, double x) { return v ? epl_mul(n->g, v, onnx_scalar_like(n, v, x)) : NULL; }
-
-/* Places beyond the ends, mirrored as often as it takes, then held within the axis. */
-static epl_value *held_within(onnx_node *n, epl_value *c, double size, const sampling *s)
-{
-    epl_graph   *g = n->g;
-    const double low = s->corners ? 0 : -0.5, span = s->corners ? size - 1 : size;
-    if (s->reflect && span > 0) {
-        epl_value *d = epl_abs(g, plus(n, c, -low)), *turns = epl_floor(g, times(n, d, 1 / span));
-        epl_value *rest = epl_sub(g, d, times(n, turns, span));
-        epl_value *odd = epl_sub(g, turns, times(n, epl_floor(g, times(n, turns, 0.5)), 2));
-        epl_value *back = plus(n, times(n, rest, -2), span); // what an odd number of turns adds
-        c = plus(n, epl_add(g, rest, epl_mul(g, odd, back)), low);
-    }
-    return epl_clip(g, c, 0, size - 1);
-}
-
-/* One coordinate of the grid, in elements. */
-static epl_value *coordinate(onnx_node *n, epl_value *grid, int which, double size, const sampling *s)
-{
-    const int  last = 3;
-    epl_value *c = epl_squeeze(n->g, epl_slice_axis(n->g, grid, 3, which, which + 1), 1, &last);
-    c = s->corners ? times(n, plus(n, c, 1), (size - 1) / 2) : plus(n, times(n, plus(n, c, 1), size / 2), -0.5);
-    return s->zeros || s->cubic ? c : held_within(n, c, size, s);
-}
-
-/* 1 where a whole-numbered place is within the axis, else 0. */
-static epl_value *inside(onnx_node *n, epl_value *i, double size)
-{
-    epl_value *held = epl_clip(n->g, i, 0, size - 1);
-    return i ? epl_cast(n->g, epl_equal(n->g, i, held), i->dtype) : NULL;
-}
-
-/* weight * x[iy, ix]; rows [N, H, W, C]. */
-static epl_value *tap(onnx_node *n, epl_value *rows, epl_value *iy, epl_value *ix, epl_value *weight, const sampling *s)
-{
-    epl_graph   *g = n->g;
-    const double H = (double)epl_dim(rows, 1), W = (double)epl_dim(rows, 2);
-    const int    last = 3;
-    if (s->zeros)
-        weight = epl_mul(g, weight, epl_mul(g, inside(n, iy, H), inside(n, ix, W)));
-    epl_value *at[2] = { epl_cast(g, s->zeros ? epl_clip(g, iy, 0, H - 1) : held_within(n, iy, H, s), EPL_I64),
-                         epl_cast(g, s->zeros ? epl_clip(g, ix, 0, W - 1) : held_within(n, ix, W, s), EPL_I64) };
-    return epl_mul(g, epl_gather_nd(g, rows, epl_stack(g, 2, at, 3), 1), epl_unsqueeze(g, weight, 1, &last));
-}
-
-/* The weight of the tap k = -1, 0, 1, 2 at a distance t from tap 0: linear, or Keys 1981, eq. (4), with a = -0.75. */
-static epl_value *tap_weight(onnx_node *n, epl_value *t, int k, const sampling *s)
-{
-    const double a = -0.75;
-    if (!s->cubic)
-        return k == 0 ? plus(n, times(n, t, -1), 1) : t;
-    epl_value *d = k <= 0 ? plus(n, t, -k) : plus(n, times(n, t, -1), k), *p;
-    if (k == 0 || k == 1) {
-        p = plus(n, times(n, d, a + 2), -(a + 3));
-        return plus(n, epl_mul(n->g, p, epl_square(n->g, d)), 1);
-    }
-    p = plus(n, times(n, d, a), -5 * a);
-    p = plus(n, epl_mul(n->g, p, d), 8 * a);
-    return plus(n, epl_mul(n->g, p, d), -4 * a);
-}
-
-static bool import_grid_sample(onnx_node *n)
-{
-    epl_graph  *g = n->g;
-    epl_value  *x = onnx_in(n, 0), *grid = onnx_in(n, 1), *y = NULL;
-    const char *mode = onnx_text(n, "mode", "bilinear"), *padding = onnx_text(n, "padding_mode", "zeros");
-    sampling    s = { .corners = onnx_int(n, "align_corners", 0) != 0, .zeros = strcmp(padding, "zeros") == 0,
-                      .reflect = strcmp(padding, "reflection") == 0, .cubic = in_list(mode, "bicubic,cubic") };
-    if (!x || !grid)
-        return false;
-    if (x->shape.rank != 4 || grid->shape.rank != 4 || !in_list(mode, "bilinear,linear,nearest,bicubic,cubic") ||
-        !in_list(padding, "zeros,border,reflection"))
-        return onnx_unsupported(n, "mode '%s', padding '%s', %d axes", mode, padding, x->shape.rank);
-    epl_value *rows = onnx_to_channels_last(n, x);
-    epl_value *cx = coordinate(n, grid, 0, (double)epl_dim(x, 3), &s), *cy = coordinate(n, grid, 1, (double)epl_dim(x, 2), &s);
-    if (strcmp(mode, "nearest") == 0)
-        return onnx_set(n, onnx_to_channels_first(n, tap(n, rows, epl_round(g, cy), epl_round(g, cx), epl_ones_like(g, cx), &s)));
-    epl_value *fx = epl_floor(g, cx), *fy = epl_floor(g, cy), *tx = epl_sub(g, cx, fx), *ty = epl_sub(g, cy, fy);
-    const int  first = s.cubic ? -1 : 0, last = s.cubic ? 2 : 1;
-    for (int i = first; i <= last; i++)
-        for (int j = first; j <= last; j++) {
-            epl_value *w = epl_mul(g, tap_weight(n, ty, i, &s), tap_weight(n, tx, j, &s));
-            epl_value *part = tap(n, rows, plus(n, fy, i), plus(n, fx, j), w, &s);
-            y = y ? epl_add(g, y, part) : part;
-        }
-    return onnx_set(n, onnx_to_channels_first(n, y));
-}
-
 const onnx_op onnx_ops_spatial[] = {
-    { "GridSample", import_grid_sample, NULL },
     { "Conv", import_conv, NULL }, { "ConvTranspose", import_conv_transpose, NULL }, { "MaxPool", import_pool, NULL },
     { "AveragePool", import_pool, NULL }, { "LpPool", import_pool, NULL }, { "GlobalMaxPool", import_global_pool, NULL },
     { "GlobalAveragePool", import_global_pool, NULL }, { "GlobalLpPool", import_global_pool, NULL },

@@ -1,6 +1,8 @@
-/* adapt_training: the optimizers of the domain ai.onnx.preview.training. Inputs: rate, step count, then a list of tensors, of
- * their gradients and of their slots. */
+/* adapt_training: the domain ai.onnx.preview.training - its optimizers, whose inputs are rate, step count, then a list of tensors, of
+ * their gradients and of their slots; and Gradient, which names tensors of the graph and becomes the nodes of reverse mode. */
 #include "onnx/adapt.h"
+
+#include <espalier/grad.h>
 
 #include <string.h>
 
@@ -89,7 +91,30 @@ static bool import_adam(onnx_node *n)
     return true;
 }
 
+/* d y / d xs: "xs" and "zs" name tensors of this graph, and the inputs must be those very tensors. */
+static bool import_gradient(onnx_node *n)
+{
+    epl_value  *x[ONNX_MAX_OUT], *dx[ONNX_MAX_OUT], *y = onnx_named(n, onnx_text(n, "y", ""));
+    int         count = 0, held = 0;
+    for (const char *name; count < n->n_out && (name = onnx_strings(n, "xs", count)) != NULL; count++) {
+        x[count] = onnx_in(n, count);
+        if (!x[count] || onnx_named(n, name) != x[count])
+            return onnx_unsupported(n, "values for '%s' other than its own", name);
+    }
+    while (onnx_strings(n, "zs", held))
+        (void)onnx_in(n, count + held++);
+    if (!y || count != n->n_out)
+        return onnx_fail(n, EPL_ERR_FORMAT, "%d results for %d names, or no such tensor to differentiate", n->n_out, count);
+    epl_value *total = y->shape.rank ? epl_reduce_sum(n->g, y, (epl_reduce_opts){ 0 }) : y;
+    if (!total || !epl_gradient(n->g, total, count, x, dx))
+        return false;
+    for (int i = 0; i < count; i++)
+        n->out[i] = dx[i] ? dx[i] : epl_zeros_like(n->g, x[i]);
+    return true;
+}
+
 const onnx_op onnx_ops_training[] = {
+    { "ai.onnx.preview.training:Gradient", import_gradient, NULL },
     { "ai.onnx.preview.training:Momentum", import_momentum, NULL }, { "ai.onnx.preview.training:Adagrad", import_adagrad, NULL },
     { "ai.onnx.preview.training:Adam", import_adam, NULL }, { NULL, NULL, NULL },
 };

@@ -141,6 +141,31 @@ static bool emit_softmax(onnx_export *x, const epl_node *n)
     return true;
 }
 
+/* Their number is fixed here, and depends on the data there. */
+static bool emit_non_zero(onnx_export *x, const epl_node *n)
+{
+    if (epl_attr_i(n, "count") >= 0)
+        return onnx_refuse(n, "the number of its positions is fixed");
+    return emit_plain(x, n);
+}
+
+static bool emit_roi_align(onnx_export *x, const epl_node *n)
+{
+    const bool  half_pixel = epl_attr_i(n, "half_pixel") != 0;
+    const char *in[3] = { onnx_first(x, n, n->inputs[0]), onnx_plain(x, n, n->inputs[1]), onnx_plain(x, n, n->inputs[2]) };
+    if (x->opset < 16 && half_pixel)
+        return onnx_refuse(n, "opset %d does not know its coordinates", x->opset);
+    Onnx__NodeProto *p = onnx_begin(x, n, "RoiAlign");
+    for (int i = 0; i < 3; i++)
+        onnx_arg(x, p, in[i]);
+    onnx_set_fields(x, p, n, "|half_pixel|maximum|");
+    if (x->opset >= 16)
+        onnx_set_text(x, p, "coordinate_transformation_mode", half_pixel ? "half_pixel" : "output_half_pixel");
+    onnx_set_text(x, p, "mode", epl_attr_i(n, "maximum") ? "max" : "avg");
+    onnx_gives(x, p, n->outputs[0], true);
+    return true;
+}
+
 const onnx_export_op onnx_export_simple[] = {
     { &epl_op_clip, "Clip", emit_clip, NULL },
     { &epl_op_isinf, "IsInf", emit_isinf, NULL },
@@ -160,7 +185,9 @@ const onnx_export_op onnx_export_simple[] = {
     { &epl_op_argmax, "ArgMax", emit_plain, NULL },
     { &epl_op_argmin, "ArgMin", emit_plain, NULL },
     { &epl_op_shape, "Shape", emit_plain, NULL },
-    { &epl_op_non_zero, "NonZero", emit_plain, NULL },
+    { &epl_op_non_zero, "NonZero", emit_non_zero, "|count|" },
+    { &epl_op_det, "Det", emit_plain, NULL },
+    { &epl_op_roi_align, "RoiAlign", emit_roi_align, NULL },
 #undef UNARY
 #undef BINARY
 #undef TERNARY

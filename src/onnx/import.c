@@ -183,6 +183,12 @@ epl_value *onnx_in(onnx_node *n, int i)
     return e ? settle(n->imp, n->scope, e) : NULL;
 }
 
+epl_value *onnx_named(onnx_node *n, const char *name)
+{
+    onnx_entry *e = onnx_scope_find(n->scope, name);
+    return e ? settle(n->imp, n->scope, e) : NULL;
+}
+
 bool onnx_is_weight(onnx_node *n, int i)
 {
     if (i >= n->n_in)
@@ -256,6 +262,8 @@ const epl_tensor *onnx_known(onnx_node *n, int i, const char *what)
                          n->proto->input[i]);
     return t;
 }
+
+const epl_tensor *onnx_evaluate_value(onnx_node *n, epl_value *v) { return onnx_evaluate(n->imp, v, true); }
 
 const epl_tensor *onnx_one(onnx_node *n, int i, const char *what)
 {

@@ -47,6 +47,7 @@ bool onnx_unsupported(onnx_node *n, const char *format, ...) EPL_PRINTF(2, 3);
 /* ---- inputs ---- */
 bool        onnx_has(onnx_node *n, int i);  /* given, and not the empty name */
 epl_value  *onnx_in(onnx_node *n, int i);   /* NULL if absent; fails the node if the name is unknown */
+epl_value  *onnx_named(onnx_node *n, const char *name); /* a tensor of this graph by its name; NULL if there is none */
 bool        onnx_is_weight(onnx_node *n, int i);           /* an initialiser that is not computed with yet */
 epl_value  *onnx_weight(onnx_node *n, int i, epl_shape perm); /* onnx_in with its axes permuted; an initialiser is permuted here
                                                               and now, so that the parameter has the axes that we want */
@@ -54,6 +55,7 @@ epl_value  *onnx_weight(onnx_node *n, int i, epl_shape perm); /* onnx_in with it
  * the caller gave (see epl_onnx_opts). `what` is for the sentence: "the shape". The importer owns it. NULL on failure. */
 const epl_tensor *onnx_known(onnx_node *n, int i, const char *what);
 const epl_tensor *onnx_known_if(onnx_node *n, int i, bool inputs_too); /* NULL without an error if it is not known */
+const epl_tensor *onnx_evaluate_value(onnx_node *n, epl_value *v); /* of any value, inputs too; NULL if it is not known */
 const epl_tensor *onnx_one(onnx_node *n, int i, const char *what);         /* onnx_known, of exactly one element */
 const epl_tensor *onnx_one_if(onnx_node *n, int i, bool inputs_too);      /* likewise onnx_known_if */
 int               onnx_known_ints(onnx_node *n, int i, const char *what, int64_t *out, int max); /* -1 on failure */
@@ -73,6 +75,9 @@ bool        onnx_axis(onnx_node *n, int64_t axis, int rank, int *out); /* into [
 
 epl_value *onnx_state(onnx_node *n, int i);    /* onnx_in, but an initialiser becomes a state: statistics, not trained */
 bool       onnx_initial_shape(onnx_node *n, int i, epl_shape *out); /* an initialiser's; false if the input is not one */
+
+/* The nodes of a sub-graph in the node's place, its inputs these values; its only result, or NULL. (adapt_control.c) */
+epl_value *onnx_call_graph(onnx_node *n, const char *name, int n_in, epl_value *const *in);
 
 /* Conv of x [N, C, S...] with the weights of an input, or with those given [M, C, K...]; the node's attributes; out[0] set. */
 bool       onnx_convolve(onnx_node *n, epl_value *x, int weight_input, epl_value *weights, epl_value *bias);

@@ -1,4 +1,4 @@
-/* cast: values to another element type. */
+/* cast: values to another element type, and their bits read as another. */
 #include <espalier/ops.h>
 
 #include "graph/op.h"
@@ -29,6 +29,11 @@ static void ref_cast(const epl_ref_call *c)
         else
             epl_ref_set(y, i, epl_ref_get(x, i));
     }
+}
+
+static void ref_bit_cast(const epl_ref_call *c)
+{
+    memcpy(c->out[0].data, c->in[0].data, (size_t)(epl_view_count(&c->out[0]) * epl_ref_bytes(c->out[0].dtype)));
 }
 /* end reference */
 
@@ -67,4 +72,33 @@ epl_value *epl_cast(epl_graph *g, epl_value *x, epl_dtype to)
 {
     const epl_attr attrs[] = { [CAST_TO] = EPL_A_I(to) };
     return !x || x->dtype == to ? x : epl_apply(g, &epl_op_cast, EPL_IN(x), attrs);
+}
+
+/* ---- BitCast: the same bytes under another type of the same width ---- */
+
+static bool infer_bit_cast(epl_node *n)
+{
+    const int64_t   to = n->attrs[CAST_TO].i;
+    const epl_dtype from = n->inputs[0]->dtype;
+    if (to <= EPL_NO_DTYPE || to >= EPL_N_DTYPES || epl_dtype_bytes((epl_dtype)to) != epl_dtype_bytes(from))
+        return epl_node_fail(n, EPL_ERR_DTYPE, "%s cannot be read as %s, whose width is another", epl_dtype_name(from),
+                             to > EPL_NO_DTYPE && to < EPL_N_DTYPES ? epl_dtype_name((epl_dtype)to) : "an unknown type");
+    return epl_set_type(n, 0, (epl_dtype)to, n->inputs[0]->shape);
+}
+
+static epl_node *sample_bit_cast(epl_graph *g, epl_rng *r, epl_dtype dtype)
+{
+    const epl_attr attrs[] = { [CAST_TO] = EPL_A_I(dtype == EPL_F64 ? EPL_I64 : epl_rng_below(r, 2) ? EPL_I32 : EPL_U32) };
+    return epl_node_add(g, &epl_op_bit_cast, EPL_IN(epl_sample_input(g, dtype, EPL_SHAPE(2, 3), -5, 5, 0)), attrs, 0, NULL);
+}
+
+const epl_op epl_op_bit_cast = {
+    .name = "BitCast", .n_inputs = 1, .n_outputs = 1, .attrs = { [CAST_TO] = { "to", EPL_ATTR_DTYPE, .required = true } },
+    .infer = infer_bit_cast, EPL_REF(ref_bit_cast), .sample = sample_bit_cast,
+};
+
+epl_value *epl_bit_cast(epl_graph *g, epl_value *x, epl_dtype to)
+{
+    const epl_attr attrs[] = { [CAST_TO] = EPL_A_I(to) };
+    return x ? epl_apply(g, &epl_op_bit_cast, EPL_IN(x), attrs) : NULL;
 }

@@ -22,7 +22,7 @@ static inline scalar vbitand(scalar p, scalar q) { return p & q; }
 static inline scalar vbitor(scalar p, scalar q) { return p | q; }
 static inline scalar vbitxor(scalar p, scalar q) { return p ^ q; }
 static inline scalar vshl(scalar p, scalar q) { return (uint64_t)q < 64 ? (scalar)((uint64_t)p << q) : 0; }
-static inline scalar vshr(scalar p, scalar q) { return (uint64_t)q < 64 ? p >> q : 0; }
+static inline scalar vshr(scalar p, scalar q) { return (uint64_t)q < 64 ? p >> q : epl_int_negative(p) ? (scalar)-1 : 0; }
 
 /* A constant: rounded toward zero, infinities and what lies outside go to the ends of the range. */
 static inline scalar V(double c)

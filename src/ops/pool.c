@@ -1,6 +1,6 @@
 /* pool: MaxPool and AveragePool over one to three spatial axes, their gradients, and adaptive averaging.
  *
- * MaxPoolGrad(x, y, dy) puts dy where the first maximum of each window was; MaxPoolPick(x, y, v) reads v there. The two are
+ * MaxPoolIndices(x, y) says where in x the maxima are. MaxPoolGrad(x, y, dy) puts dy where the first maximum of each window was; MaxPoolPick(x, y, v) reads v there. The two are
  * each other's gradient. AveragePool and AveragePoolGrad are linear, each the other's gradient; so are the adaptive two. */
 #include "ops/dense.h"
 #include "ops/window.h"
@@ -73,6 +73,21 @@ static void epl_ref_max_pool_pick(const epl_ref_call *c) /* x, y, v -> v at the 
     for (int64_t i = 0; i < epl_view_count(y); i++) {
         const int64_t from = epl_pool_source(x, y, &w, i);
         epl_ref_set(&c->out[0], i, from >= 0 ? epl_ref_get(&c->in[2], from) : 0);
+    }
+}
+
+/* Positions in the layout that ONNX counts in: [N, C, space], space row-major or column-major. */
+static void epl_ref_max_pool_indices(const epl_ref_call *c)
+{
+    const epl_view      *x = &c->in[0], *y = &c->in[1];
+    const epl_ref_window w = epl_pool_window(x, y, c->attr);
+    const int64_t        channels = x->dim[x->rank - 1], space = epl_ref_volume(w.in);
+    for (int64_t i = 0; i < epl_view_count(y); i++) {
+        const int64_t        from = epl_pool_source(x, y, &w, i);
+        const epl_pool_place p = epl_pool_locate(from < 0 ? 0 : from, space, channels);
+        const int64_t        plane = w.in[1] * w.in[2], d = p.at / plane, h = p.at / w.in[2] % w.in[1], v = p.at % w.in[2];
+        const int64_t        at = c->attr[5].i ? (v * w.in[1] + h) * w.in[0] + d : p.at;
+        epl_ref_set_i64(&c->out[0], i, from < 0 ? -1 : (p.image * channels + p.channel) * space + at);
     }
 }
 
@@ -322,6 +337,31 @@ const epl_op epl_op_max_pool_pick = {
     .sample = max_pool_pick_sample,
 };
 
+static bool max_pool_indices_infer(epl_node *n)
+{
+    epl_shape y;
+    return pool_shape(n, n->inputs[0]->shape, &y) && epl_check_shape(n, 1, "the pool's result", y) && epl_set_type(n, 0, EPL_I64, y);
+}
+
+static void no_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
+{
+    (void)g, (void)n, (void)dy, (void)dx; // positions do not change with the values
+}
+
+static epl_node *max_pool_indices_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
+{
+    pool_case c;
+    draw_case(r, &c);
+    epl_value *x = epl_sample_input(g, dtype, c.x, -4, 4, 0.002);
+    return epl_node_add(g, &epl_op_max_pool_indices, EPL_IN(x, epl_apply(g, &epl_op_max_pool, EPL_IN(x), c.attrs)), c.attrs, 0, NULL);
+}
+
+const epl_op epl_op_max_pool_indices = {
+    .name = "MaxPoolIndices", .n_inputs = 2, .n_outputs = 1, .attrs = { WINDOW_ATTRS, { "column_major", EPL_ATTR_BOOL } },
+    .infer = max_pool_indices_infer, .grad = no_grad, .cost = pool_cost, EPL_REF(epl_ref_max_pool_indices),
+    .sample = max_pool_indices_sample,
+};
+
 /* ---- AveragePool ---------------------------------------------------------------------------------------------------- */
 static void average_pool_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
@@ -457,6 +497,18 @@ static epl_value *build(epl_graph *g, const epl_op *op, epl_value *x, epl_pool_o
 
 epl_value *epl_max_pool(epl_graph *g, epl_value *x, epl_pool_opts o) { return build(g, &epl_op_max_pool, x, o); }
 epl_value *epl_average_pool(epl_graph *g, epl_value *x, epl_pool_opts o) { return build(g, &epl_op_average_pool, x, o); }
+
+epl_value *epl_max_pool_indices(epl_graph *g, epl_value *pooled, bool column_major)
+{
+    epl_attr a[EPL_MAX_ATTRS];
+    if (!pooled)
+        return NULL;
+    if (!EPL_IS(pooled->producer, max_pool))
+        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "max_pool_indices: the value is not the result of max_pool");
+    (void)epl_attrs_of(pooled->producer, N_MAX_ATTRS, a);
+    a[N_MAX_ATTRS] = EPL_A_I(column_major);
+    return epl_apply(g, &epl_op_max_pool_indices, EPL_IN(pooled->producer->inputs[0], pooled), a);
+}
 
 epl_value *epl_lp_pool(epl_graph *g, epl_value *x, int p, epl_pool_opts o)
 {

@@ -1,10 +1,10 @@
-/* sequence: what runs along an axis - CumSum, ReverseSequence - and Trilu, the triangle that causal masks are made of. */
+/* sequence: what runs along an axis - CumSum, CumProd, ReverseSequence - and Trilu, the triangle that causal masks are made of. */
 #include <espalier/ops.h>
 
 #include "ops/axes.h"
 
 /* begin reference */
-static void ref_cumsum(const epl_ref_call *c)
+static void ref_cumulate(const epl_ref_call *c, int product)
 {
     const epl_view *x = &c->in[0], *y = &c->out[0];
     const int64_t   axis = c->attr[0].i < 0 ? c->attr[0].i + x->rank : c->attr[0].i, d = x->dim[axis];
@@ -14,21 +14,26 @@ static void ref_cumsum(const epl_ref_call *c)
         *(i < axis ? &outer : &inner) *= i == axis ? 1 : x->dim[i];
     for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < inner; i++) {
-            double   real = 0;
-            uint64_t whole = 0;
+            double   real = product;
+            uint64_t whole = (uint64_t)product;
             for (int64_t k = 0; k < d; k++) {
                 const int64_t  at = (o * d + (backwards ? d - 1 - k : k)) * inner + i;
                 const double   r = epl_ref_get(x, at);
                 const uint64_t w = epl_ref_is_float(x->dtype) ? 0 : (uint64_t)epl_ref_get_i64(x, at);
+                const double   next = product ? real * r : real + r;
+                const uint64_t after = product ? whole * w : whole + w;
                 if (epl_ref_is_float(x->dtype))
-                    epl_ref_set(y, at, exclusive ? real : real + r);
+                    epl_ref_set(y, at, exclusive ? real : next);
                 else
-                    epl_ref_set_i64(y, at, (int64_t)(exclusive ? whole : whole + w));
-                real += r;
-                whole += w;
+                    epl_ref_set_i64(y, at, (int64_t)(exclusive ? whole : after));
+                real = next;
+                whole = after;
             }
         }
 }
+
+static void ref_cumsum(const epl_ref_call *c) { ref_cumulate(c, 0); }
+static void ref_cumprod(const epl_ref_call *c) { ref_cumulate(c, 1); }
 
 static void ref_reverse_sequence(const epl_ref_call *c)
 {
@@ -98,6 +103,36 @@ epl_value *epl_cumsum(epl_graph *g, epl_value *x, int axis, epl_cumsum_opts o)
 {
     const epl_attr attrs[CUMSUM_N] = { EPL_A_I(axis), EPL_A_I(o.exclusive), EPL_A_I(o.reverse) };
     return x ? epl_apply(g, &epl_op_cumsum, EPL_IN(x), attrs) : NULL;
+}
+
+/* ---- CumProd: dx_i is the sum of dy_j y_j over the products that x_i is part of, divided by x_i; undefined where x is 0 ---- */
+
+static void grad_cumprod(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
+{
+    epl_value *sum = epl_cumsum(g, epl_mul(g, dy[0], n->outputs[0]), (int)n->attrs[CUMSUM_AXIS].i, (epl_cumsum_opts){
+        .exclusive = n->attrs[CUMSUM_EXCLUSIVE].i != 0, .reverse = n->attrs[CUMSUM_REVERSE].i == 0 });
+    dx[0] = epl_div(g, sum, n->inputs[0]);
+}
+
+static epl_node *sample_cumprod(epl_graph *g, epl_rng *r, epl_dtype dtype)
+{
+    const epl_shape x = epl_random_shape(r, 1, 3);
+    const epl_attr attrs[CUMSUM_N] = { EPL_A_I(epl_random_between(r, -x.rank, x.rank - 1)), EPL_A_I((int64_t)epl_rng_below(r, 2)),
+                                       EPL_A_I((int64_t)epl_rng_below(r, 2)) };
+    return epl_node_add(g, &epl_op_cumprod, EPL_IN(epl_sample_input(g, dtype, x, 0.5, 2, 0)), attrs, 0, NULL);
+}
+
+const epl_op epl_op_cumprod = {
+    .name = "CumProd", .n_inputs = 1, .n_outputs = 1,
+    .attrs = { [CUMSUM_AXIS] = { "axis", EPL_ATTR_INT }, [CUMSUM_EXCLUSIVE] = { "exclusive", EPL_ATTR_BOOL },
+               [CUMSUM_REVERSE] = { "reverse", EPL_ATTR_BOOL } },
+    .infer = infer_cumsum, .grad = grad_cumprod, EPL_REF(ref_cumprod), .sample = sample_cumprod,
+};
+
+epl_value *epl_cumprod(epl_graph *g, epl_value *x, int axis, epl_cumsum_opts o)
+{
+    const epl_attr attrs[CUMSUM_N] = { EPL_A_I(axis), EPL_A_I(o.exclusive), EPL_A_I(o.reverse) };
+    return x ? epl_apply(g, &epl_op_cumprod, EPL_IN(x), attrs) : NULL;
 }
 
 /* ---- ReverseSequence: along time_axis, the first lengths[b] elements of batch entry b backwards, the others as they are ---- */

@@ -50,6 +50,9 @@ static void ref_non_zero(const epl_ref_call *c)
             ((int64_t *)c->out[0].data)[a * found + k] = index[a];
         k++;
     }
+    for (int64_t a = 0; a < x->rank; a++)
+        for (int64_t i = k; i < found; i++)
+            ((int64_t *)c->out[0].data)[a * found + i] = -1;
 }
 /* end reference */
 
@@ -206,6 +209,8 @@ epl_value *epl_eye(epl_graph *g, epl_dtype dtype, int64_t rows, int64_t columns,
 
 static bool infer_non_zero(epl_node *n)
 {
+    if (n->attrs[0].i >= 0)
+        return epl_set_type(n, 0, EPL_I64, EPL_SHAPE(n->inputs[0]->shape.rank, n->attrs[0].i));
     const epl_node *from = n->inputs[0]->producer;
     if (!EPL_IS(from, constant))
         return epl_node_fail(n, EPL_ERR_UNSUPPORTED, "the size of its result depends on values that are not constant");
@@ -222,15 +227,25 @@ static epl_node *sample_non_zero(epl_graph *g, epl_rng *r, epl_dtype dtype)
     (void)dtype;
     for (size_t i = 0; i < EPL_COUNT(x); i++)
         x[i] = (int64_t)epl_rng_below(r, 3);
+    if (epl_rng_below(r, 2))
+        return epl_node_add(g, &epl_op_non_zero, EPL_IN(epl_sample_input(g, EPL_I32, EPL_SHAPE(2, 3), 0, 2, 0)), (epl_attr[]){ EPL_A_I(4) },
+                            0, NULL);
     return epl_node_add(g, &epl_op_non_zero, EPL_IN(epl_constant_i64(g, EPL_COUNT(x), x)), NULL, 0, NULL);
 }
 
 const epl_op epl_op_non_zero = {
-    .name = "NonZero", .n_inputs = 1, .n_outputs = 1,
+    .name = "NonZero", .n_inputs = 1, .n_outputs = 1, .attrs = { { "count", EPL_ATTR_INT, .def_i = -1 } },
     .infer = infer_non_zero, .grad = grad_none, EPL_REF(ref_non_zero), .sample = sample_non_zero,
 };
 
 epl_value *epl_non_zero(epl_graph *g, epl_value *x) { return x ? epl_apply(g, &epl_op_non_zero, EPL_IN(x), NULL) : NULL; }
+
+epl_value *epl_first_non_zero(epl_graph *g, epl_value *x, int64_t count)
+{
+    if (count < 0)
+        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "first_non_zero: %lld positions", (long long)count);
+    return x ? epl_apply(g, &epl_op_non_zero, EPL_IN(x), (epl_attr[]){ EPL_A_I(count) }) : NULL;
+}
 
 /* ---- settling ---- */
 
