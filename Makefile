@@ -63,11 +63,14 @@ coverage: ## lines of src/ that the tests execute
 fuzz: ## every fuzz target for FUZZ_SECONDS (300) under the sanitizers
 	@[ -f build-fuzz/build.ninja ] || CC=clang $(CONFIGURE) -B build-fuzz -DEPL_FUZZ=ON
 	@cmake --build build-fuzz -j$(JOBS) --target fuzzers
+	@mkdir -p build-fuzz/seeds/onnx; for model in $(ONNX_DATA)/*/*/model.onnx; do \
+	    [ -f $$model ] && [ $$(stat -c %s $$model) -lt 4096 ] && cp $$model build-fuzz/seeds/onnx/$$(basename $$(dirname $$model)).onnx; \
+	done; true
 	@for target in build-fuzz/fuzz_*; do \
 	    name=$${target#build-fuzz/fuzz_}; seeds=fuzz/seeds/$$name; mkdir -p build-fuzz/corpus/$$name; \
 	    echo "$$target, $(FUZZ_SECONDS) s"; \
 	    $$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
-	        -artifact_prefix=build-fuzz/ build-fuzz/corpus/$$name $$([ -d $$seeds ] && echo $$seeds) || exit 1; \
+	        -artifact_prefix=build-fuzz/ build-fuzz/corpus/$$name $$(ls -d $$seeds build-fuzz/seeds/$$name 2>/dev/null) || exit 1; \
 	done
 	@echo "fuzz: no finding"
 

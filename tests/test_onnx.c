@@ -6,6 +6,7 @@
 
 #include "graph/op.h"
 
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -202,6 +203,51 @@ TEST(refusals_name_operator_node_and_opset)
     put_take(&graph, 1, node_of("Relu", "act", NAMES("w"), "y"));
     put_take(&graph, 12, value_info("y", 0, NULL));
     check_refused(t, model_of(graph, 13), EPL_ERR_FORMAT, "tensor 'w' is f32[2, 2] but holds 8 bytes");
+}
+
+/* Types narrower than ours: what they are held as has exactly their numbers, and an operator that would not know is refused. */
+TEST(narrow_types_are_held_exactly)
+{
+    static const struct {
+        int         type, n;
+        const char *raw;
+        epl_dtype   held;
+        double      values[6];
+    } cases[] = {
+        { 22, 6, "\x8f\x70\x21", EPL_I8, { -1, -8, 0, 7, 1, 2 } },                    // int4, the first in the low half
+        { 21, 3, "\x8f\x07", EPL_U8, { 15, 8, 7 } },                                 // uint4
+        { 26, 4, "\xe4", EPL_I8, { 0, 1, -2, -1 } },                                 // int2
+        { 17, 5, "\x38\xfe\x01\x7f\x08", EPL_F32, { 1, -448, 0x1p-9, NAN, 0x1p-6 } }, // float8e4m3fn
+        { 19, 4, "\x3c\x7c\xfb\x01", EPL_F32, { 1, INFINITY, -57344, 0x1p-16 } },     // float8e5m2
+        { 23, 4, "\xf7\x21", EPL_F32, { 6, -6, 0.5, 1 } },                           // float4e2m1
+    };
+    for (size_t k = 0; k < EPL_COUNT(cases); k++) {
+        message      graph = { 0 };
+        epl_context *ctx = test_context(t);
+        put_take(&graph, 5, tensor_of("w", cases[k].type, DIMS(cases[k].n), cases[k].raw, strlen(cases[k].raw)));
+        put_take(&graph, 1, node_of("Identity", "same", NAMES("w"), "y"));
+        put_take(&graph, 12, value_info("y", 0, NULL));
+        message     file = model_of(graph, 24);
+        epl_model  *m = epl_onnx_parse(ctx, file.data, file.length, "m.onnx", (epl_onnx_opts){ 0 });
+        epl_tensor *y = NULL;
+        CHECK_OK(t, ctx, m && epl_interpret(m->graph, m->weights, NULL, &y));
+        CHECK_INT(t, y->dtype, cases[k].held);
+        for (int i = 0; i < cases[k].n; i++)
+            CHECK(t, epl_tensor_get(y, i) == cases[k].values[i] || (isnan(cases[k].values[i]) && isnan(epl_tensor_get(y, i))));
+        epl_tensor_free(y);
+        epl_model_free(m);
+        free(file.data);
+    }
+    message graph = { 0 };
+    put_take(&graph, 5, tensor_of("w", 22, DIMS(2), "\x12", 1));
+    put_take(&graph, 1, node_of("Add", "sum", NAMES("w", "w"), "y"));
+    put_take(&graph, 12, value_info("y", 0, NULL));
+    check_refused(t, model_of(graph, 24), EPL_ERR_UNSUPPORTED, "m.onnx: Add 'sum' (opset 24): its input 0 has elements of type int4");
+    message shorter = { 0 };
+    put_take(&shorter, 5, tensor_of("w", 22, DIMS(5), "\x12\x34", 2));
+    put_take(&shorter, 1, node_of("Identity", "same", NAMES("w"), "y"));
+    put_take(&shorter, 12, value_info("y", 0, NULL));
+    check_refused(t, model_of(shorter, 24), EPL_ERR_FORMAT, "but holds 2 bytes");
 }
 
 /* A file of a hundred bytes that claims much: refused before anything of that size is asked for. */

@@ -109,6 +109,18 @@ EPL_API epl_value *epl_clamp(epl_graph *g, epl_value *a, epl_value *b, epl_value
 EPL_API epl_value *epl_cast(epl_graph *g, epl_value *x, epl_dtype to);
 EPL_API epl_value *epl_bit_cast(epl_graph *g, epl_value *x, epl_dtype to); /* the same bits, read as a type of the same width */
 
+/* x rounded to the numbers of a narrow floating-point type, held in x's own: `mantissa` bits behind the point, exponents of normal
+ * numbers from least_exponent on (below them the steps stay), magnitudes up to `most`. The gradient is zero, as epl_round's. */
+typedef struct epl_narrow_opts {
+    int    mantissa, least_exponent;
+    double most;
+    enum { EPL_NARROW_SATURATE = 0, EPL_NARROW_INFINITY, EPL_NARROW_NAN } overflow; /* what lies beyond, infinities included */
+    enum { EPL_NARROW_EVEN = 0, EPL_NARROW_UP, EPL_NARROW_DOWN } rounding;          /* to nearest, away from zero, towards it */
+    bool   no_nan;        /* NaN becomes 0 */
+    bool   unsigned_zero; /* there is no -0 */
+} epl_narrow_opts;
+EPL_API epl_value *epl_narrow(epl_graph *g, epl_value *x, epl_narrow_opts o);
+
 /* Over the axes named (negative ones count from the end), or over all with n_axes 0. The axes disappear from the result
  * unless `keep` leaves them with size 1. Integers are summed exactly (and wrap); floats accumulate in index order. */
 typedef struct epl_reduce_opts {

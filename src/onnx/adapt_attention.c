@@ -60,7 +60,7 @@ static void restrict_to(onnx_node *n, visibility *v, epl_value *allowed)
 /* Keys beyond the mask's end are not seen. */
 static void read_mask(onnx_node *n, visibility *v, epl_value *mask, int64_t keys)
 {
-    const int64_t missing = keys - epl_dim(mask, -1);
+    const int64_t missing = mask->shape.rank ? keys - epl_dim(mask, -1) : 0;
     epl_pad_opts  pad = { .mode = EPL_PAD_CONSTANT };
     if (missing > 0) {
         const bool logic = mask->dtype == EPL_BOOL;
@@ -160,21 +160,25 @@ static epl_value *attend(onnx_node *n, epl_value *q, epl_value *k, epl_value *v,
 static bool import_attention(onnx_node *n)
 {
     epl_value *q = onnx_in(n, 0), *k = onnx_in(n, 1), *v = onnx_in(n, 2), *past_k = onnx_in(n, 4), *past_v = onnx_in(n, 5), *stage = NULL;
-    if (!q || !k || !v || (q->shape.rank != 3 && q->shape.rank != 4))
+    if (!q || !k || !v || (q->shape.rank != 3 && q->shape.rank != 4) || k->shape.rank != q->shape.rank || v->shape.rank != q->shape.rank)
         return onnx_unsupported(n, "inputs of %d axes", q ? q->shape.rank : 0);
+    const epl_dtype type = q->dtype, wide = type == EPL_F64 ? EPL_F64 : EPL_F32; // half precision is kept at the ends alone
     const bool    together = q->shape.rank == 3;
     const int64_t heads = onnx_int(n, "q_num_heads", epl_dim(q, 1)), kv = onnx_int(n, "kv_num_heads", epl_dim(k, 1));
-    q = heads_apart(n, q, heads);
+    q = epl_cast(n->g, heads_apart(n, q, heads), wide);
     k = with_past(n, past_k, heads_apart(n, k, kv));
     v = with_past(n, past_v, heads_apart(n, v, kv));
     if (!q || !k || !v)
         return false;
     n->out[1] = k;
     n->out[2] = v;
+    k = epl_cast(n->g, k, wide);
+    v = epl_cast(n->g, v, wide);
     const visibility see = read_visibility(n, epl_dim(q, 2), epl_dim(k, 2), past_k);
     epl_value *y = attend(n, q, shared_heads(n, k, epl_dim(q, 1)), shared_heads(n, v, epl_dim(q, 1)), &see,
                           onnx_int(n, "qk_matmul_output_mode", 0), &stage);
-    n->out[3] = stage;
+    n->out[3] = epl_cast(n->g, stage, type);
+    y = epl_cast(n->g, y, type);
     return onnx_set(n, together ? heads_together(n, y) : y);
 }
 
@@ -188,7 +192,7 @@ static bool import_flex_attention(onnx_node *n)
 {
     epl_graph *g = n->g;
     epl_value *q = onnx_in(n, 0), *k = onnx_in(n, 1), *v = onnx_in(n, 2);
-    if (!q || !k || !v || q->shape.rank != 4)
+    if (!q || !k || !v || q->shape.rank != 4 || k->shape.rank != 4 || v->shape.rank != 4)
         return onnx_unsupported(n, "inputs of %d axes", q ? q->shape.rank : 0);
     const epl_dtype wide = onnx_has_attr(n, "softmax_precision") ? onnx_dtype(onnx_int(n, "softmax_precision", 1))
                            : q->dtype == EPL_F64                 ? EPL_F64
@@ -242,10 +246,12 @@ static bool import_linear_attention(onnx_node *n)
     past = epl_cast(n->g, past, wide);
     decay = epl_cast(n->g, decay, wide);
     beta = epl_cast(n->g, beta, wide);
+    if (!q || q->shape.rank != 3 || (decay && decay->shape.rank != 3) || (beta && beta->shape.rank != 3))
+        return onnx_unsupported(n, "an input of %d axes; all should have 3", q ? q->shape.rank : 0);
     r.q = heads_apart(n, q, heads);
     r.k = heads_apart(n, epl_cast(n->g, onnx_in(n, 1), wide), kv);
     r.v = heads_apart(n, epl_cast(n->g, onnx_in(n, 2), wide), kv);
-    if (!r.q || !r.k || !r.v || (gated && !decay) || (r.delta && !beta) || epl_dim(q, 1) > 4096)
+    if (!r.q || !r.k || !r.v || r.k->shape.rank != 4 || r.v->shape.rank != 4 || (gated && !decay) || (r.delta && !beta) || epl_dim(q, 1) > 4096)
         return onnx_fail(n, EPL_ERR_SHAPE, "an input is missing, or a sequence of more than 4096 steps");
     r.decay = gated ? heads_apart(n, decay, kv) : NULL;
     r.beta = r.delta ? heads_apart(n, beta, epl_dim(beta, 2) == 1 ? 1 : kv) : NULL;
@@ -304,7 +310,7 @@ static bool import_tensor_scatter(onnx_node *n)
     int         axis;
     if (!cache || !update || !onnx_axis(n, onnx_int(n, "axis", -2), cache->shape.rank, &axis))
         return false;
-    if (axis == 0 || !epl_glob("linear,circular", mode))
+    if (axis == 0 || !epl_glob("linear,circular", mode) || update->shape.rank != cache->shape.rank)
         return onnx_unsupported(n, "axis %d, mode '%s'", axis, mode);
     epl_shape along = { .rank = cache->shape.rank }, samples = along;
     for (int i = 0; i < along.rank; i++) {

@@ -13,6 +13,10 @@ static bool import_roi_align(onnx_node *n)
                        .no_shift = strcmp(shift, "output_half_pixel") == 0, .maximum = strcmp(mode, "max") == 0 };
     if (!x || !rois || !images)
         return false;
+    const int64_t sizes[3] = { onnx_int(n, "output_height", 1), onnx_int(n, "output_width", 1), onnx_int(n, "sampling_ratio", 0) };
+    for (int i = 0; i < 3; i++)
+        if (sizes[i] < (i < 2) || sizes[i] > 65536)
+            return onnx_unsupported(n, "a size or ratio of %lld", (long long)sizes[i]);
     if (x->shape.rank != 4 || !epl_glob("avg,max", mode) || !epl_glob("half_pixel,output_half_pixel", shift))
         return onnx_unsupported(n, "mode '%s', coordinates '%s', %d axes", mode, shift, x->shape.rank);
     return onnx_set(n, onnx_to_channels_first(n, epl_roi_align(n->g, onnx_to_channels_last(n, x), rois, images, o)));
@@ -27,8 +31,12 @@ static bool unpooled_shape(onnx_node *n, const epl_value *x, epl_shape *y)
     if (k != space || (s >= 0 && s != space) || (p >= 0 && p != 2 * space))
         return onnx_unsupported(n, "windows of %d axes for an input of %d", k, x->shape.rank);
     *y = x->shape;
-    for (int i = 0; i < space; i++)
+    for (int i = 0; i < space; i++) {
+        if (kernel[i] < 1 || kernel[i] > 65536 || stride[i] < 1 || stride[i] > 65536 || pads[i] < 0 || pads[i] > 65536 || pads[space + i] < 0 ||
+            pads[space + i] > 65536 || x->shape.dim[2 + i] > INT32_MAX)
+            return onnx_unsupported(n, "a kernel, stride or pad that is negative, zero or absurd");
         y->dim[2 + i] = (x->shape.dim[2 + i] - 1) * stride[i] - pads[i] - pads[space + i] + kernel[i];
+    }
     return true;
 }
 
@@ -51,8 +59,11 @@ static bool import_max_unpool(onnx_node *n)
         epl_pad_opts pad = { .mode = EPL_PAD_CONSTANT };
         if (onnx_known_ints(n, 2, "the shape", wanted, EPL_MAX_RANK) != shape.rank)
             return onnx_fail(n, EPL_ERR_SHAPE, "the shape should have %d numbers", shape.rank);
-        for (int i = 0; i < shape.rank; i++)
+        for (int i = 0; i < shape.rank; i++) {
+            if (wanted[i] < 0 || wanted[i] > INT32_MAX)
+                return onnx_unsupported(n, "a result of %lld elements along axis %d", (long long)wanted[i], i);
             pad.after[i] = wanted[i] - shape.dim[i];
+        }
         y = epl_pad(g, y, pad);
     }
     return onnx_set(n, y);

@@ -1,6 +1,7 @@
 /* adapt_elementwise: element-wise operators. Most are rows of our table under ONNX's names with ONNX's attributes and come
  * through one adapter; the others differ in older opsets (bounds as attributes, broadcasting on request) or take lists. */
 #include "onnx/adapt.h"
+#include "onnx/narrow.h"
 
 #include <math.h>
 #include <string.h>
@@ -89,21 +90,31 @@ static bool import_clip(onnx_node *n)
     return onnx_set(n, y);
 }
 
+static bool cast_to(onnx_node *n, epl_value *x, int64_t type, epl_dtype dtype)
+{
+    const onnx_narrow *narrow = onnx_narrow_type(type);
+    const bool         saturate = onnx_int(n, "saturate", 1) != 0;
+    const char        *rounding = onnx_text(n, "round_mode", "up");
+    if (narrow && narrow->kind == NARROW_POWER && (strcmp(rounding, "up") != 0 || !saturate))
+        return onnx_unsupported(n, "casts to %s other than rounded up and saturated", narrow->name);
+    if (narrow)
+        return onnx_set(n, onnx_to_narrow(n, x, narrow, saturate));
+    if (dtype == EPL_NO_DTYPE)
+        return onnx_unsupported(n, "casts to %s", onnx_dtype_name(type));
+    return x && onnx_set(n, epl_identity(n->g, epl_cast(n->g, x, dtype)));
+}
+
 static bool import_cast(onnx_node *n)
 {
-    const epl_dtype to = onnx_dtype(onnx_int(n, "to", 0));
-    epl_value      *x = onnx_in(n, 0);
-    (void)onnx_int(n, "saturate", 1); // for the 8-bit floats, which are refused
-    if (to == EPL_NO_DTYPE)
-        return onnx_unsupported(n, "casts to %s", onnx_dtype_name(onnx_int(n, "to", 0)));
-    return x && onnx_set(n, epl_identity(n->g, epl_cast(n->g, x, to)));
+    const int64_t to = onnx_int(n, "to", 0);
+    return cast_to(n, onnx_in(n, 0), to, onnx_dtype(to));
 }
 
 static bool import_cast_like(onnx_node *n)
 {
-    epl_value *x = onnx_in(n, 0), *like = onnx_in(n, 1);
-    (void)onnx_int(n, "saturate", 1);
-    return x && like && onnx_set(n, epl_identity(n->g, epl_cast(n->g, x, like->dtype)));
+    epl_value         *x = onnx_in(n, 0), *like = onnx_in(n, 1);
+    const onnx_narrow *narrow = onnx_narrow_in(n, 1);
+    return x && like && cast_to(n, x, narrow ? narrow->type : 0, like->dtype);
 }
 
 static bool import_bit_cast(onnx_node *n)

@@ -77,6 +77,8 @@ static bool import_one_hot(onnx_node *n)
  * inputs, which are then taken for good. An operator that may have more rows than there are fills the others with -1; it is
  * run now to see how many there are, and built anew with that number. */
 
+enum { MOST_COMPARED = 65536 }; /* with each other: the work is quadratic */
+
 /* How many rows of indices are not -1; -1 if they cannot be known, which `what` decides. `candidate` goes away. */
 static int64_t known_count(onnx_node *n, epl_value *candidate, const char *what)
 {
@@ -130,6 +132,8 @@ static bool import_unique(onnx_node *n)
     if (!x || (o.along_axis && !onnx_axis(n, onnx_int(n, "axis", 0), x->shape.rank, &o.axis)))
         return false;
     epl_unique(n->g, x, o.along_axis ? epl_dim(x, o.axis) : epl_shape_count(x->shape), o, &first, NULL, NULL);
+    if (first && epl_dim(first, 0) > MOST_COMPARED)
+        return onnx_unsupported(n, "%lld elements; at most %d are compared with each other", (long long)epl_dim(first, 0), MOST_COMPARED);
     const int64_t count = known_count(n, first, "the data");
     return count >= 0 && onnx_set(n, epl_unique(n->g, x, count, o, &n->out[1], &n->out[2], &n->out[3]));
 }
@@ -145,6 +149,8 @@ static bool import_nms(onnx_node *n)
         return false;
     if (boxes->shape.rank != 3 || scores->shape.rank != 3)
         return onnx_fail(n, EPL_ERR_SHAPE, "boxes of %d axes, scores of %d; both should have 3", boxes->shape.rank, scores->shape.rank);
+    if (epl_dim(boxes, 1) > MOST_COMPARED || epl_dim(scores, 0) > 4096 || epl_dim(scores, 1) > 4096)
+        return onnx_unsupported(n, "%lld boxes in %lld classes", (long long)epl_dim(boxes, 1), (long long)epl_dim(scores, 1));
     const int64_t each = o.most_per_class < epl_dim(boxes, 1) ? o.most_per_class : epl_dim(boxes, 1);
     const int64_t room = (each > 0 ? each : 0) * epl_dim(scores, 0) * epl_dim(scores, 1);
     const int64_t count = known_count(n, epl_non_max_suppression(n->g, boxes, scores, room, o), "boxes and scores");

@@ -200,6 +200,20 @@ static bool import_mean_variance(onnx_node *n)
 }
 
 /* The identity until a program is made for training, and a mask that keeps all. */
+/* Training mode: elements are drawn by this library's generator; ONNX defines how many go, not which. */
+static bool dropout_draws(onnx_node *n, epl_value *x, double rate, bool computed)
+{
+    epl_graph *g = n->g;
+    if (computed || !(rate >= 0 && rate < 1) || !epl_dtype_is_float(x->dtype) || g->root != g)
+        return onnx_unsupported(n, "training mode with a computed rate or one of %g, or within a sub-graph", rate);
+    epl_value *draw = epl_random_uniform(g, epl_rng_key(g), 0, 1, (epl_random_opts){ .like = x, .dtype = EPL_F32 });
+    epl_value *kept = epl_greater_or_equal(g, draw, epl_scalar(g, EPL_F32, rate));
+    n->out[0] = kept ? epl_where(g, kept, scaled(n, x, 1 / (1 - rate)), onnx_scalar_like(n, x, 0)) : NULL;
+    if (n->n_out > 1)
+        n->out[1] = kept;
+    return n->out[0] != NULL;
+}
+
 static bool import_dropout(onnx_node *n)
 {
     epl_value *x = onnx_in(n, 0);
@@ -213,7 +227,7 @@ static bool import_dropout(onnx_node *n)
     if (onnx_has(n, 2) && !training)
         return false;
     if (training && epl_tensor_get_i64(training, 0) && !(ratio && epl_tensor_get(ratio, 0) == 0))
-        return onnx_unsupported(n, "training mode, whose random numbers are not defined");
+        return dropout_draws(n, x, ratio ? epl_tensor_get(ratio, 0) : 0.5, onnx_has(n, 1) && !ratio);
     rate = ratio ? epl_tensor_get(ratio, 0) : onnx_has(n, 1) ? 0 : rate;
     const bool drops = rate > 0 && rate < 1 && epl_dtype_is_float(x->dtype);
     n->out[0] = drops ? epl_dropout(n->g, x, rate, false) : epl_identity(n->g, x);

@@ -1,13 +1,33 @@
 /* adapt_quantised: the quantised operators as element-wise arithmetic around the ordinary ones, so that passes and the compiler
  * see nothing new. Sums of products of 8-bit numbers are exact in f64. */
 #include "onnx/adapt.h"
+#include "onnx/narrow.h"
 
 #include <string.h>
+
+/* Of x's axes, each number standing for `block` elements along one of them. */
+static epl_value *in_blocks(onnx_node *n, epl_value *v, const epl_value *x, int64_t axis, int64_t block)
+{
+    int a, behind;
+    if (v->shape.rank != x->shape.rank || v->shape.rank >= EPL_MAX_RANK || !onnx_axis(n, axis, x->shape.rank, &a))
+        return onnx_unsupported(n, "scales of %d axes for an input of %d", v->shape.rank, x->shape.rank), NULL;
+    if (block < 1 || block > INT32_MAX || epl_dim(x, a) > INT32_MAX || epl_dim(v, a) != (epl_dim(x, a) + block - 1) / block)
+        return onnx_fail(n, EPL_ERR_SHAPE, "%lld blocks of %lld for %lld elements", (long long)epl_dim(v, a), (long long)block, (long long)epl_dim(x, a)), NULL;
+    epl_shape wide = { .rank = v->shape.rank + 1 }, flat = v->shape;
+    behind = a + 1;
+    wide.dim[behind] = block; // the others stay
+    flat.dim[a] *= block;
+    v = epl_reshape(n->g, epl_expand(n->g, epl_unsqueeze(n->g, v, 1, &behind), wide), flat);
+    return flat.dim[a] == x->shape.dim[a] ? v : epl_slice_axis(n->g, v, a, 0, x->shape.dim[a]);
+}
 
 /* A vector along one axis of x; a scalar stays. */
 static epl_value *along_axis(onnx_node *n, epl_value *v, const epl_value *x, int64_t axis)
 {
-    int a;
+    int           a;
+    const int64_t block = strstr(n->op, "quantizeLinear") || strstr(n->op, "QuantizeLinear") ? onnx_int(n, "block_size", 0) : 0;
+    if (v && block)
+        return in_blocks(n, v, x, axis, block);
     if (!v || v->shape.rank == 0 || epl_shape_count(v->shape) == 1)
         return v ? epl_reshape(n->g, v, EPL_SCALAR) : NULL;
     if (v->shape.rank != 1) {
@@ -29,12 +49,25 @@ static double highest(epl_dtype t)
 }
 
 /* saturate(round(x) + zero), zero in x's type or NULL. */
-static epl_value *round_into(onnx_node *n, epl_value *x, epl_value *zero, epl_dtype to)
+static epl_value *round_between(onnx_node *n, epl_value *x, epl_value *zero, double low, double high)
 {
     epl_value *r = epl_round(n->g, x);
     if (zero)
         r = epl_add(n->g, r, zero);
-    return epl_cast(n->g, epl_clip(n->g, r, lowest(to), highest(to)), to);
+    return epl_clip(n->g, r, low, high);
+}
+
+static epl_value *round_into(onnx_node *n, epl_value *x, epl_value *zero, epl_dtype to)
+{
+    return epl_cast(n->g, round_between(n, x, zero, lowest(to), highest(to)), to);
+}
+
+/* The same into a type that is held in a wider one. */
+static epl_value *quantise_narrow(onnx_node *n, epl_value *x, epl_value *zero, const onnx_narrow *t, bool saturate)
+{
+    if (t->held == EPL_F32)
+        return onnx_to_narrow(n, zero ? epl_add(n->g, x, zero) : x, t, saturate);
+    return onnx_to_narrow(n, round_between(n, x, zero, t->held == EPL_I8 ? -t->most - 1 : 0, t->most), t, saturate);
 }
 
 static bool integer_8_to_32(epl_dtype t)
@@ -44,16 +77,18 @@ static bool integer_8_to_32(epl_dtype t)
 
 static bool import_quantize(onnx_node *n)
 {
-    epl_value      *x = onnx_in(n, 0), *scale = onnx_in(n, 1), *zero = onnx_in(n, 2);
-    const int64_t   axis = onnx_int(n, "axis", 1);
-    const epl_dtype to = zero ? zero->dtype : onnx_has_attr(n, "output_dtype") && onnx_int(n, "output_dtype", 0) ? onnx_dtype(onnx_int(n, "output_dtype", 0)) : EPL_U8;
-    (void)onnx_int(n, "saturate", 1); // for 8-bit floats
+    epl_value         *x = onnx_in(n, 0), *scale = onnx_in(n, 1), *zero = onnx_in(n, 2);
+    const int64_t      axis = onnx_int(n, "axis", 1), named = onnx_int(n, "output_dtype", 0), precision = onnx_int(n, "precision", 0);
+    const onnx_narrow *narrow = zero ? onnx_narrow_in(n, 2) : onnx_narrow_type(named);
+    const epl_dtype    to = zero ? zero->dtype : named ? onnx_dtype(named) : EPL_U8;
+    const bool         saturate = onnx_int(n, "saturate", 1) != 0;
     if (!x || !scale)
         return false;
-    if (!integer_8_to_32(to) || onnx_int(n, "block_size", 0))
-        return onnx_unsupported(n, "quantisation to this type, or in blocks");
+    if ((!narrow && !integer_8_to_32(to)) || (narrow && narrow->kind == NARROW_POWER) || (precision && precision != 1))
+        return onnx_unsupported(n, "quantisation to %s in precision %lld", narrow ? narrow->name : epl_dtype_name(to), (long long)precision);
     epl_value *f = epl_cast(n->g, x, EPL_F32), *z = zero ? along_axis(n, epl_cast(n->g, zero, EPL_F32), x, axis) : NULL;
-    return onnx_set(n, round_into(n, epl_div(n->g, f, along_axis(n, epl_cast(n->g, scale, EPL_F32), x, axis)), z, to));
+    f = epl_div(n->g, f, along_axis(n, epl_cast(n->g, scale, EPL_F32), x, axis));
+    return onnx_set(n, narrow ? quantise_narrow(n, f, z, narrow, saturate) : round_into(n, f, z, to));
 }
 
 static epl_value *dequantised(onnx_node *n, epl_value *x, epl_value *scale, epl_value *zero, int64_t axis, epl_dtype t)
@@ -69,10 +104,13 @@ static epl_value *dequantised(onnx_node *n, epl_value *x, epl_value *scale, epl_
 static bool import_dequantize(onnx_node *n)
 {
     epl_value    *x = onnx_in(n, 0), *scale = onnx_in(n, 1), *zero = onnx_in(n, 2);
-    const int64_t axis = onnx_int(n, "axis", 1);
-    if (onnx_int(n, "block_size", 0))
-        return onnx_unsupported(n, "quantisation in blocks");
-    return x && scale && onnx_set(n, epl_cast(n->g, dequantised(n, x, scale, zero, axis, EPL_F32), scale->dtype));
+    const int64_t axis = onnx_int(n, "axis", 1), named = onnx_int(n, "output_dtype", 0);
+    if (!x || !scale)
+        return false;
+    const epl_dtype to = named ? onnx_dtype(named) : scale->dtype;
+    if (!epl_dtype_is_float(to))
+        return onnx_unsupported(n, "results of type %s", onnx_dtype_name(named));
+    return onnx_set(n, epl_cast(n->g, dequantised(n, x, scale, zero, axis, EPL_F32), to));
 }
 
 /* scale = (max(x, 0) - min(x, 0)) / 255; zero = saturate(round(-min / scale)). */

@@ -153,9 +153,10 @@ static bool import_affine_grid(onnx_node *n)
     if (!theta || axes < 2 || theta->shape.rank != 3 || epl_dim(theta, 1) != axes || epl_dim(theta, 2) != axes + 1)
         return onnx_unsupported(n, "a size of %d numbers", axes + 2);
     epl_shape y = { .rank = axes + 2, .dim = { epl_dim(theta, 0) } };
-    for (int i = 0; i < axes; i++) {
-        if (size[2 + i] < 1 || size[2 + i] > 65536 / (axes == 3 ? 64 : 1))
-            return onnx_unsupported(n, "a size of %lld", (long long)size[2 + i]);
+    for (int i = 0, places = 1; i < axes; i++) {
+        if (size[2 + i] < 1 || size[2 + i] > (1 << 24) / places)
+            return onnx_unsupported(n, "a size of %lld along axis %d", (long long)size[2 + i], i);
+        places *= (int)size[2 + i];
         y.dim[1 + i] = size[2 + i];
     }
     y.dim[1 + axes] = axes;
@@ -183,13 +184,19 @@ static bool read_deform(onnx_node *n, deform *d)
     *d = (deform){ .stride = { 1, 1 }, .dilation = { 1, 1 }, .groups = onnx_int(n, "group", 1), .offset_groups = onnx_int(n, "offset_group", 1) };
     memcpy(d->kernel, w.dim + 2, sizeof d->kernel);
     memcpy(d->out, offset->shape.dim + 2, sizeof d->out);
+    if (w.dim[2] < 1 || w.dim[2] > 1024 || w.dim[3] < 1 || w.dim[3] > 1024)
+        return onnx_unsupported(n, "a kernel of %lld x %lld", (long long)w.dim[2], (long long)w.dim[3]);
     const int k = onnx_ints(n, "kernel_shape", d->kernel, 2), s = onnx_ints(n, "strides", d->stride, 2);
     const int l = onnx_ints(n, "dilations", d->dilation, 2), p = onnx_ints(n, "pads", d->pads, 4);
     const int64_t taps = w.dim[2] * w.dim[3], C = x->shape.dim[1];
     if ((k >= 0 && (k != 2 || memcmp(d->kernel, w.dim + 2, sizeof d->kernel) != 0)) || (s >= 0 && s != 2) || (l >= 0 && l != 2) ||
         (p >= 0 && p != 4) || d->groups < 1 || d->offset_groups < 1 || C % d->groups || C % d->offset_groups || w.dim[0] % d->groups ||
-        w.dim[1] * d->groups != C || offset->shape.dim[1] != 2 * taps * d->offset_groups || taps > 4096)
+        w.dim[1] != C / d->groups || d->offset_groups > 1024 || taps > 1024 / d->offset_groups ||
+        offset->shape.dim[1] != 2 * taps * d->offset_groups)
         return onnx_fail(n, EPL_ERR_SHAPE, "weights, offsets and groups do not fit to each other");
+    for (int i = 0; i < 2; i++)
+        if (d->stride[i] < 1 || d->stride[i] > INT32_MAX || d->dilation[i] < 1 || d->dilation[i] > INT32_MAX || d->pads[i] < 0 || d->pads[i] > INT32_MAX)
+            return onnx_unsupported(n, "a stride, dilation or pad that is negative, zero or absurd");
     d->rows = onnx_to_channels_last(n, x);
     d->offset = epl_reshape(n->g, offset, EPL_SHAPE(EPL_KEEP, d->offset_groups, taps, 2, d->out[0], d->out[1]));
     d->mask = mask ? epl_reshape(n->g, mask, EPL_SHAPE(EPL_KEEP, d->offset_groups, taps, d->out[0], d->out[1])) : NULL;

@@ -357,6 +357,8 @@ static bool import_center_crop_pad(onnx_node *n)
     for (int i = 0, axis; i < count; i++) {
         if (!onnx_axis(n, given < 0 ? i : listed[i], x->shape.rank, &axis))
             return false;
+        if (sizes[i] < 0 || sizes[i] > INT32_MAX || x->shape.dim[axis] > INT32_MAX)
+            return onnx_unsupported(n, "axis %d becomes %lld elements", axis, (long long)sizes[i]);
         const int64_t extra = sizes[i] - x->shape.dim[axis], begin = extra < 0 ? -(-extra / 2) : extra / 2;
         pad.before[axis] = begin;
         pad.after[axis] = extra - begin;
@@ -420,6 +422,8 @@ static bool import_col2im(onnx_node *n)
         if (!epl_mul_i64(taps, f.block[i], &taps) || !epl_mul_i64(space, f.image[i], &space) ||
             !epl_mul_i64(blocks, (f.image[i] + f.pads[i] + f.pads[f.n + i] - f.dilation[i] * (f.block[i] - 1) - 1) / f.stride[i] + 1, &blocks))
             return onnx_unsupported(n, "an image of absurd size");
+        if (taps > 1 << 24 || blocks > (1 << 24) / taps)
+            return onnx_unsupported(n, "%lld blocks of %lld elements", (long long)blocks, (long long)taps);
         y.dim[2 + i] = f.image[i];
     }
     if (x->shape.rank != 3 || x->shape.dim[1] % taps || x->shape.dim[2] != blocks || x->shape.dim[1] < 1)

@@ -46,7 +46,7 @@ static bool import_mel(onnx_node *n)
         onnx_known_ints(n, 2, "the rate", &rate, 1) < 1 || !onnx_known_real(n, 3, "the lower edge", &low) ||
         !onnx_known_real(n, 4, "the upper edge", &high))
         return false;
-    if (bands < 1 || bands > 65536 || length < 1 || length > 1 << 24 || rate < 1 || !(low >= 0 && low <= high && high <= (double)rate) ||
+    if (bands < 1 || length < 1 || length > 1 << 24 || bands > (1 << 24) / length || rate < 1 || !(low >= 0 && low <= high && high <= (double)rate) ||
         !epl_dtype_is_float(type))
         return onnx_unsupported(n, "%lld bands of %lld elements from %g to %g hertz", (long long)bands, (long long)length, low, high);
     const double from = 2595 * log10(1 + low / 700), step = (2595 * log10(1 + high / 700) - from) / (double)(bands + 2);

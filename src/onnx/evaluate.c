@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { LARGEST = 1 << 24 }; /* elements of a result: shapes are smaller, and a short file may claim any size */
+
 static bool memo_room(onnx_import *imp, int id)
 {
     if ((size_t)id < imp->n_memo)
@@ -77,7 +79,7 @@ static bool run(onnx_import *imp, const epl_node *n, bool inputs_too)
         }
     }
     for (int i = 0; ok && i < n->n_outputs; i++)
-        ok = (out[i] = epl_tensor_new(imp->ctx, n->outputs[i]->dtype, n->outputs[i]->shape)) != NULL;
+        ok = epl_shape_count(n->outputs[i]->shape) <= LARGEST && (out[i] = epl_tensor_new(imp->ctx, n->outputs[i]->dtype, n->outputs[i]->shape)) != NULL;
     ok = ok && epl_evaluate_node(n, in, out);
     if (ok) {
         imp->memo[n->id] = (onnx_memo){ .out = out, .fixed = fixed };

@@ -217,6 +217,12 @@ static bool reduces_first(const epl_node *n)
     return channels || space == rank - 2;
 }
 
+/* What a reduction over no axes does to each element. */
+static const char *of_one_element(const epl_node *n)
+{
+    return EPL_IS(n, reduce_l1) || EPL_IS(n, reduce_l2) ? "Abs" : EPL_IS(n, reduce_log_sum) ? "Log" : EPL_IS(n, reduce_sum_square) ? "Mul" : "Identity";
+}
+
 static bool emit_reduction(onnx_export *x, const epl_node *n)
 {
     const bool       first = reduces_first(n);
@@ -226,9 +232,12 @@ static bool emit_reduction(onnx_export *x, const epl_node *n)
     const bool       noop = epl_attr_i(n, "noop_with_empty_axes"), keep = epl_attr_i(n, "keepdims");
     const bool       as_input = x->opset >= 18 || EPL_IS(n, reduce_sum);
     const int64_t   *given;
-    Onnx__NodeProto *p = onnx_begin(x, n, noop && epl_attr_ints(n, "axes", &given) == 0 ? "Identity" : n->op->name);
+    const bool       alone = noop && epl_attr_ints(n, "axes", &given) == 0;
+    Onnx__NodeProto *p = onnx_begin(x, n, alone ? of_one_element(n) : n->op->name);
     onnx_arg(x, p, in);
-    if (p && strcmp(p->op_type, "Identity") != 0) {
+    if (alone && EPL_IS(n, reduce_sum_square))
+        onnx_arg(x, p, in);
+    if (!alone) {
         if (as_input)
             onnx_arg(x, p, onnx_const_ints(x, count, axes));
         else

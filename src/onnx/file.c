@@ -1,6 +1,7 @@
-/* file: opening, and tensors out of the map, out of the message or out of a file beside it. Leaves out: strings, complex and
- * 8-bit floating tensors, sparse tensors, segments. */
+/* file: opening, and tensors out of the map, out of the message or out of a file beside it. Leaves out: strings, complex numbers,
+ * sparse tensors, segments. */
 #include "onnx/file.h"
+#include "onnx/narrow.h"
 
 #include "tensor/permute.h"
 
@@ -65,8 +66,6 @@ static const struct {
     { "int16", EPL_I16 }, { "int32", EPL_I32 }, { "int64", EPL_I64 }, { "string", EPL_NO_DTYPE }, { "bool", EPL_BOOL },
     { "float16", EPL_F16 }, { "double", EPL_F64 }, { "uint32", EPL_U32 }, { "uint64", EPL_U64 },
     { "complex64", EPL_NO_DTYPE }, { "complex128", EPL_NO_DTYPE }, { "bfloat16", EPL_BF16 },
-    { "float8e4m3fn", EPL_NO_DTYPE }, { "float8e4m3fnuz", EPL_NO_DTYPE }, { "float8e5m2", EPL_NO_DTYPE },
-    { "float8e5m2fnuz", EPL_NO_DTYPE }, { "uint4", EPL_NO_DTYPE }, { "int4", EPL_NO_DTYPE },
 };
 
 epl_dtype onnx_dtype(int64_t t)
@@ -76,7 +75,7 @@ epl_dtype onnx_dtype(int64_t t)
 
 const char *onnx_dtype_name(int64_t t)
 {
-    return t > 0 && t < (int64_t)EPL_COUNT(types) ? types[t].name : "unknown";
+    return onnx_narrow_type(t) ? onnx_narrow_type(t)->name : t > 0 && t < (int64_t)EPL_COUNT(types) ? types[t].name : "unknown";
 }
 
 /* ---- data ------------------------------------------------------------------------------------------------------------- */
@@ -262,13 +261,28 @@ static bool claims_too_much(const onnx_file *f, const Onnx__TensorProto *p, int6
     return p->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL && (uint64_t)count > there;
 }
 
+/* Packed elements, the first in the lowest bits of the first byte, as what they are held as. */
+static epl_tensor *narrow_tensor(onnx_file *f, const Onnx__TensorProto *p, const onnx_narrow *type, epl_shape shape)
+{
+    const int64_t count = epl_shape_count(shape), each = 8 / type->bits;
+    epl_tensor   *packed = epl_tensor_new(f->ctx, EPL_U8, EPL_SHAPE((count + each - 1) / each));
+    const bool    outside = p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    const bool    ok = packed && (outside ? fill_from_outside(f, packed, p) : fill(f, packed, p));
+    epl_tensor   *t = ok ? epl_tensor_new(f->ctx, type->held, shape) : NULL;
+    for (int64_t i = 0; t && i < count; i++)
+        epl_tensor_set(t, i, onnx_narrow_decode(type, ((const uint8_t *)packed->data)[i / each] >> (i % each * type->bits) & ((1u << type->bits) - 1)));
+    epl_tensor_free(packed);
+    return t;
+}
+
 /* `align`: 0: a copy; 1: a view at any address, for readers that take bytes; 2: a view where elements lie as they should, else a copy. */
 static epl_tensor *tensor_of(onnx_file *f, const Onnx__TensorProto *p, size_t align)
 {
     const char     *name = p->name ? p->name : "";
     const epl_dtype dtype = onnx_dtype(p->data_type);
     epl_shape       shape = { .rank = (int)p->n_dims };
-    if (dtype == EPL_NO_DTYPE) {
+    const onnx_narrow *narrow = onnx_narrow_type(p->data_type);
+    if (dtype == EPL_NO_DTYPE && !narrow) {
         epl_fail(f->ctx, EPL_ERR_UNSUPPORTED, "%s: tensor '%s' has elements of type %s", f->name, name, onnx_dtype_name(p->data_type));
         return NULL;
     }
@@ -279,12 +293,14 @@ static epl_tensor *tensor_of(onnx_file *f, const Onnx__TensorProto *p, size_t al
     for (size_t i = 0; i < p->n_dims; i++)
         shape.dim[i] = p->dims[i];
     const int64_t count = epl_shape_count(shape);
-    if (count < 0 || claims_too_much(f, p, count)) {
+    if (count < 0 || claims_too_much(f, p, narrow ? count / (8 / narrow->bits) : count)) {
         char text[192];
         epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: tensor '%s' claims the shape %s, its data are too short for that", f->name, name,
                  epl_shape_text(text, shape));
         return NULL;
     }
+    if (narrow)
+        return narrow_tensor(f, p, narrow, shape);
     const onnx_payload *d = payload_of(f, p);
     const bool outside = p->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
     const size_t bytes = epl_dtype_bytes(dtype);

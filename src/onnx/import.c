@@ -1,6 +1,7 @@
 /* import: an ONNX model into a graph and its weights - names, initialisers, values known in advance, and what adapters see of
  * it (import.h). The adapters are in adapt_*.c, regions in control.c, files in file.c. */
 #include "onnx/importer.h"
+#include "onnx/narrow.h"
 
 #include <espalier/passes.h>
 
@@ -128,15 +129,19 @@ static epl_value *settle_take(onnx_import *imp, epl_graph *g, const char *name, 
 
 static epl_value *settle(onnx_import *imp, onnx_scope *s, onnx_entry *e)
 {
-    if (!e->value && e->init)
+    if (!e->value && e->init) {
         e->value = settle_take(imp, s->g, e->name, onnx_tensor(&imp->file, e->init, false), false);
+        if (!onnx_narrow_mark(imp, e->value, e->init->data_type))
+            return NULL;
+    }
     return e->value;
 }
 
 epl_value *onnx_constant(onnx_node *n, const Onnx__TensorProto *p)
 {
     const char *name = p->name && *p->name ? p->name : n->proto->n_output ? n->proto->output[0] : "";
-    return settle_take(n->imp, n->g, name, onnx_tensor(&n->imp->file, p, false), true);
+    epl_value  *v = settle_take(n->imp, n->g, name, onnx_tensor(&n->imp->file, p, false), true);
+    return onnx_narrow_mark(n->imp, v, p->data_type) ? v : NULL;
 }
 
 /* ---- inputs of a node -------------------------------------------------------------------------------------------------------- */
@@ -537,7 +542,7 @@ static bool run_adapter(onnx_node *n)
         return call_function(n, f);
     if (!op)
         return onnx_unsupported(n, "this operator is not known%s%s", *n->domain ? ", domain " : "", n->domain);
-    return op->import(n) && epl_error_code(n->imp->ctx) == EPL_OK && nothing_is_left(n);
+    return !onnx_narrow_refuse(n) && op->import(n) && epl_error_code(n->imp->ctx) == EPL_OK && onnx_narrow_pass_on(n) && nothing_is_left(n);
 }
 
 bool onnx_import_node(onnx_import *imp, onnx_scope *s, const Onnx__NodeProto *p)
@@ -603,7 +608,7 @@ static bool refuse_type(onnx_import *imp, const char *name, const Onnx__TypeProt
     if (type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type)
         return epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: input '%.200s' is not a tensor but a sequence, map or optional",
                         imp->file.name, name);
-    return onnx_dtype(type->tensor_type->elem_type) != EPL_NO_DTYPE ||
+    return onnx_held_dtype(type->tensor_type->elem_type) != EPL_NO_DTYPE ||
            epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: input '%.200s' has elements of type %s", imp->file.name, name,
                     onnx_dtype_name(type->tensor_type->elem_type));
 }
@@ -616,7 +621,7 @@ static bool add_input(onnx_import *imp, onnx_scope *s, const Onnx__ValueInfoProt
     const epl_tensor *given = imp->opts.inputs ? epl_weights_find(imp->opts.inputs, name) : NULL;
     if (!refuse_type(imp, name, p->type))
         return false;
-    const epl_dtype dtype = type ? onnx_dtype(type->elem_type) : given ? given->dtype : EPL_NO_DTYPE;
+    const epl_dtype dtype = type ? onnx_held_dtype(type->elem_type) : given ? given->dtype : EPL_NO_DTYPE;
     epl_shape shape = given ? given->shape : EPL_SCALAR;
     epl_text  names = EPL_TEXT(imp->ctx);
     bool      ok = true;
@@ -626,7 +631,7 @@ static bool add_input(onnx_import *imp, onnx_scope *s, const Onnx__ValueInfoProt
         ok = epl_fail(imp->ctx, EPL_ERR_UNSUPPORTED, "%s: input '%.200s' has no shape; give a tensor for it", imp->file.name, name);
     epl_value *v = ok ? epl_input(s->g, name, dtype, shape, epl_text_str(&names)) : NULL;
     epl_text_release(&names);
-    return v && onnx_scope_add(imp, s, name, v, NULL);
+    return v && onnx_scope_add(imp, s, name, v, NULL) && (!type || onnx_narrow_mark(imp, v, type->elem_type));
 }
 
 bool onnx_add_initialisers(onnx_import *imp, onnx_scope *s, const Onnx__GraphProto *p)
@@ -693,6 +698,7 @@ static void drop_unused(onnx_import *imp)
 static void import_release(onnx_import *imp)
 {
     onnx_evaluate_release(imp);
+    epl_release(imp->ctx, imp->narrow);
     epl_text_release(&imp->fixed);
     epl_arena_free(imp->arena);
     onnx_file_close(&imp->file);

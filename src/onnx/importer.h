@@ -44,6 +44,8 @@ struct onnx_import {
     bool          placed; /* the error that is recorded names its node */
     onnx_memo    *memo;   /* by node id */
     size_t        n_memo;
+    struct { const epl_value *value; int64_t type; } *narrow; /* values whose ONNX type is narrower than what they are held as */
+    size_t        n_narrow, cap_narrow;
     epl_text      fixed;  /* the names of inputs whose value was taken for good */
     int           turned; /* transposes that the importer has put in */
 };
