@@ -1,5 +1,5 @@
-/* The ONNX importer: whatever it accepts must be a well-formed graph that prints and reads back. Seeds: the models of
- * libonnx-testdata serve well: fuzz_onnx CORPUS /usr/share/libonnx-testdata/data/... */
+/* The ONNX importer: whatever it accepts must be a well-formed graph that prints and reads back. Seeds: the
+ * small models of libonnx-testdata (`make fuzz` collects them). */
 #include <espalier/onnx.h>
 
 #include <stdlib.h>

@@ -5,6 +5,8 @@
  * nesting before protobuf sees anything, and large tensors stay in the map. External data is read from beside the model and
  * nowhere else. docs/onnx.md lists the operators that are left out, and why.
  *
+ * Elements of 8 bits and less are held in wider types that have exactly their numbers (docs/onnx.md).
+ *
  * Networks keep ONNX's axes at their inputs and outputs: operators that take channels last stand between transposes, which
  * epl_move_transposes then moves and cancels. */
 #ifndef ESPALIER_ONNX_H
