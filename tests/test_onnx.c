@@ -271,6 +271,20 @@ TEST(claimed_sizes_allocate_nothing)
     free(cut.data);
 }
 
+/* The inputs and results of a sub-graph without names. */
+TEST(names_may_be_missing)
+{
+    message body = { 0 }, attribute = { 0 }, node = node_of("Scan", "s", NAMES("x"), "y");
+    put_bytes(&body, 11, "", 0);
+    put_bytes(&body, 12, "", 0);
+    put_text(&attribute, 1, "body");
+    put_take(&attribute, 6, body);
+    put_int(&attribute, 20, 5);
+    put_take(&node, 5, attribute);
+    put_attribute(&node, "num_scan_inputs", 1);
+    check_refused(t, one_node(node, 13), EPL_ERR_UNSUPPORTED, "m.onnx: Scan 's' (opset 13)");
+}
+
 /* 20 000 graphs within graphs. */
 TEST(nesting_is_bounded)
 {

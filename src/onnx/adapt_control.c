@@ -17,6 +17,9 @@ typedef struct captures {
     epl_value  *values[MAX_CAPTURES];
 } captures;
 
+/* A file may leave names out. */
+static const char *name_of(const Onnx__ValueInfoProto *p) { return p->name ? p->name : ""; }
+
 /* ---- what a sub-graph reads from outside -------------------------------------------------------------------------------- */
 static bool note_capture(onnx_node *n, captures *c, const char *name)
 {
@@ -65,13 +68,13 @@ static bool collect(onnx_node *n, captures *c, const Onnx__GraphProto *p)
     epl_symbols known = { 0 };
     bool        ok = true;
     for (size_t i = 0; ok && i < p->n_input; i++)
-        ok = define(n->imp->ctx, &known, p->input[i]->name ? p->input[i]->name : "");
+        ok = define(n->imp->ctx, &known, name_of(p->input[i]));
     for (size_t i = 0; ok && i < p->n_initializer; i++)
         ok = define(n->imp->ctx, &known, p->initializer[i]->name ? p->initializer[i]->name : "");
     for (size_t i = 0; ok && i < p->n_node; i++)
         ok = collect_node(n, c, &known, p->node[i]);
     for (size_t i = 0; ok && i < p->n_output; i++) {
-        const char *name = p->output[i]->name ? p->output[i]->name : "";
+        const char *name = name_of(p->output[i]);
         ok = epl_symbols_find(&known, name, strlen(name)) || note_capture(n, c, name);
     }
     epl_symbols_release(n->imp->ctx, &known);
@@ -112,7 +115,7 @@ static bool region_body(onnx_node *n, onnx_scope *s, const Onnx__GraphProto *p, 
             return false;
     for (size_t i = 0; i < p->n_output; i++) {
         Onnx__NodeProto reader = ONNX__NODE_PROTO__INIT;
-        char           *input = p->output[i]->name ? p->output[i]->name : (char *)"";
+        char           *input = (char *)(uintptr_t)name_of(p->output[i]);
         onnx_node       look = *n;
         reader.n_input = 1;
         reader.input = &input;
@@ -140,7 +143,7 @@ static epl_graph *branch(onnx_node *n, const Onnx__GraphProto *p, const captures
     epl_value *out[ONNX_MAX_OUT] = { 0 };
     bool       ok = scope_open(n, &s) && region_captures(n, &s, c) && region_body(n, &s, p, out, ONNX_MAX_OUT);
     for (size_t i = 0; ok && i < p->n_output; i++)
-        ok = epl_output(s.g, p->output[i]->name, out[i]) != NULL;
+        ok = epl_output(s.g, name_of(p->output[i]), out[i]) != NULL;
     epl_symbols_release(n->imp->ctx, &s.names);
     return ok ? s.g : NULL;
 }
@@ -154,7 +157,7 @@ epl_value *onnx_call_graph(onnx_node *n, const char *name, int n_in, epl_value *
     if (ok && ((int)p->n_input != n_in || p->n_output != 1))
         ok = onnx_fail(n, EPL_ERR_FORMAT, "the sub-graph '%s' has %zu inputs and %zu results", name, p->n_input, p->n_output);
     for (int i = 0; ok && i < n_in; i++)
-        ok = onnx_scope_add(n->imp, &s, p->input[i]->name ? p->input[i]->name : "", in[i], NULL) != NULL;
+        ok = onnx_scope_add(n->imp, &s, name_of(p->input[i]), in[i], NULL) != NULL;
     ok = ok && region_body(n, &s, p, &out, 1);
     epl_symbols_release(n->imp->ctx, &s.names);
     return ok ? out : NULL;
@@ -226,7 +229,7 @@ static bool import_loop_region(onnx_node *n, const loop *l)
     const Onnx__GraphProto *p = l->body;
     bool ok = collect(n, &c, p) && scope_open(n, &s);
     for (size_t i = 0; ok && i < p->n_input; i++) {
-        const char *name = p->input[i]->name ? p->input[i]->name : "";
+        const char *name = name_of(p->input[i]);
         const bool  counter = i < 2;
         const epl_value *like = counter ? NULL : l->carried[i - 2];
         epl_value *v = region_input(n, &s, name, counter ? (i ? EPL_BOOL : EPL_I64) : like->dtype, counter ? EPL_SCALAR : like->shape, true);
@@ -247,7 +250,7 @@ static bool import_loop_region(onnx_node *n, const loop *l)
         next = epl_and(s.g, next, epl_less(s.g, epl_add(s.g, iteration, epl_scalar(s.g, EPL_I64, 1)), limit));
     ok = ok && next && epl_output(s.g, "condition", next);
     for (size_t i = 1; ok && i < p->n_output; i++)
-        ok = epl_output(s.g, p->output[i]->name, out[i]) != NULL;
+        ok = epl_output(s.g, name_of(p->output[i]), out[i]) != NULL;
     epl_symbols_release(n->imp->ctx, &s.names);
     epl_value *cond = l->limit ? epl_less(n->g, epl_scalar(n->g, EPL_I64, 0), l->limit) : NULL;
     cond = cond && l->cond ? epl_and(n->g, cond, l->cond) : cond ? cond : l->cond;
@@ -275,7 +278,7 @@ static bool import_loop_unrolled(onnx_node *n, const loop *l)
         else if (!epl_tensor_get_i64(go, 0))
             break;
         for (size_t i = 0; ok && i < p->n_input; i++)
-            ok = onnx_scope_add(n->imp, &s, p->input[i]->name ? p->input[i]->name : "",
+            ok = onnx_scope_add(n->imp, &s, name_of(p->input[i]),
                                 i == 0 ? epl_scalar(n->g, EPL_I64, (double)done) : i == 1 ? cond : carried[i - 2], NULL) != NULL;
         ok = ok && region_body(n, &s, p, out, ONNX_MAX_OUT);
         cond = ok ? as_scalar(n->g, out[0], EPL_BOOL) : NULL;
@@ -404,7 +407,7 @@ static bool scan_region(onnx_node *n, const scan *s, const captures *c, onnx_sco
     epl_value *condition = region_input(n, r, "condition", EPL_BOOL, EPL_SCALAR, false);
     bool       ok = iteration && condition;
     for (int i = 0; ok && i < s->n_states; i++)
-        ok = region_input(n, r, p->input[i]->name, s->states[i]->dtype, s->states[i]->shape, true) != NULL;
+        ok = region_input(n, r, name_of(p->input[i]), s->states[i]->dtype, s->states[i]->shape, true) != NULL;
     epl_value *whole[ONNX_MAX_OUT] = { 0 };
     for (int i = 0; ok && i < s->n_in; i++)
         ok = (whole[i] = region_input(n, r, "sequence", s->sequences[i]->dtype, s->sequences[i]->shape, false)) != NULL;
@@ -412,11 +415,11 @@ static bool scan_region(onnx_node *n, const scan *s, const captures *c, onnx_sco
     for (int i = 0; ok && i < s->n_in; i++) {
         epl_value *at = s->in_reversed[i] ? epl_sub(r->g, epl_scalar(r->g, EPL_I64, (double)(s->length - 1)), iteration) : iteration;
         epl_value *v = epl_gather(r->g, whole[i], at, (int)s->in_axes[i]);
-        ok = v && onnx_scope_add(n->imp, r, p->input[s->n_states + i]->name, v, NULL);
+        ok = v && onnx_scope_add(n->imp, r, name_of(p->input[s->n_states + i]), v, NULL);
     }
     ok = ok && region_body(n, r, p, out, ONNX_MAX_OUT) && epl_output(r->g, "condition", condition);
     for (size_t i = 0; ok && i < p->n_output; i++)
-        ok = epl_output(r->g, p->output[i]->name, out[i]) != NULL;
+        ok = epl_output(r->g, name_of(p->output[i]), out[i]) != NULL;
     return ok;
 }
 
