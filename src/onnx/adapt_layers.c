@@ -42,8 +42,8 @@ static bool import_gemm(onnx_node *n)
     epl_value   *a = onnx_in(n, 0), *c = onnx_in(n, 2), *b;
     if (n->opset < 7)
         (void)onnx_int(n, "broadcast", 0);
-    b = o.trans_b && onnx_is_weight(n, 1) ? onnx_weight(n, 1, EPL_SHAPE(1, 0)) : onnx_in(n, 1);
-    const bool swapped = o.trans_b && onnx_is_weight(n, 1);
+    const bool swapped = o.trans_b && onnx_is_weight(n, 1) && onnx_n_uses(n, 1) == 1; // else it would be stored twice
+    b = swapped ? onnx_weight(n, 1, EPL_SHAPE(1, 0)) : onnx_in(n, 1);
     epl_value *y = scaled(n, epl_matmul(n->g, a, b, (epl_matmul_opts){ o.trans_a, o.trans_b && !swapped }), alpha);
     return onnx_set(n, c ? epl_add(n->g, y, scaled(n, c, beta)) : y);
 }

@@ -118,7 +118,10 @@ static bool import_split(onnx_node *n)
         return false;
     if ((count >= 0 && count != n->n_out) || parts != n->n_out)
         return onnx_fail(n, EPL_ERR_SHAPE, "%d parts, %d results are named", count >= 0 ? count : parts, n->n_out);
-    return epl_split(n->g, x, axis, n->n_out, count < 0 ? NULL : sizes, n->out);
+    bool equal = true; // then the sizes need not be told
+    for (int i = 1; i < count; i++)
+        equal = equal && sizes[i] == sizes[0];
+    return epl_split(n->g, x, axis, n->n_out, count < 0 || (equal && sizes[0] * count == x->shape.dim[axis]) ? NULL : sizes, n->out);
 }
 
 static bool import_slice(onnx_node *n)

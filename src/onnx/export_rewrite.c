@@ -28,7 +28,12 @@ static epl_value *hard_swish(epl_graph *g, const epl_node *n, epl_value *x) { (v
 
 static epl_value *pow_scalar(epl_graph *g, const epl_node *n, epl_value *x) { return epl_pow(g, x, C(epl_attr_r(n, "alpha"))); }
 
-static epl_value *affine(epl_graph *g, const epl_node *n, epl_value *x) { return ADD(MUL(x, C(epl_attr_r(n, "alpha"))), C(epl_attr_r(n, "beta"))); }
+static epl_value *affine(epl_graph *g, const epl_node *n, epl_value *x)
+{
+    const double alpha = epl_attr_r(n, "alpha"), beta = epl_attr_r(n, "beta");
+    epl_value   *y = alpha == 1 && beta != 0 ? x : MUL(x, C(alpha));
+    return beta == 0 ? y : ADD(y, C(beta));
+}
 
 static epl_value *swish(epl_graph *g, const epl_node *n, epl_value *x)
 {

@@ -194,6 +194,17 @@ epl_value *onnx_named(onnx_node *n, const char *name)
     return e ? settle(n->imp, n->scope, e) : NULL;
 }
 
+int onnx_n_uses(const onnx_node *n, int i)
+{
+    const Onnx__GraphProto *g = n->imp->file.model->graph;
+    const char             *name = n->proto->input[i];
+    int uses = 0;
+    for (size_t k = 0; k < g->n_node; k++)
+        for (size_t j = 0; j < g->node[k]->n_input; j++)
+            uses += strcmp(g->node[k]->input[j], name) == 0;
+    return uses;
+}
+
 bool onnx_is_weight(onnx_node *n, int i)
 {
     if (i >= n->n_in)

@@ -48,6 +48,7 @@ bool onnx_unsupported(onnx_node *n, const char *format, ...) EPL_PRINTF(2, 3);
 bool        onnx_has(onnx_node *n, int i);  /* given, and not the empty name */
 epl_value  *onnx_in(onnx_node *n, int i);   /* NULL if absent; fails the node if the name is unknown */
 epl_value  *onnx_named(onnx_node *n, const char *name); /* a tensor of this graph by its name; NULL if there is none */
+int         onnx_n_uses(const onnx_node *n, int i); /* times that the file's main graph reads what input i names */
 bool        onnx_is_weight(onnx_node *n, int i);           /* an initialiser that is not computed with yet */
 epl_value  *onnx_weight(onnx_node *n, int i, epl_shape perm); /* onnx_in with its axes permuted; an initialiser is permuted here
                                                               and now, so that the parameter has the axes that we want */

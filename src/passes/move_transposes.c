@@ -194,6 +194,15 @@ static bool move_reduction(epl_graph *g, epl_node *n)
     return replace_outputs(g, n, copy_with(g, n, in, attrs), epl_attr_i(n, "keepdims") ? &o : &rest);
 }
 
+/* Is `outer` of `inner` the order that was? */
+static bool undoes(const order *outer, const order *inner)
+{
+    bool identity = outer->rank == inner->rank;
+    for (int i = 0; identity && i < outer->rank; i++)
+        identity = inner->perm[outer->perm[i]] == i;
+    return identity;
+}
+
 /* Two transposes are one, or none. */
 static bool merge(epl_graph *g, epl_node *n)
 {
@@ -238,6 +247,28 @@ static bool flatten(epl_graph *g, epl_node *n)
     if (v)
         epl_replace(n->outputs[0], v);
     return v != NULL;
+}
+
+/* T(op(U(a), b)) where T undoes U, which nobody else reads: op(a, T(b)) has one transpose less. */
+static bool come_back(epl_graph *g, epl_node *n)
+{
+    order outer, inner;
+    const epl_value *result = n->inputs[0];
+    const epl_node  *op = result->producer;
+    if (!order_of(n->outputs[0], &outer) || !(op->op->flags & EPL_OP_ELEMENTWISE) || op->n_inputs != 2 || result->n_uses != 1)
+        return false;
+    for (int k = 0; k < 2; k++) {
+        epl_value *in[2] = { op->inputs[0], op->inputs[1] };
+        if (!epl_shape_equal(in[0]->shape, in[1]->shape) || !order_of(in[k], &inner) || in[k]->n_uses != 1 || !undoes(&outer, &inner))
+            continue;
+        in[k]     = in[k]->producer->inputs[0];
+        in[1 - k] = transposed(g, in[1 - k], &outer);
+        epl_node *copy = copy_with(g, op, in, op->attrs);
+        if (copy)
+            epl_replace(n->outputs[0], copy->outputs[0]);
+        return copy != NULL;
+    }
+    return false;
 }
 
 typedef bool move_fn(epl_graph *g, epl_node *n);
@@ -285,7 +316,7 @@ static bool move_all(epl_graph *g)
     for (epl_node *n = g->first, *next; n && !epl_graph_failed(g); n = next) {
         next = n->next;
         epl_node *at = epl_graph_insert_before(g, n);
-        if (EPL_IS(n, transpose) && flatten(g, n))
+        if (EPL_IS(n, transpose) && (flatten(g, n) || come_back(g, n)))
             epl_node_remove(n);
         epl_graph_insert_before(g, at);
     }

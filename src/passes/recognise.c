@@ -1,4 +1,4 @@
-/* recognise: networks as other tools write them, in this library's words - a product with a weight is a Linear layer, the bias
+/* recognise: networks as other tools write them, in this library's words - a product with a matrix is a Linear layer, the bias
  * that is added to it its bias, x sigmoid(x) is Silu, x x is Square, a clip to [0, 6] is Relu6, reshapes in a row are one, a product reads
  * a transpose of its last axes by itself. Keeps results within rounding. */
 #include "passes/passes.h"
@@ -13,10 +13,10 @@ static bool is_weight(const epl_value *v)
 
 /* ---- products ---- */
 
-static epl_value *as_linear(epl_graph *g, epl_node *n)
+static epl_value *as_linear(epl_graph *g, epl_node *n, bool stored)
 {
     epl_value *x = n->inputs[0], *w = n->inputs[1];
-    if (!is_weight(w) || is_weight(x) || w->shape.rank != 2 || epl_attr_i(n, "trans_a") || !epl_dtype_is_float(x->dtype))
+    if ((stored && !is_weight(w)) || is_weight(x) || w->shape.rank != 2 || epl_attr_i(n, "trans_a") || !epl_dtype_is_float(x->dtype))
         return NULL;
     return epl_multiply_rows(g, x, w, NULL, epl_attr_i(n, "trans_b") != 0);
 }
@@ -35,26 +35,61 @@ static bool ends_exchanged(const epl_node *t, int perm[EPL_MAX_RANK])
     return true;
 }
 
-static epl_value *transpose_into_product(epl_graph *g, epl_node *n)
+/* Factor k is a transpose that exchanges its last axes, among others: the product does that by itself. */
+static epl_value *transpose_into_product(epl_graph *g, epl_node *n, int k)
 {
-    epl_value *b = n->inputs[1];
-    int        perm[EPL_MAX_RANK];
-    if (!EPL_IS(b->producer, transpose) || b->n_uses != 1 || !ends_exchanged(b->producer, perm))
+    epl_value      *in[2] = { n->inputs[0], n->inputs[1] };
+    const epl_node *t = in[k]->producer;
+    int             perm[EPL_MAX_RANK];
+    bool            exchanged[2] = { epl_attr_i(n, "trans_a") != 0, epl_attr_i(n, "trans_b") != 0 };
+    if (!EPL_IS(t, transpose) || in[k]->n_uses != 1 || !ends_exchanged(t, perm))
         return NULL;
-    return epl_matmul(g, n->inputs[0], epl_transpose(g, b->producer->inputs[0], b->shape.rank, perm),
-                      (epl_matmul_opts){ .trans_a = epl_attr_i(n, "trans_a") != 0, .trans_b = !epl_attr_i(n, "trans_b") });
+    exchanged[k] = !exchanged[k];
+    bool same = true;
+    for (int i = 0; i < in[k]->shape.rank; i++)
+        same = same && perm[i] == i;
+    in[k] = same ? t->inputs[0] : epl_transpose(g, t->inputs[0], in[k]->shape.rank, perm);
+    return epl_matmul(g, in[0], in[1], (epl_matmul_opts){ .trans_a = exchanged[0], .trans_b = exchanged[1] });
 }
 
 static epl_value *rule_matmul(epl_graph *g, epl_node *n)
 {
-    epl_value *v = as_linear(g, n);
-    return v ? v : transpose_into_product(g, n);
+    epl_value *v = as_linear(g, n, true);
+    if (!v)
+        v = transpose_into_product(g, n, 1);
+    if (!v)
+        v = transpose_into_product(g, n, 0);
+    return v ? v : as_linear(g, n, false);
 }
 
 /* ---- what follows ---- */
 
+/* The number that a constant of one element holds. */
+static bool is_number(const epl_value *v, double *x)
+{
+    if (!EPL_IS(v->producer, constant) || epl_shape_count(v->shape) != 1 || !epl_dtype_is_float(v->dtype))
+        return false;
+    *x = epl_tensor_get(v->producer->attrs[0].tensor, 0);
+    return true;
+}
+
+/* The input that a number changes into a result of its own shape; NULL for others. */
+static epl_value *beside_number(const epl_node *n, double *number)
+{
+    for (int i = 0; i < 2; i++)
+        if (is_number(n->inputs[i], number) && epl_shape_equal(n->inputs[1 - i]->shape, n->outputs[0]->shape))
+            return n->inputs[1 - i];
+    return NULL;
+}
+
 static epl_value *rule_add(epl_graph *g, epl_node *n)
 {
+    double     number;
+    epl_value *x = beside_number(n, &number);
+    if (x && EPL_IS(x->producer, affine) && x->n_uses == 1 && epl_attr_r(x->producer, "beta") == 0)
+        return epl_affine(g, x->producer->inputs[0], epl_attr_r(x->producer, "alpha"), number);
+    if (x)
+        return epl_affine(g, x, 1, number);
     for (int i = 0; i < 2; i++) {
         const epl_node *l = n->inputs[i]->producer;
         epl_value      *bias = n->inputs[1 - i];
@@ -67,6 +102,10 @@ static epl_value *rule_add(epl_graph *g, epl_node *n)
 
 static epl_value *rule_mul(epl_graph *g, epl_node *n)
 {
+    double     factor;
+    epl_value *x = beside_number(n, &factor);
+    if (x)
+        return epl_affine(g, x, factor, 0);
     if (n->inputs[0] == n->inputs[1])
         return epl_square(g, n->inputs[0]);
     for (int i = 0; i < 2; i++) {

@@ -50,7 +50,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_convnext = {
     .name = "convnext", .summary = "depthwise 7x7 and perceptrons with layer norm (ConvNeXt T, S, B, L)", .paper = "arXiv:2201.03545",
-    .build = build, .small = "width=8,depth=1,image=32,classes=10",
+    .build = build, .small = "width=8,depth=1,image=64,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "variant", 0, .choices = "t|s|b|l", .help = "size" },
                  { "width", 0, 0, 4096, .help = "channels of the first stage; 0: the variant's (96, 96, 128, 192)" },
                  { "depth", 0, 0, 100, .help = "most units of a stage; 0: the variant's (3, 3, 9 or 27, 3)" },

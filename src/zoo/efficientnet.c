@@ -49,7 +49,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_efficientnet = {
     .name = "efficientnet", .summary = "inverted bottlenecks scaled in width, depth and resolution (B0 to B7)", .paper = "arXiv:1905.11946",
-    .build = build, .small = "width=0.1,depth=0.3,image=32,classes=10",
+    .build = build, .small = "width=0.1,depth=0.3,image=64,classes=10",
     .options = { EPL_ZOO_SIZED_IMAGES(1000, 3), { "variant", 0, .choices = "b0|b1|b2|b3|b4|b5|b6|b7", .help = "size" },
                  { "width", 0, 0, 8, .real = true, .help = "factor of all channels; 0: the variant's" },
                  { "depth", 0, 0, 8, .real = true, .help = "factor of the blocks of a stage; 0: the variant's" },

@@ -114,7 +114,7 @@ static void build_v3(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_mobilenet_v3 = {
     .name = "mobilenet-v3", .summary = "inverted bottlenecks with squeeze-and-excitation, found by search", .paper = "arXiv:1905.02244",
-    .build = build_v3, .small = "variant=small,width=0.1,image=32,classes=7",
+    .build = build_v3, .small = "variant=small,width=0.1,image=64,classes=7",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "variant", 0, .choices = "large|small", .help = "which of the two networks" },
                  { "width", 1, 0.05, 4, .real = true, .help = "factor of all channels" },
                  { "stem", 2, 1, 2, .help = "stride of the first convolution" } },

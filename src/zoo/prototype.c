@@ -56,7 +56,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_prototype_net = {
     .name = "prototype-net", .summary = "distances to learned codes, and a decoder that draws them", .paper = "arXiv:1710.04806", .build = build,
-    .own_head = true, .small = "image=12,width=6,maps=4,depth=2,prototypes=5,classes=4",
+    .own_head = true, .small = "image=12,channels=2,width=6,maps=4,depth=2,prototypes=5,classes=4",
     .options = { { "classes", 10, 1, 1e6, .help = "output classes" }, { "image", 28, 1, 8192, .help = "height and width of the input" },
                  { "channels", 1, 1, 4096, .help = "channels of the input" }, { "prototypes", 15, 1, 65536, .help = "learned codes" },
                  { "depth", 4, 1, MOST_DEPTH, .help = "convolutions of stride 2, and as many of the decoder" },

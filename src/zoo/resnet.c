@@ -209,7 +209,7 @@ static void build_senet(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_senet = {
     .name = "senet", .summary = "residual network with squeeze-and-excitation (SE-ResNet, SENet-154)", .paper = "arXiv:1709.01507",
-    .build = build_senet, .small = "depth=18,width=8,image=32,classes=10",
+    .build = build_senet, .small = "depth=18,width=32,image=64,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 18, 154, .help = "18, 34, 50, 101, 152; or 154" },
                  { "width", 64, 1, 4096, .help = "channels of the stem; the first stage's, or a quarter of them with bottlenecks" },
                  { "reduction", 16, 1, 64, .help = "channels to hidden units of a squeeze-and-excitation" },

@@ -46,6 +46,6 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_shufflenet = {
     .name = "shufflenet", .summary = "channel splits and shuffles (version 2)", .paper = "arXiv:1807.11164", .build = build,
-    .small = "width=x0.5,image=32,classes=10",
+    .small = "width=x0.5,image=64,classes=10",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "width", 1, .choices = "x0.5|x1.0|x1.5|x2.0", .help = "one of the paper's sizes" } },
 };

@@ -81,7 +81,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 
 const epl_zoo_entry epl_zoo_swin = {
     .name = "swin", .summary = "transformer with attention in shifted windows (Swin T, S, B)", .paper = "arXiv:2103.14030", .build = build,
-    .small = "image=32,patch=2,window=4,width=8,heads=1,classes=6",
+    .small = "image=32,patch=2,window=4,width=16,heads=2,classes=6",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "variant", 0, .choices = "t|s|b", .help = "size" },
                  { "patch", 4, 1, 64, .help = "height and width of a patch; 8 times it divides image" },
                  { "window", 7, 2, 64, .help = "height and width of a window; larger than the map means the whole map" },
