@@ -169,9 +169,9 @@ static void plot_against(paper_run *r, const char *file, const char *label, cons
 static void full(paper_run *r)
 {
     const paper_variant networks[N_NETWORKS] = {
-        [PLAIN]      = { .name = "simplenet 310k", .model = "simplenet:layout=310k,image=28,channels=1", .end = weigh },
-        [EARLY_1X1]  = { .name = "early 1x1", .model = "simplenet:layout=early-1x1,image=28,channels=1", .end = weigh },
-        [EARLY_POOL] = { .name = "early pooling", .model = "simplenet:layout=early-pool,image=28,channels=1", .end = weigh },
+        [PLAIN]      = { .name = "simplenet 310k", .model = "simplenet:layout=310k,image=28,channels=1,dropout=0", .end = weigh },
+        [EARLY_1X1]  = { .name = "early 1x1", .model = "simplenet:layout=early-1x1,image=28,channels=1,dropout=0", .end = weigh },
+        [EARLY_POOL] = { .name = "early pooling", .model = "simplenet:layout=early-pool,image=28,channels=1,dropout=0", .end = weigh },
         [SHORTCUTS]  = { .name = "with shortcuts", .model = "resnet:depth=20,width=17,image=28,channels=1", .end = weigh },
         [SHALLOW]    = { .name = "wide and shallow", .build = shallow, .end = weigh },
     };
