@@ -140,6 +140,7 @@ typedef struct epl_squeeze_excite_opts {
     int         hidden;    /* default C / reduction, at least 1 */
     const char *activation, *gate; /* default "relu", "sigmoid" */
     bool        no_bias;   /* of both layers */
+    epl_start   init;      /* of their weights; default as epl_linear's */
 } epl_squeeze_excite_opts;
 EPL_API epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opts o);
 
@@ -179,12 +180,19 @@ EPL_API epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_un
 
 /* An inverted bottleneck, Sandler et al. 2018 (arXiv:1801.04381), table 1: 1x1 "expand", depthwise "depthwise", 1x1 "project"
  * without activation; x is added if the shape stays. With squeeze-and-excitation: Howard et al. 2019 (arXiv:1905.02244) and Tan & Le
- * 2019 (arXiv:1905.11946), who call it MBConv. */
+ * 2019 (arXiv:1905.11946), who call it MBConv. In the `pre` form of Dai et al. 2021 (arXiv:2106.04803) and Yang et al. 2022
+ * (arXiv:2210.01820) a "norm" comes first, none last ("project" has a bias), and what is added is x averaged, with a stride, and
+ * through the 1x1 "shortcut", with a bias, where channels change. */
 typedef struct epl_inverted_opts {
     const char   *name;
     int           out;            /* required */
     int           hidden;         /* channels inside; default 6 C; C itself leaves "expand" out */
     int           kernel, stride; /* of the depthwise convolution; default 3, 1 */
+    int           group_width;    /* of this convolution, which is then a grouped one: channels of a group; default 1 */
+    bool          same;           /* its padding: as epl_conv's `same`; default kernel / 2 at each side */
+    bool          pre;
+    int           pool;           /* pre: window of the average in the shortcut; default the stride */
+    epl_start     init;           /* of all weights; default as the layers' */
     int           squeeze;        /* hidden units of a squeeze-and-excitation before "project"; 0: none */
     const char   *activation;     /* default "relu6" */
     const char   *squeeze_activation, *gate; /* default "relu", "sigmoid" */
@@ -270,6 +278,7 @@ typedef struct epl_attention_opts {
     epl_value  *mask;   /* added to the scores; broadcasts against [N, ..., heads, L, M] */
     bool        causal; /* position i sees positions up to i */
     double      dropout;
+    epl_start   init;   /* of all weights; default as epl_linear's */
 } epl_attention_opts;
 EPL_API epl_value *epl_attention(epl_graph *g, epl_value *x, epl_attention_opts o);
 
@@ -358,8 +367,39 @@ EPL_API epl_value *epl_shifted_window_mask(epl_graph *g, int64_t height, int64_t
 typedef struct epl_relative_bias_opts {
     const char *name; /* default "relative_bias" */
     int         height, width, heads; /* required */
+    int         learned; /* the parameter is for a window of this height and width, and resized linearly to the one at hand, so that
+                            weights of one window serve another; default: for the one at hand */
 } epl_relative_bias_opts;
 EPL_API epl_value *epl_relative_bias(epl_graph *g, epl_relative_bias_opts o);
+
+/* Attention within windows of a map, with the relative bias: x [N, H, W, C] -> same shape. Creates "attention" (epl_attention) and
+ * "relative_bias" in the current scope. */
+typedef struct epl_window_attention_opts {
+    int         heads;   /* default 8 */
+    int         window;  /* height and width; default: the whole map, which is then one window */
+    bool        no_bias; /* no relative bias */
+    int         learned; /* epl_relative_bias_opts */
+    epl_value  *mask;    /* added to the scores, as well */
+    epl_start   init;    /* epl_attention_opts */
+} epl_window_attention_opts;
+EPL_API epl_value *epl_window_attention(epl_graph *g, epl_value *x, epl_window_attention_opts o);
+EPL_API epl_value *epl_mix_windows(epl_graph *g, epl_value *x, const void *o); /* the same as an epl_mix_fn */
+
+/* A MOAT block, Yang et al. 2022 (arXiv:2210.01820), fig. 2: the inverted bottleneck "mbconv" in its `pre` form without
+ * squeeze-and-excitation, then u + attention(norm(u)) in windows. x [N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), out].
+ * The other orders of table 8, where the shape changes, begin with what `pre` has for its shortcut, "down". */
+typedef enum epl_moat_order {
+    EPL_MOAT_CONV_ATTENTION = 0,
+    EPL_MOAT_ATTENTION_CONV,
+    EPL_MOAT_ATTENTION_MLP   /* the transformer block "transformer" */
+} epl_moat_order;
+typedef struct epl_moat_opts {
+    const char               *name;    /* default "moat" */
+    epl_inverted_opts         mbconv;  /* out is required; hidden, the mlp's too, is 4 out by default; pre is set here */
+    epl_window_attention_opts attention;
+    epl_moat_order            order;
+} epl_moat_opts;
+EPL_API epl_value *epl_moat(epl_graph *g, epl_value *x, epl_moat_opts o);
 
 /* Effective squeeze-and-excitation, Lee & Park 2020 (arXiv:1911.06667), sec. 3.3: one linear layer "<name>.fc" with a bias and a
  * hard sigmoid, no bottleneck.  u [N, S..., C] -> same shape. */

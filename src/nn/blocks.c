@@ -1,7 +1,7 @@
 /* blocks: what many convolutional networks share, made of layers; see the public header. */
 #include <stdio.h>
 
-#include <espalier/nn.h>
+#include "nn/shortcut.h"
 
 static const char *or_name(const char *name, const char *otherwise) { return name ? name : otherwise; }
 static int or_int(int x, int otherwise) { return x ? x : otherwise; }
@@ -85,9 +85,9 @@ epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opt
     const int hidden = o.hidden ? o.hidden : c / r > 0 ? c / r : 1;
     epl_scope_push(g, "%s", or_name(o.name, "se"));
     epl_value *z = epl_global_average_pool(g, u); // eq. (2)
-    epl_value *h = epl_linear(g, z, (epl_linear_opts){ .name = "down", .out = hidden, .no_bias = o.no_bias });
+    epl_value *h = epl_linear(g, z, (epl_linear_opts){ .name = "down", .out = hidden, .no_bias = o.no_bias, .init = o.init });
     h = epl_activation(g, h, or_name(o.activation, "relu"));
-    epl_value *s = epl_linear(g, h, (epl_linear_opts){ .name = "up", .out = c, .no_bias = o.no_bias });
+    epl_value *s = epl_linear(g, h, (epl_linear_opts){ .name = "up", .out = c, .no_bias = o.no_bias, .init = o.init });
     s = epl_activation(g, s, or_name(o.gate, "sigmoid")); // eq. (3)
     epl_shape shape = { .rank = epl_rank(u) };
     for (int i = 1; i < shape.rank - 1; i++)
@@ -169,6 +169,15 @@ epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts 
     return y;
 }
 
+epl_value *epl_pooled_shortcut(epl_graph *g, epl_value *x, const char *name, const epl_inverted_opts *o)
+{
+    if (or_int(o->stride, 1) > 1)
+        x = epl_average_pool(g, x, (epl_pool_opts){ .kernel = { or_int(o->pool, o->stride) }, .stride = { o->stride }, .same = true });
+    if (x && epl_channels(x) != o->out)
+        x = epl_conv(g, x, (epl_conv_opts){ .name = name, .out = o->out, .kernel = 1, .init = o->init });
+    return x;
+}
+
 epl_value *epl_inverted_bottleneck(epl_graph *g, epl_value *x, epl_inverted_opts o)
 {
     if (!x)
@@ -177,23 +186,30 @@ epl_value *epl_inverted_bottleneck(epl_graph *g, epl_value *x, epl_inverted_opts
     const bool stays = or_int(o.stride, 1) == 1 && c == o.out;
     epl_conv_unit_opts u = { .normalize = o.normalize, .norm = o.norm, .activation = or_name(o.activation, "relu6") };
     epl_value *h = x;
+    if (hidden % or_int(o.group_width, 1))
+        return epl_graph_fail(g, EPL_ERR_SHAPE, "inverted bottleneck: groups of %d channels do not divide %d", o.group_width, hidden);
     enter(g, o.name);
+    if (o.pre)
+        h = normalized(g, h, o.normalize, "norm", o.norm);
     if (hidden != c) {
         u.name = "expand";
-        u.conv = (epl_conv_opts){ .out = hidden, .kernel = 1 };
+        u.conv = (epl_conv_opts){ .out = hidden, .kernel = 1, .init = o.init };
         h      = epl_conv_unit(g, h, u);
     }
     u.name = "depthwise";
-    u.conv = (epl_conv_opts){ .depthwise = true, .kernel = o.kernel, .stride = o.stride };
+    u.conv = (epl_conv_opts){ .out = hidden, .groups = hidden / or_int(o.group_width, 1), .kernel = o.kernel, .stride = o.stride, .same = o.same,
+                              .init = o.init };
     h      = epl_conv_unit(g, h, u);
     if (o.squeeze)
-        h = epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ .hidden = o.squeeze, .activation = o.squeeze_activation, .gate = o.gate });
-    u.name = "project";
-    u.conv = (epl_conv_opts){ .out = o.out, .kernel = 1 };
+        h = epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ .hidden = o.squeeze, .activation = o.squeeze_activation, .gate = o.gate,
+                                                                .init = o.init });
+    u.name    = "project";
+    u.conv    = (epl_conv_opts){ .out = o.out, .kernel = 1, .init = o.init };
+    u.no_norm = o.pre;
     u.activation = "identity";
     h = epl_conv_unit(g, h, u);
-    if (stays)
-        h = epl_residual(g, x, h, (epl_residual_opts){ .drop_path = o.drop_path });
+    if (stays || o.pre)
+        h = epl_residual(g, o.pre ? epl_pooled_shortcut(g, x, "shortcut", &o) : x, h, (epl_residual_opts){ .drop_path = o.drop_path });
     leave(g, o.name);
     return h;
 }

@@ -44,9 +44,9 @@ epl_value *epl_attention(epl_graph *g, epl_value *x, epl_attention_opts o)
         return epl_graph_fail(g, EPL_ERR_SHAPE, "attention: %d heads do not divide the width %d of [N, L, C]", heads, c);
     epl_scope_push(g, "%s", o.name ? o.name : "attention");
     epl_value *from = o.context ? o.context : x;
-    epl_value *q = split_heads(g, epl_linear(g, x, (epl_linear_opts){ .name = "query", .out = c }), heads);
-    epl_value *k = split_heads(g, epl_linear(g, from, (epl_linear_opts){ .name = "key", .out = c }), heads);
-    epl_value *v = split_heads(g, epl_linear(g, from, (epl_linear_opts){ .name = "value", .out = c }), heads);
+    epl_value *q = split_heads(g, epl_linear(g, x, (epl_linear_opts){ .name = "query", .out = c, .init = o.init }), heads);
+    epl_value *k = split_heads(g, epl_linear(g, from, (epl_linear_opts){ .name = "key", .out = c, .init = o.init }), heads);
+    epl_value *v = split_heads(g, epl_linear(g, from, (epl_linear_opts){ .name = "value", .out = c, .init = o.init }), heads);
     epl_value *scores = epl_matmul(g, q, k, (epl_matmul_opts){ .trans_b = true });
     scores = epl_mul(g, scores, epl_scalar(g, EPL_F32, 1 / sqrt((double)c / heads)));
     if (o.causal)
@@ -57,7 +57,7 @@ epl_value *epl_attention(epl_graph *g, epl_value *x, epl_attention_opts o)
     if (o.dropout > 0)
         p = epl_dropout(g, p, o.dropout, false);
     epl_value *y = join_heads(g, epl_matmul(g, p, v, (epl_matmul_opts){ 0 }), c);
-    y = epl_linear(g, y, (epl_linear_opts){ .name = "out", .out = c });
+    y = epl_linear(g, y, (epl_linear_opts){ .name = "out", .out = c, .init = o.init });
     epl_scope_pop(g);
     return y;
 }

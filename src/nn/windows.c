@@ -65,15 +65,44 @@ epl_value *epl_shifted_window_mask(epl_graph *g, int64_t height, int64_t width, 
 /* Position k of a window of width o[0], in a numbering whose differences tell all offsets apart. */
 static int64_t place_of(int64_t k, const int64_t *o) { return k / o[0] * (2 * o[0] - 1) + k % o[0]; }
 
+/* The parameter for a window of learned x learned, and, where that is another one, as if drawn for h x w. */
+static epl_value *bias_table(epl_graph *g, const char *name, int64_t learned, int64_t h, int64_t w, int heads)
+{
+    const int64_t rows = 2 * (learned ? learned : h) - 1, columns = 2 * (learned ? learned : w) - 1;
+    epl_value *table = epl_parameter(g, name, EPL_F32, EPL_SHAPE(rows * columns, heads), EPL_INIT_TRUNC_NORMAL, 0.02);
+    if (rows == 2 * h - 1 && columns == 2 * w - 1)
+        return table;
+    table = epl_reshape(g, table, EPL_SHAPE(1, rows, columns, heads));
+    table = epl_resample(g, table, (epl_resize_opts){ .size = { 2 * h - 1, 2 * w - 1 }, .mode = EPL_LINEAR });
+    return epl_reshape(g, table, EPL_SHAPE((2 * h - 1) * (2 * w - 1), heads));
+}
+
 epl_value *epl_relative_bias(epl_graph *g, epl_relative_bias_opts o)
 {
     const int64_t h = o.height, w = o.width, center = (h - 1) * (2 * w - 1) + w - 1;
-    if (h < 1 || w < 1 || o.heads < 1)
+    if (h < 1 || w < 1 || o.heads < 1 || o.learned < 0)
         return epl_graph_fail(g, EPL_ERR_ARGUMENT, "relative_bias: a window of %d x %d with %d heads", o.height, o.width, o.heads);
     epl_value *place = integers(g, EPL_SHAPE(h * w), place_of, &w);
     epl_value *offset = epl_sub(g, epl_unsqueeze(g, place, 1, (int[]){ 1 }), place);
     epl_value *index  = epl_add(g, offset, epl_scalar(g, EPL_I64, (double)center));
-    epl_value *table  = epl_parameter(g, o.name ? o.name : "relative_bias", EPL_F32, EPL_SHAPE((2 * h - 1) * (2 * w - 1), o.heads),
-                                      EPL_INIT_TRUNC_NORMAL, 0.02);
+    epl_value *table  = bias_table(g, o.name ? o.name : "relative_bias", o.learned, h, w, o.heads);
     return epl_permute(g, epl_gather(g, table, index, 0), EPL_SHAPE(2, 0, 1));
 }
+
+epl_value *epl_window_attention(epl_graph *g, epl_value *x, epl_window_attention_opts o)
+{
+    if (!x)
+        return NULL;
+    const int64_t h = epl_dim(x, 1), w = epl_dim(x, 2), c = epl_channels(x);
+    const int     heads = o.heads ? o.heads : 8, rows = o.window ? o.window : (int)h, columns = o.window ? o.window : (int)w;
+    epl_value    *mask = o.mask;
+    if (!o.no_bias) {
+        epl_value *bias = epl_relative_bias(g, (epl_relative_bias_opts){ .height = rows, .width = columns, .heads = heads, .learned = o.learned });
+        mask = mask ? epl_add(g, bias, mask) : bias;
+    }
+    x = o.window ? epl_windows(g, x, o.window) : epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, h * w, c));
+    x = epl_attention(g, x, (epl_attention_opts){ .heads = heads, .mask = mask, .init = o.init });
+    return o.window ? epl_unwindow(g, x, o.window, h, w) : epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, h, w, c));
+}
+
+epl_value *epl_mix_windows(epl_graph *g, epl_value *x, const void *o) { return epl_window_attention(g, x, *(const epl_window_attention_opts *)o); }

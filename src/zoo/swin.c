@@ -19,13 +19,8 @@ typedef struct windowed {
 static epl_value *attend(epl_graph *g, epl_value *x, const void *opts)
 {
     const windowed *o = opts;
-    const int64_t   h = epl_dim(x, 1), w = epl_dim(x, 2);
-    epl_value *mask = epl_relative_bias(g, (epl_relative_bias_opts){ .height = o->window, .width = o->window, .heads = o->heads });
-    if (o->shift)
-        mask = epl_add(g, mask, o->mask);
     x = epl_roll(g, epl_roll(g, x, 1, -o->shift), 2, -o->shift);
-    x = epl_attention(g, epl_windows(g, x, o->window), (epl_attention_opts){ .heads = o->heads, .mask = mask });
-    x = epl_unwindow(g, x, o->window, h, w);
+    x = epl_window_attention(g, x, (epl_window_attention_opts){ .heads = o->heads, .window = o->window, .mask = o->shift ? o->mask : NULL });
     return epl_roll(g, epl_roll(g, x, 1, o->shift), 2, o->shift);
 }
 
