@@ -50,6 +50,10 @@ EPL_API const epl_zoo_option *epl_zoo_option_at(const epl_zoo_entry *e, int i);
  * closest that exists. The graph's name is the full description. The caller owns the result. */
 EPL_API epl_graph *epl_zoo_build(epl_context *ctx, const char *description);
 
+/* A network of the zoo with other options, "image=384,window3=12", and the weights of m, which have to be all that it needs and to
+ * fit. What makes m is its graph's name, so it must not have been rewritten since. The caller owns the result. */
+EPL_API epl_model *epl_zoo_rebuild(const epl_model *m, const char *changes);
+
 /* Entry i with its options `small`. */
 EPL_API epl_graph *epl_zoo_build_small(epl_context *ctx, int i);
 

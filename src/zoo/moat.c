@@ -25,7 +25,11 @@ static const struct {
     { 16, { 1, 1, 2 }, { 16, 32, 64 }, { 1, 2, 1 }, 16, 28, { 0, 0, 7 }, 0 },
 };
 
-static const epl_norm_opts norm = { .epsilon = 1e-3, .momentum = 0.99 }; // as Keras has them
+enum { MICRO = EPL_COUNT(variants) - 1 };
+
+/* As Keras has it; micro, which is for short trainings, forgets faster. */
+static epl_norm_opts norm_of(int variant) { return (epl_norm_opts){ .epsilon = 1e-3, .momentum = variant == MICRO ? 0.9 : 0.99 }; }
+
 static const epl_start     start = EPL_START_TRUNC_NORMAL;
 
 static int    sized(int chosen, int otherwise) { return chosen ? chosen : otherwise; }
@@ -35,7 +39,7 @@ static double last_rate(const epl_zoo_args *a)
     return rate < 0 ? variants[epl_arg_int(a, "variant")].drop_path : rate;
 }
 
-static epl_value *stem(epl_graph *g, epl_value *x, int out)
+static epl_value *stem(epl_graph *g, epl_value *x, int out, epl_norm_opts norm)
 {
     x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "stem1", .with_bias = true, .norm = norm, .activation = "gelu",
                                                   .conv = { .out = out, .stride = 2, .same = true, .init = start } });
@@ -62,7 +66,7 @@ static epl_value *block(epl_graph *g, const epl_zoo_args *a, epl_value *x, int s
     const char *order = epl_arg_choice(a, "order");
     const bool  apart = strcmp(order, "mbconv-transformer") == 0;
     epl_inverted_opts m = { .out = out, .hidden = 4 * out, .stride = i == 0 ? variants[v].stride[s] : 1, .pool = pool, .pre = true, .same = true,
-                            .activation = "gelu", .squeeze_activation = "swish", .norm = norm, .init = start, .drop_path = rate };
+                            .activation = "gelu", .squeeze_activation = "swish", .norm = norm_of(v), .init = start, .drop_path = rate };
     if (s < 2) {
         m.squeeze = out / 4;
         return epl_inverted_bottleneck(g, x, m);
@@ -88,7 +92,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     for (int s = 0; s < STAGES; s++)
         total += variants[v].depth[s];
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, side, side, epl_arg_int(a, "channels")), "N,,,");
-    x = stem(g, x, variants[v].stem);
+    x = stem(g, x, variants[v].stem, norm_of(v));
     for (int s = 0; s < STAGES; s++) {
         const int n = variants[v].depth[s];
         for (int i = 0; i < n; i++, at++) {
