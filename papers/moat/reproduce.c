@@ -223,7 +223,7 @@ static void full(paper_run *r)
         paper_add(paper_series_named(r, "multiply-adds", networks[i].name, "M"), epl_graph_cost(m->graph).macs / 1e6);
         paper_check_near(r, paper_textf(r, "parameters, %s / moat", networks[i].name), size[i] / size[MOAT], 1, 0.05);
     }
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 6000, .epochs = 4, .test = 2500, .optimizer = "adamw:rate=2e-3,decay=0.05" }, accuracy);
+    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 6000, .epochs = 4, .test = 2500, .batch = 64, .optimizer = "adamw:rate=2e-3,decay=0.05" }, accuracy);
     if (!paper_ok(r) || !paper_latency(r, timed, N_NETWORKS, 4))
         return;
     const double ours = paper_mean(accuracy[MOAT]);
