@@ -9,6 +9,22 @@
 extern "C" {
 #endif
 
+/* ---- what limits a network's speed --------------------------------------------------------------------------------------------
+ * The waterline of Lavin 2024 (arXiv:2404.03617), Williams et al.'s roofline (2009) for a sequence of kernels: each node of the graph, as
+ * programs for inference fuse it, takes at least the time of its multiply-adds and at least that of its bytes. A node is under water if its bytes
+ * take longer. */
+typedef struct epl_waterline {
+    int    n_kernels, n_under_water;
+    double macs, bytes;
+    double ideal_s;   /* macs / peak */
+    double bound_s;   /* the sum over nodes of the longer of both times; at least ideal_s */
+    double fused_s;   /* the same if all nodes were one and moved the graph's inputs, outputs, and weights alone */
+    double efficiency; /* ideal_s / bound_s */
+} epl_waterline;
+
+/* peak in multiply-adds a second, bandwidth in bytes a second, both above 0; the graph as it stands, for its batch. */
+EPL_API bool epl_waterline_of(const epl_graph *g, double peak, double bandwidth, epl_waterline *out);
+
 /* ---- the difference of two models -----------------------------------------------------------------------------------
  * Structure: operators with their attributes, results and inputs, up to names and up to the order of independent ones. What
  * the outputs do not need is not looked at; the two inputs of a commutative operator may be exchanged; real attributes are

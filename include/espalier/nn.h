@@ -202,6 +202,26 @@ typedef struct epl_inverted_opts {
 } epl_inverted_opts;
 EPL_API epl_value *epl_inverted_bottleneck(epl_graph *g, epl_value *x, epl_inverted_opts o);
 
+/* ConvFirst, Lavin 2024 (arXiv:2404.03617): the spatial convolution stands on the narrow side. k x k "spatial" in groups, without
+ * activation; 1x1 "expand", silu; 1x1 "project"; batch normalisation after each; x is added if the shape stays. */
+typedef struct epl_conv_first_opts {
+    const char *name;           /* default "conv_first" */
+    int         out;            /* default C */
+    int         hidden;         /* default 4 C */
+    int         kernel, stride; /* of "spatial"; default 3, 1 */
+    int         group_width;    /* its channels of a group; default 8; divides C */
+    bool        no_spatial;     /* a perceptron on each pixel: no such convolution */
+    double      drop_path;
+} epl_conv_first_opts;
+EPL_API epl_value *epl_conv_first(epl_graph *g, epl_value *x, epl_conv_first_opts o);
+
+/* A ConvNeXt block, Liu et al. 2022 (arXiv:2201.03545), fig. 4: depthwise 7x7 "depthwise", layer_norm, a perceptron on each pixel,
+ * scaled, added. Its parts go into the current scope. */
+typedef struct epl_convnext_unit_opts {
+    double layer_scale, drop_path; /* epl_residual_opts */
+} epl_convnext_unit_opts;
+EPL_API epl_value *epl_convnext_unit(epl_graph *g, epl_value *x, epl_convnext_unit_opts o);
+
 /* A layer of a dense block, Huang et al. 2016 (arXiv:1608.06993): x and `growth` new channels behind it. norm, relu, 1x1 "conv1" to
  * bottleneck * growth channels, norm, relu, 3x3 "conv2". */
 typedef struct epl_dense_layer_opts {

@@ -7,14 +7,6 @@ static const struct {
     int width, depth[STAGES];
 } variants[] = { { 96, { 3, 3, 9, 3 } }, { 96, { 3, 3, 27, 3 } }, { 128, { 3, 3, 27, 3 } }, { 192, { 3, 3, 27, 3 } } };
 
-/* Figure 4: depthwise 7x7, norm, a perceptron on each pixel, scaled, added. */
-static epl_value *unit(epl_graph *g, epl_value *x, double layer_scale, double drop_path)
-{
-    epl_value *h = epl_conv(g, x, (epl_conv_opts){ .name = "depthwise", .depthwise = true, .kernel = 7, .pad = 3 });
-    h = epl_mlp(g, epl_layer_norm(g, h, (epl_norm_opts){ .epsilon = 1e-6 }), (epl_mlp_opts){ 0 });
-    return epl_residual(g, x, h, (epl_residual_opts){ .layer_scale = layer_scale, .drop_path = drop_path });
-}
-
 /* Norm, then 2x2 of stride 2. */
 static epl_value *downsample(epl_graph *g, epl_value *x, int stage)
 {
@@ -40,7 +32,8 @@ static void build(epl_graph *g, const epl_zoo_args *a)
             x = downsample(g, x, s + 1);
         for (int i = 0; i < depth[s]; i++, at++) {
             epl_scope_push(g, "stage%d.unit%d", s + 1, i + 1);
-            x = unit(g, x, epl_arg_real(a, "layer_scale"), epl_drop_path_rate(epl_arg_real(a, "drop_path"), at, total));
+            x = epl_convnext_unit(g, x, (epl_convnext_unit_opts){ .layer_scale = epl_arg_real(a, "layer_scale"),
+                                                                  .drop_path = epl_drop_path_rate(epl_arg_real(a, "drop_path"), at, total) });
             epl_scope_pop(g);
         }
     }
