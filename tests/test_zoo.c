@@ -251,3 +251,23 @@ PROPERTY(impossible_options_are_named, epl_zoo_count())
         builds_or_names_an_option(t, ctx, description);
     }
 }
+
+/* ---- the same weights in another network ----------------------------------------------------------------------------------- */
+
+TEST(a_network_is_rebuilt_for_another_image)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = epl_model_new_take(epl_zoo_build(ctx, "cnn:image=28,channels=1"));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 7));
+    epl_model *larger = epl_zoo_rebuild(m, "image=40");
+    CHECK_OK(t, ctx, larger);
+    CHECK_INT(t, epl_dim(epl_graph_input_at(larger->graph, 0), 1), 40);
+    CHECK_INT(t, epl_weights_count(larger->weights), epl_weights_count(m->weights));
+    for (int i = 0; i < epl_weights_count(m->weights); i++)
+        if (!epl_tensor_equal(epl_weights_at(m->weights, i), epl_weights_find(larger->weights, epl_weights_name(m->weights, i))))
+            FAIL(t, "'%s' is another one", epl_weights_name(m->weights, i));
+    CHECK_FAILS(t, ctx, epl_zoo_rebuild(m, "imag=40"), EPL_ERR_ARGUMENT, "did you mean 'image'");
+    CHECK_FAILS(t, ctx, epl_zoo_rebuild(m, "classes=7"), EPL_ERR_SHAPE, "weight");
+    epl_model_free(larger);
+    epl_model_free(m);
+}

@@ -68,14 +68,23 @@ static void add_nodes(epl_waterline *out, const epl_graph *g, constants *c, doub
 {
     for (const epl_node *n = epl_first(g); n; n = epl_next(n)) {
         const epl_cost cost = epl_node_cost(n);
-        if (computed_once(c, n) && epl_node_n_outputs(n) == 1)
-            c->value[c->n++] = epl_node_output(n, 0);
+        if (computed_once(c, n))
+            for (int i = 0; i < epl_node_n_outputs(n); i++)
+                c->value[c->n++] = epl_node_output(n, i);
         else if (!is_storage(n) && (cost.macs > 0 || cost.bytes > 0))
             add_node(out, cost, peak, bandwidth);
     }
     out->ideal_s    = out->macs / peak;
     out->fused_s    = fmax(out->ideal_s, outer_bytes(g) / bandwidth);
     out->efficiency = out->bound_s > 0 ? out->ideal_s / out->bound_s : 0;
+}
+
+static size_t n_values(const epl_graph *g)
+{
+    size_t count = 0;
+    for (const epl_node *n = epl_first(g); n; n = epl_next(n))
+        count += (size_t)epl_node_n_outputs(n);
+    return count;
 }
 
 bool epl_waterline_of(const epl_graph *g, double peak, double bandwidth, epl_waterline *out)
@@ -87,7 +96,7 @@ bool epl_waterline_of(const epl_graph *g, double peak, double bandwidth, epl_wat
                         peak, bandwidth);
     epl_graph *fused = epl_graph_copy(g);
     bool       ok    = fused && epl_prepare(fused, (epl_pass_opts){ .fuse = true, .frozen = true });
-    constants  c     = { .value = ok ? epl_alloc_array(ctx, (size_t)epl_graph_n_nodes(fused) + 1, sizeof(epl_value *)) : NULL };
+    constants  c     = { .value = ok ? epl_alloc_array(ctx, n_values(fused) + 1, sizeof(epl_value *)) : NULL };
     if (c.value)
         add_nodes(out, fused, &c, peak, bandwidth);
     ok = c.value != NULL;
