@@ -97,6 +97,6 @@ const cli_verb cli_verb_analyze = {
     .about    = "`analyze design` shows where layers, parameters and multiply-adds are, and remarks where a design principle of SimpleNet "
                 "(Hasanpour et al. 2016) is broken. `analyze init` shows for each layer the variance of its answers to --data and the norm "
                 "of its gradient. `analyze waterline` is the roofline of the kernels that a program has, in sequence: the least time that multiply-adds "
-                "and memory allow, and which kernels memory holds back (Lavin 2024, arXiv:2404.03617).",
+                "and memory allow, and how many kernels memory holds back (Lavin 2024, arXiv:2404.03617).",
     .examples = "espalier analyze design vgg:depth=16\nespalier analyze init lenet --data fashion-mnist\nespalier analyze waterline convfirst:image=128 --peak 50 --bandwidth 20",
 };
