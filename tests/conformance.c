@@ -88,7 +88,7 @@ static void walk(results *all, const char *dir, int depth)
 }
 
 /* Whether an operator of the model is new; all of its operators then are not. */
-static bool has_new_operator(epl_context *ctx, epl_symbols *seen, const char *dir)
+static bool has_new_operator(epl_context *ctx, epl_arena *names, epl_symbols *seen, const char *dir)
 {
     char      path[1100];
     onnx_file file = { 0 };
@@ -96,7 +96,7 @@ static bool has_new_operator(epl_context *ctx, epl_symbols *seen, const char *di
     snprintf(path, sizeof path, "%s/model.onnx", dir);
     if (onnx_file_open(&file, ctx, path) && file.model->graph)
         for (size_t i = 0; i < file.model->graph->n_node; i++) {
-            const char *op = epl_strdup(ctx, file.model->graph->node[i]->op_type);
+            const char *op = epl_arena_strdup(names, file.model->graph->node[i]->op_type);
             if (op && !epl_symbols_find(seen, op, strlen(op)))
                 any = epl_symbols_put(ctx, seen, op, strlen(op), (void *)(uintptr_t)op) || any;
         }
@@ -108,10 +108,13 @@ static bool has_new_operator(epl_context *ctx, epl_symbols *seen, const char *di
 static void choose_sample(results *all)
 {
     epl_context *ctx = epl_context_new((epl_context_opts){ .n_threads = 1 });
+    epl_arena   *names = epl_arena_new(ctx);
     epl_symbols  seen = { 0 };
     for (size_t i = 0; i < all->count; i++)
-        all->items[i].compile = has_new_operator(ctx, &seen, all->items[i].dir);
-    epl_symbols_release(ctx, &seen); // the names and the context go with the process
+        all->items[i].compile = has_new_operator(ctx, names, &seen, all->items[i].dir);
+    epl_symbols_release(ctx, &seen);
+    epl_arena_free(names);
+    epl_context_free(ctx);
 }
 
 /* ---- each in a process of its own ---------------------------------------------------------------------------------------- */

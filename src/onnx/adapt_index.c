@@ -60,7 +60,14 @@ static bool import_one_hot(onnx_node *n)
     const int     rank = indices->shape.rank + 1;
     if (!onnx_axis(n, onnx_int(n, "axis", -1), rank, &axis) || d < 1 || rank > EPL_MAX_RANK)
         return onnx_unsupported(n, "a depth of %lld", (long long)d);
-    epl_value *index = epl_cast(n->g, indices, EPL_I64), *size = epl_scalar(n->g, EPL_I64, (double)d);
+    epl_value        *index = epl_cast(n->g, indices, EPL_I64), *size = epl_scalar(n->g, EPL_I64, (double)d);
+    const epl_tensor *known = onnx_known_if(n, 2, false);
+    if (known && (axis == 0 || axis == rank - 1)) {
+        const epl_one_hot_opts o = { .first = axis < rank - 1, .dtype = known->dtype, .off = epl_tensor_get(known, 0),
+                                     .on = epl_tensor_get(known, 1) };
+        if (o.on != 0 || o.off != 0)
+            return onnx_set(n, epl_one_hot(n->g, index, d, o));
+    }
     index = epl_where(n->g, epl_less(n->g, index, epl_scalar(n->g, EPL_I64, 0)), epl_add(n->g, index, size), index);
     epl_shape along = { .rank = rank - axis, .dim = { d } };
     for (int i = 1; i < along.rank; i++)

@@ -1,6 +1,7 @@
-/* recognise: networks as other tools write them, in this library's words - a product with a matrix is a Linear layer, the bias
- * that is added to it its bias, x sigmoid(x) is Silu, x x is Square, a clip to [0, 6] is Relu6, reshapes in a row are one, a product reads
- * a transpose of its last axes by itself. Keeps results within rounding. */
+/* recognise: networks as other tools write them, in this library's words - a product with a matrix is a Linear layer, the bias that is
+ * added to it its bias, x sigmoid(x) is Silu, x x is Square, 1 / sqrt x is Rsqrt, a clip to [0, 6] is Relu6, numbers that are added and
+ * multiplied are an Affine, reshapes in a row are one, a product reads a transpose of its last axes by itself. Keeps results within
+ * rounding. */
 #include "passes/passes.h"
 
 /* Each rule returns the value that takes the place of output 0, or NULL. */
@@ -116,6 +117,12 @@ static epl_value *rule_mul(epl_graph *g, epl_node *n)
     return NULL;
 }
 
+static epl_value *rule_reciprocal(epl_graph *g, epl_node *n)
+{
+    const epl_value *root = n->inputs[0];
+    return EPL_IS(root->producer, sqrt) && root->n_uses == 1 ? epl_rsqrt(g, root->producer->inputs[0]) : NULL;
+}
+
 static epl_value *rule_clip(epl_graph *g, epl_node *n)
 {
     return epl_attr_r(n, "min") == 0 && epl_attr_r(n, "max") == 6 ? epl_relu6(g, n->inputs[0]) : NULL;
@@ -160,6 +167,7 @@ static const struct {
     rule_fn      *rule;
 } rules[] = {
     { &epl_op_matmul, rule_matmul }, { &epl_op_add, rule_add },         { &epl_op_mul, rule_mul },
+    { &epl_op_reciprocal, rule_reciprocal },
     { &epl_op_clip, rule_clip },     { &epl_op_reshape, rule_reshape }, { &epl_op_identity, rule_identity },
 };
 
