@@ -45,6 +45,8 @@ enum { PAPER_MAX_SEEDS = 32 };
 
 epl_context *paper_context(const paper_run *r);
 bool         paper_ok(const paper_run *r);    /* no error so far, and nobody asked to stop */
+/* Normal numbers, the same in every run; NULL if memory is out. The caller owns them. */
+epl_tensor  *paper_draw(const paper_run *r, epl_shape shape, uint64_t seed, uint64_t stream);
 int          paper_n_seeds(const paper_run *r); /* the seeds are 0 .. n - 1; 1 in the quick part */
 int          paper_epochs(const paper_run *r, int epochs); /* of a training of one's own: fewer in a shortened run */
 void        *paper_alloc(paper_run *r, size_t bytes); /* zeroed, lives as long as the run */

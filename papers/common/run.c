@@ -6,6 +6,15 @@
 
 epl_context *paper_context(const paper_run *r) { return r->ctx; }
 
+epl_tensor *paper_draw(const paper_run *r, epl_shape shape, uint64_t seed, uint64_t stream)
+{
+    epl_tensor *t   = epl_tensor_new(r->ctx, EPL_F32, shape);
+    epl_rng     rng = epl_rng_at(seed, stream);
+    if (t)
+        epl_tensor_fill_normal(t, &rng, 0, 1);
+    return t;
+}
+
 bool paper_ok(const paper_run *r)
 {
     if (r->o.stop && *r->o.stop && epl_error_code(r->ctx) == EPL_OK)

@@ -31,15 +31,6 @@ static void check_sizes(paper_run *r)
 
 /* ---- quick: what attention in windows computes ---- */
 
-static epl_tensor *draw(paper_run *r, epl_shape shape, uint64_t stream)
-{
-    epl_tensor *t = epl_tensor_new(paper_context(r), EPL_F32, shape);
-    epl_rng     rng = epl_rng_at(5, stream);
-    if (t)
-        epl_tensor_fill_normal(t, &rng, 0, 1);
-    return t;
-}
-
 /* Every weight whose name matches: drawn anew, with that deviation. */
 static void draw_all(epl_model *m, const char *pattern, double std)
 {
@@ -60,7 +51,7 @@ static epl_model *rebuilt(paper_run *r, const epl_model *m, const char *changes)
 static void check_windows(paper_run *r)
 {
     epl_model  *m = paper_model(r, "moat:variant=micro,channels=1,classes=10", 1);
-    epl_tensor *x = draw(r, EPL_SHAPE(2, 28, 28, 1), 0), *wide = draw(r, EPL_SHAPE(2, 56, 56, 1), 1);
+    epl_tensor *x = paper_draw(r, EPL_SHAPE(2, 28, 28, 1), 5, 0), *wide = paper_draw(r, EPL_SHAPE(2, 56, 56, 1), 5, 1);
     draw_all(m, "*relative_bias", 1);
     draw_all(m, "*attention.*", 0.3);
     paper_check(r, "a window of the whole map - global, relative", paper_relative_difference(r, m, rebuilt(r, m, "window3=7"), x), PAPER_AT_MOST, 1e-6);
@@ -129,7 +120,7 @@ static epl_model *block_alone(paper_run *r, bool whole)
 
 static void check_blocks(paper_run *r)
 {
-    epl_tensor *x = draw(r, EPL_SHAPE(2, SIDE, SIDE, WIDTH), 2), *half = draw(r, EPL_SHAPE(2, SIDE, SIDE, WIDTH / 2), 3);
+    epl_tensor *x = paper_draw(r, EPL_SHAPE(2, SIDE, SIDE, WIDTH), 5, 2), *half = paper_draw(r, EPL_SHAPE(2, SIDE, SIDE, WIDTH / 2), 5, 3);
     paper_check(r, "windows - global with a block-diagonal mask, relative",
                 paper_relative_difference(r, attention_alone(r, true), attention_alone(r, false), x), PAPER_AT_MOST, 1e-5);
     epl_model *whole = block_alone(r, true), *bottleneck = block_alone(r, false);

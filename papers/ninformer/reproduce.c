@@ -61,15 +61,6 @@ static void set_all(epl_model *m, const char *pattern, double x)
             epl_tensor_set(epl_weights_at(m->weights, i), k, x);
 }
 
-static epl_tensor *draw(paper_run *r, epl_shape shape, uint64_t stream)
-{
-    epl_tensor *t = epl_tensor_new(paper_context(r), EPL_F32, shape);
-    epl_rng     rng = epl_rng_at(9, stream);
-    if (t)
-        epl_tensor_fill_normal(t, &rng, 0, 1);
-    return t;
-}
-
 static double largest_difference(const epl_tensor *a, const epl_tensor *b, double factor)
 {
     double most = a && b ? 0 : NAN;
@@ -82,7 +73,7 @@ static double largest_difference(const epl_tensor *a, const epl_tensor *b, doubl
 static void check_degree(paper_run *r)
 {
     epl_model  *m = gate_alone(r, 1);
-    epl_tensor *x = draw(r, EPL_SHAPE(1, TOKENS, WIDTH), 0), *twice = draw(r, EPL_SHAPE(1, TOKENS, WIDTH), 0);
+    epl_tensor *x = paper_draw(r, EPL_SHAPE(1, TOKENS, WIDTH), 9, 0), *twice = paper_draw(r, EPL_SHAPE(1, TOKENS, WIDTH), 9, 0);
     set_all(m, "*tokens2.*,*mlp2.*,*project.bias", 0);
     const epl_tensor *w = m ? epl_weights_find(m->weights, "gate.project.weight") : NULL;
     epl_tensor *y = m ? paper_logits(r, m, x) : NULL, *by_hand = y ? epl_tensor_copy(paper_context(r), y) : NULL;
@@ -121,7 +112,7 @@ static void check_special_cases(paper_run *r)
     for (int i = 0; m && alone && i < epl_weights_count(m->weights); i++)
         if (!strstr(epl_weights_name(m->weights, i), "project"))
             epl_weights_put_take(alone->weights, epl_weights_name(m->weights, i), epl_tensor_copy(paper_context(r), epl_weights_at(m->weights, i)));
-    epl_tensor *x = draw(r, EPL_SHAPE(2, TOKENS, WIDTH), 1);
+    epl_tensor *x = paper_draw(r, EPL_SHAPE(2, TOKENS, WIDTH), 9, 1);
     paper_check(r, "gate with a projection to 1 - mixer block, relative",
                 alone && epl_model_check(alone) ? paper_relative_difference(r, m, alone, x) : NAN, PAPER_AT_MOST, 1e-5);
     set_all(m, "*project.*", 0);
@@ -145,7 +136,7 @@ static void check_order_of_tokens(paper_run *r)
 {
     static const char *const nets[] = { "ninformer:image=8,patch=4,channels=1,width=16,hidden=16,depth=2",
                                         "vit:image=8,patch=4,channels=1,width=16,hidden=16,depth=2,heads=2,pool=mean,classes=10" };
-    epl_tensor *x = draw(r, EPL_SHAPE(1, 8, 8, 1), 2), *y = x ? halves_exchanged(r, x) : NULL;
+    epl_tensor *x = paper_draw(r, EPL_SHAPE(1, 8, 8, 1), 9, 2), *y = x ? halves_exchanged(r, x) : NULL;
     for (int i = 0; i < 2 && paper_ok(r); i++) {
         epl_model *m = paper_model(r, nets[i], 3);
         if (i == 1)
@@ -160,7 +151,7 @@ static void check_order_of_tokens(paper_run *r)
         epl_tensor_free(b);
     }
     epl_model  *m = paper_model(r, nets[0], 3);
-    epl_tensor *wide = draw(r, EPL_SHAPE(1, 12, 12, 1), 2), *none = m ? paper_logits(r, m, wide) : NULL;
+    epl_tensor *wide = paper_draw(r, EPL_SHAPE(1, 12, 12, 1), 9, 2), *none = m ? paper_logits(r, m, wide) : NULL;
     paper_check_refused(r, "an image of more patches than the network has", none != NULL, "the batch is [1, 12, 12, 1]");
     epl_tensor_free(none);
     epl_tensor_free(wide);

@@ -38,9 +38,9 @@ static epl_value *transposed(epl_graph *g, epl_value *v, const order *o)
     return epl_permute(g, v, perm);
 }
 
-static bool is_stored(const epl_value *v)
+bool epl_is_stored(const epl_value *v)
 {
-    return EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant);
+    return v && (EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant));
 }
 
 /* v's axes as they were before the transpose. */
@@ -68,11 +68,11 @@ static int vector_axis(epl_shape s)
 static epl_value *rearranged(epl_graph *g, epl_value *v, const order *o, epl_shape result)
 {
     const int  lead = o->rank - v->shape.rank, along = vector_axis(v->shape); // lead: axes of size 1 that broadcasting adds
-    const bool vector = along != -2 && (is_stored(v) || lead > 0);
+    const bool vector = along != -2 && (epl_is_stored(v) || lead > 0);
     epl_shape  shape = { .rank = o->rank };
     if (lead < 0 || v->shape.rank == 0)
         return lead < 0 ? NULL : v;
-    if (!vector && !is_stored(v) && (lead > 0 || epl_shape_count(v->shape) >= epl_shape_count(result)))
+    if (!vector && !epl_is_stored(v) && (lead > 0 || epl_shape_count(v->shape) >= epl_shape_count(result)))
         return NULL;
     if (!vector && lead == 0)
         return untransposed(g, v, o);

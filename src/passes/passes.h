@@ -15,6 +15,7 @@ bool epl_merge_common(epl_graph *g);   /* merge.c */
 bool epl_fold_constants(epl_graph *g); /* merge.c */
 bool epl_fuse(epl_graph *g);     /* fuse.c */
 bool epl_schedule(epl_graph *g); /* schedule.c */
+bool epl_is_stored(const epl_value *v); /* a parameter, state or constant; false for NULL. move_transposes.c */
 bool epl_move_past_reshape(epl_graph *g, epl_node *reshape); /* move_reshape.c: one step of epl_move_transposes */
 bool epl_inline_calls(epl_graph *g); /* inline_calls.c */
 bool epl_expand_recurrent(epl_graph *g); /* expand_recurrent.c */

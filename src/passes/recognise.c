@@ -7,17 +7,12 @@
 /* Each rule returns the value that takes the place of output 0, or NULL. */
 typedef epl_value *rule_fn(epl_graph *g, epl_node *n);
 
-static bool is_weight(const epl_value *v)
-{
-    return v && (EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant));
-}
-
 /* ---- products ---- */
 
 static epl_value *as_linear(epl_graph *g, epl_node *n, bool stored)
 {
     epl_value *x = n->inputs[0], *w = n->inputs[1];
-    if ((stored && !is_weight(w)) || is_weight(x) || w->shape.rank != 2 || epl_attr_i(n, "trans_a") || !epl_dtype_is_float(x->dtype))
+    if ((stored && !epl_is_stored(w)) || epl_is_stored(x) || w->shape.rank != 2 || epl_attr_i(n, "trans_a") || !epl_dtype_is_float(x->dtype))
         return NULL;
     return epl_multiply_rows(g, x, w, NULL, epl_attr_i(n, "trans_b") != 0);
 }
@@ -94,7 +89,7 @@ static epl_value *rule_add(epl_graph *g, epl_node *n)
     for (int i = 0; i < 2; i++) {
         const epl_node *l = n->inputs[i]->producer;
         epl_value      *bias = n->inputs[1 - i];
-        if (EPL_IS(l, linear) && !epl_node_input(l, 2) && l->outputs[0]->n_uses == 1 && is_weight(bias) && bias->shape.rank == 1 &&
+        if (EPL_IS(l, linear) && !epl_node_input(l, 2) && l->outputs[0]->n_uses == 1 && epl_is_stored(bias) && bias->shape.rank == 1 &&
             bias->shape.dim[0] == epl_channels(l->outputs[0]) && bias->dtype == l->outputs[0]->dtype)
             return epl_multiply_rows(g, l->inputs[0], l->inputs[1], bias, epl_attr_i(l, "trans_w") != 0);
     }
