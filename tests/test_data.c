@@ -103,7 +103,7 @@ TEST(dataset_descriptions_that_are_wrong)
     epl_context           *ctx = test_context(t);
     const epl_dataset_opts o   = { 0 };
     CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "fashion-mnits", o), EPL_ERR_ARGUMENT, "did you mean 'fashion-mnist'?");
-    CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "zzz", o), EPL_ERR_ARGUMENT, "expected a folder, a .npz or .csv file, or one of");
+    CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "zzz", o), EPL_ERR_ARGUMENT, "expected a folder, a .npz, .csv or .txt file, or one of");
     CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "blobs:colour=3", o), EPL_ERR_ARGUMENT,
                 "blobs has no option 'colour', expected one of classes, features, spread, count, test");
     CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "blobs:classes=x", o), EPL_ERR_ARGUMENT,
@@ -285,6 +285,66 @@ TEST(csv_names_the_bad_cell)
         CHECK_OK(t, ctx, epl_write_file(ctx, path, cases[i].text, strlen(cases[i].text)));
         CHECK_FAILS(t, ctx, epl_dataset_open(ctx, path, (epl_dataset_opts){ 0 }), EPL_ERR_FORMAT, cases[i].words);
     }
+}
+
+static void write_text(test *t, epl_context *ctx, const char *path, const char *text)
+{
+    CHECK_OK(t, ctx, epl_write_file(ctx, path, text, strlen(text)));
+}
+
+/* Symbols, windows end to end, targets one later, the last tenth of each file apart, files in the order of their paths. */
+TEST(text_is_windows_of_symbols)
+{
+    epl_context *ctx = test_context(t);
+    char         folder[512], path[600], spec[700];
+    snprintf(folder, sizeof folder, "%s/inner", test_temp(t, "text"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, folder));
+    snprintf(path, sizeof path, "%s/b", folder);
+    write_text(t, ctx, path, "klmnopqrst");
+    snprintf(path, sizeof path, "%s/a.txt", folder);
+    write_text(t, ctx, path, "ab\r\n\t~\x01\xc3\xa9Z"); // ten bytes: a b newline space ~ ? ? | Z
+    snprintf(spec, sizeof spec, "text:%s,window=4", test_temp(t, "text"));
+    epl_dataset *d = epl_dataset_open(ctx, spec, (epl_dataset_opts){ 0 });
+    CHECK_OK(t, ctx, d);
+    const epl_dataset_info info = epl_dataset_info_of(d);
+    CHECK(t, info.count == 3 && info.n_classes == 96 && info.x_dtype == EPL_I64 && info.x_shape.rank == 1 && info.y_shape.rank == 1);
+    int64_t x[4], y[4];
+    const int64_t all[] = { 'a' - 31, 'b' - 31, 0, 1, '~' - 31, '?' - 31, '?' - 31, 'k' - 31, 'l' - 31, 'm' - 31, 'n' - 31, 'o' - 31, 'p' - 31 };
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(t, ctx, epl_dataset_fetch(d, i, x, y));
+        for (int k = 0; k < 4; k++)
+            CHECK(t, x[k] == all[4 * i + k] && y[k] == all[4 * i + k + 1]);
+    }
+    CHECK_STR(t, epl_dataset_class_name(d, 0), "newline");
+    CHECK_STR(t, epl_dataset_class_name(d, 1), "space");
+    CHECK_STR(t, epl_dataset_class_name(d, 'a' - 31), "a");
+    epl_dataset_free(d);
+    CHECK_FAILS(t, ctx, epl_dataset_open(ctx, spec, (epl_dataset_opts){ .split = EPL_SPLIT_TEST }), EPL_ERR_FORMAT,
+                "2 characters in the test part, a window of 4 and the character after it need 5");
+    CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "text:/nowhere/at/all", (epl_dataset_opts){ 0 }), EPL_ERR_IO, "/nowhere/at/all");
+    CHECK_FAILS(t, ctx, epl_dataset_open(ctx, "text:x,window=1", (epl_dataset_opts){ 0 }), EPL_ERR_ARGUMENT, "from 2 to");
+}
+
+/* Any bytes are a text; so is a file that holds none, until a window is wanted of it. */
+TEST(text_of_any_bytes)
+{
+    epl_context *ctx = test_context(t);
+    unsigned char bytes[1000];
+    epl_rng       r = epl_rng_at(3, 0);
+    for (int i = 0; i < 1000; i++)
+        bytes[i] = (unsigned char)epl_rng_below(&r, 256);
+    const char *path = test_temp(t, "any.txt");
+    CHECK_OK(t, ctx, epl_write_file(ctx, path, bytes, sizeof bytes));
+    epl_dataset *d = epl_dataset_open(ctx, path, (epl_dataset_opts){ 0 }); // .txt says the kind
+    epl_tensor  *x = NULL, *y = NULL;
+    CHECK_OK(t, ctx, d && epl_dataset_tensors(d, 0, epl_dataset_info_of(d).count, &x, &y));
+    for (int64_t i = 0; i < epl_tensor_count(x); i++)
+        CHECK(t, epl_tensor_get_i64(x, i) >= 0 && epl_tensor_get_i64(x, i) < 96);
+    epl_tensor_free(x);
+    epl_tensor_free(y);
+    epl_dataset_free(d);
+    CHECK_OK(t, ctx, epl_write_file(ctx, path, "", 0));
+    CHECK_FAILS(t, ctx, epl_dataset_open(ctx, path, (epl_dataset_opts){ 0 }), EPL_ERR_FORMAT, "0 characters");
 }
 
 TEST(npz_has_parts)

@@ -46,9 +46,14 @@ typedef struct epl_dataset_opts {
  *   npz:FILE                             members x and y, or x_train, y_train, x_test, y_test
  *   npy:x=FILE,y=FILE
  *   csv:FILE[,shape=8x8x1][,scale=S]     numbers, the last column is the class; a .gz is read as well
+ *   text[:PATH][,window=64][,test=0.1]   characters of a file, or of all files of a folder, in the order of their paths: x is i64
+ *                                        [window], y the characters that come next, i64 [window]. 96 symbols: newline is 0, the
+ *                                        printable ASCII characters are 1 to 95; a tab is read as a space, any other character
+ *                                        as '?'. Windows lie end to end; the last tenth of every file is the test part. Default:
+ *                                        the manual of CMake, 2.5 million characters that Debian 12's cmake-data installs
  *   blobs, moons, spirals, shapes, shapes-masks, waves, order, adding, tissue      generated; see epl_dataset_kind_at
  *
- * A path that names a folder, a .npz or a .csv file is understood without its kind. Errors say which key or file is
+ * A path that names a folder, a .npz, a .csv or a .txt file is understood without its kind. Errors say which key or file is
  * wrong, what was expected, and the package that brings a missing data set. The caller owns the result. */
 EPL_API epl_dataset *epl_dataset_open(epl_context *ctx, const char *description, epl_dataset_opts o);
 EPL_API void         epl_dataset_free(epl_dataset *d); /* accepts NULL */
@@ -63,7 +68,7 @@ typedef struct epl_dataset_kind {
 EPL_API int                     epl_dataset_kind_count(void);
 EPL_API const epl_dataset_kind *epl_dataset_kind_at(int i);
 
-/* What a sample is. y is a class (i64, rank 0), a class per pixel (i64 [H, W]) or numbers (f32, n_classes 0). */
+/* What a sample is. y is a class (i64, rank 0), a class per pixel (i64 [H, W]) or per token (i64 [L]), or numbers (f32, n_classes 0). */
 typedef struct epl_dataset_info {
     const char *name;      /* the data set owns it */
     int64_t     count;

@@ -1,10 +1,7 @@
 /* folder: pictures in a sub-folder per class, decoded when they are asked for. Classes and files are taken in the order of
  * their names. */
-#include <dirent.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "data/kinds.h"
 
@@ -14,58 +11,10 @@ typedef struct folder_state {
     int          channels;
 } folder_state;
 
-typedef struct name_list {
-    const char **name;
-    size_t       n, capacity;
-} name_list;
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 static bool is_picture(const char *path)
 {
     const char *dot = strrchr(path, '.');
-    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg")) && !is_folder(path);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static const char *join(epl_source *s, const char *folder, const char *name)
-{
-    const size_t n = strlen(folder) + strlen(name) + 2;
-    char        *p = epl_arena_alloc(s->arena, n);
-    if (p) {
-        strcat(strcat(strcpy(p, folder), "/"), name);
-    }
-    return p;
-}
-
-/* The paths in a folder that `keep` keeps, sorted. Hidden files are left out. The caller releases list->name. */
-static bool list_folder(epl_source *s, const char *folder, bool (*keep)(const char *), name_list *list)
-{
-    *list    = (name_list){ 0 };
-    DIR *dir = opendir(folder);
-    if (!dir)
-        return epl_fail(s->ctx, EPL_ERR_IO, "%s: cannot list this folder", folder);
-    bool ok = true;
-    for (struct dirent *e = readdir(dir); ok && e; e = readdir(dir)) {
-        if (e->d_name[0] == '.')
-            continue;
-        const char *path = join(s, folder, e->d_name);
-        ok = path && epl_grow(s->ctx, &list->name, list->n, &list->capacity, sizeof *list->name);
-        if (ok && keep(path))
-            list->name[list->n++] = path;
-    }
-    closedir(dir);
-    if (ok && list->n > 0)
-        qsort(list->name, list->n, sizeof *list->name, by_name);
-    return ok;
+    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg")) && !epl_data_is_folder(path);
 }
 
 static epl_tensor *load_picture(const folder_state *f, epl_context *ctx, const char *path)
@@ -99,10 +48,10 @@ static bool fetch(const epl_source *s, epl_context *ctx, int64_t i, void *x)
 }
 
 /* Adds a class's pictures to `all` and their labels to *labels. */
-static bool add_class(epl_source *s, const char *folder, int64_t label, name_list *all, int64_t **labels, size_t *label_room)
+static bool add_class(epl_source *s, const char *folder, int64_t label, epl_path_list *all, int64_t **labels, size_t *label_room)
 {
-    name_list files;
-    bool      ok = list_folder(s, folder, is_picture, &files);
+    epl_path_list files;
+    bool      ok = epl_data_list(s, folder, is_picture, &files);
     for (size_t i = 0; ok && i < files.n; i++) {
         ok = epl_grow(s->ctx, &all->name, all->n, &all->capacity, sizeof *all->name) &&
              epl_grow(s->ctx, labels, all->n, label_room, sizeof **labels);
@@ -115,7 +64,7 @@ static bool add_class(epl_source *s, const char *folder, int64_t label, name_lis
     return ok;
 }
 
-static bool keep_paths(epl_source *s, folder_state *f, const name_list *all)
+static bool keep_paths(epl_source *s, folder_state *f, const epl_path_list *all)
 {
     f->path = epl_arena_copy(s->arena, all->name, all->n * sizeof *all->name);
     return f->path != NULL;
@@ -136,7 +85,7 @@ static bool set_shape(epl_source *s, folder_state *f)
 }
 
 /* Class names are the sub-folders', without the path. */
-static bool name_classes(epl_source *s, name_list *classes)
+static bool name_classes(epl_source *s, epl_path_list *classes)
 {
     for (size_t i = 0; i < classes->n; i++)
         classes->name[i] = strrchr(classes->name[i], '/') + 1;
@@ -145,11 +94,11 @@ static bool name_classes(epl_source *s, name_list *classes)
 
 static bool fill(epl_source *s, const char *root, folder_state *f)
 {
-    name_list   classes = { 0 }, all = { 0 };
+    epl_path_list   classes = { 0 }, all = { 0 };
     int64_t    *labels = NULL;
     size_t      label_room = 0;
     epl_tensor *y  = NULL;
-    bool        ok = list_folder(s, root, is_folder, &classes);
+    bool        ok = epl_data_list(s, root, epl_data_is_folder, &classes);
 
     for (size_t c = 0; ok && c < classes.n; c++)
         ok = add_class(s, classes.name[c], (int64_t)c, &all, &labels, &label_room);
@@ -183,11 +132,11 @@ static epl_source *open_folder(epl_context *ctx, const epl_spec *spec, epl_datas
     bool          ok = f != NULL;
     if (ok) {
         *f = (folder_state){ .image = image, .channels = (int)channels };
-        const char *train = join(s, path, "train"), *part = join(s, path, part_names[o.split]);
-        const char *val = join(s, path, "val");
+        const char *train = epl_data_join(s, path, "train"), *part = epl_data_join(s, path, part_names[o.split]);
+        const char *val = epl_data_join(s, path, "val");
         ok = train && part && val;
-        const bool parted = ok && is_folder(train);
-        s->val_is_apart   = parted && is_folder(val);
+        const bool parted = ok && epl_data_is_folder(train);
+        s->val_is_apart   = parted && epl_data_is_folder(val);
         if (ok && o.split == EPL_SPLIT_TEST && !parted)
             ok = epl_data_refuse_test(ctx, path, o.split);
         ok = ok && fill(s, !parted ? path : o.split == EPL_SPLIT_VAL && !s->val_is_apart ? train : part, f);

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "data/kinds.h"
 
@@ -10,7 +9,7 @@ static const epl_source_kind *const kinds[] = {
     &epl_kind_fashion_mnist, &epl_kind_mnist, &epl_kind_idx,   &epl_kind_cifar10, &epl_kind_cifar100, &epl_kind_folder,
     &epl_kind_npz,           &epl_kind_npy,   &epl_kind_csv,   &epl_kind_blobs,   &epl_kind_moons,    &epl_kind_spirals,
     &epl_kind_shapes,        &epl_kind_shapes_masks,           &epl_kind_waves,   &epl_kind_order,    &epl_kind_adding,
-    &epl_kind_tissue,
+    &epl_kind_tissue,        &epl_kind_text,
 };
 
 int epl_dataset_kind_count(void)
@@ -80,20 +79,16 @@ static bool ends_with(const char *text, const char *end)
     return n >= k && strcasecmp(text + n - k, end) == 0;
 }
 
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 static const epl_source_kind *kind_of_path(const char *path)
 {
-    if (is_folder(path))
+    if (epl_data_is_folder(path))
         return &epl_kind_folder;
     if (ends_with(path, ".npz"))
         return &epl_kind_npz;
     if (ends_with(path, ".csv") || ends_with(path, ".csv.gz"))
         return &epl_kind_csv;
+    if (ends_with(path, ".txt"))
+        return &epl_kind_text;
     return NULL;
 }
 
@@ -118,7 +113,7 @@ static bool unknown_kind(epl_context *ctx, const char *description, size_t n)
     epl_text list = EPL_TEXT(ctx);
     for (size_t i = 0; i < EPL_COUNT(names); i++)
         epl_text_addf(&list, "%s%s", i ? ", " : "", names[i]);
-    epl_fail(ctx, EPL_ERR_ARGUMENT, "no data set '%s': expected a folder, a .npz or .csv file, or one of %s", word,
+    epl_fail(ctx, EPL_ERR_ARGUMENT, "no data set '%s': expected a folder, a .npz, .csv or .txt file, or one of %s", word,
              epl_text_str(&list));
     epl_text_release(&list);
     return false;
