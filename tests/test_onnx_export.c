@@ -234,16 +234,22 @@ static bool operator_comes_back(test *t, epl_context *ctx, const epl_op *op, int
     epl_weights *inputs = epl_weights_new(ctx); // for those that shapes follow from
     for (int i = 0; i < epl_graph_n_inputs(g); i++)
         epl_weights_put_take(inputs, epl_value_name(epl_graph_input_at(g, i)), epl_tensor_copy(ctx, values[i]));
-    epl_model *back = epl_onnx_load(ctx, path, (epl_onnx_opts){ .inputs = inputs });
+    const bool counted = op == &epl_op_non_zero || op == &epl_op_unique || op == &epl_op_non_max_suppression; // the file says how many
+    epl_model *back = epl_onnx_load(ctx, path, (epl_onnx_opts){ .inputs = counted ? NULL : inputs });
     if (!back)
         FAIL(t, "opset %d: %s\n%s", opset, epl_error_message(ctx), epl_graph_print(g));
     CHECK_OK(t, ctx, epl_interpret(g, m->weights, (const epl_tensor *const *)values, expected));
     CHECK_OK(t, ctx, epl_interpret(back->graph, back->weights, (const epl_tensor *const *)values, found));
     for (int i = 0; i < epl_graph_n_outputs(g); i++) {
-        CHECK_CLOSE(t, found[i], expected[i], .rtol = 2e-5, .atol = 2e-6);
+        if (op->flags & EPL_OP_RANDOM) // draws are the reader's own
+            CHECK(t, epl_shape_equal(found[i]->shape, expected[i]->shape) && found[i]->dtype == expected[i]->dtype);
+        else
+            CHECK_CLOSE(t, found[i], expected[i], .rtol = 2e-5, .atol = 2e-6);
         epl_tensor_free(found[i]);
         epl_tensor_free(expected[i]);
     }
+    if (counted)
+        CHECK_INT(t, count_ops(back->graph, "Slice") + count_ops(back->graph, "Pad") + count_ops(back->graph, "Where"), 0);
     for (int i = 0; i < epl_graph_n_inputs(g); i++)
         epl_tensor_free(values[i]);
     epl_weights_free(inputs);
@@ -267,13 +273,16 @@ TEST(refused_operators_are_listed)
 {
     epl_context *ctx = test_context(t);
     epl_text     list = EPL_TEXT(ctx);
+    int          refused = 0;
     for (int i = 0; i < epl_n_ops; i++) {
         bool exported = !epl_op_at(i)->sample;
         for (int draw = 0; draw < 16 && !exported; draw++)
             exported = operator_comes_back(t, ctx, epl_op_at(i), 21);
+        refused += !exported;
         if (!exported)
             epl_text_addf(&list, "%s\n", epl_op_at(i)->name);
     }
+    CHECK(t, refused <= 18); // EPL_UPDATE_GOLDEN does not make it longer
     CHECK_GOLDEN(t, "onnx_export_refused.txt", epl_text_str(&list));
     epl_text_release(&list);
 }

@@ -1,7 +1,5 @@
 /* labels: slow
- * Every network of the ONNX project's tests that imports goes to an ONNX file and comes back as the same graph, up to names. What
- * comes back in other operators is listed in tests/golden/onnx_roundtrip.txt, so that it can only shrink; its results are what
- * tests/conformance.c and test_onnx_export look at. */
+ * Every network of the ONNX project's tests that imports goes to an ONNX file and comes back as the same graph, up to names. */
 #include "common/check.h"
 
 #include <espalier/analysis.h>
@@ -96,6 +94,7 @@ TEST(networks_come_back_as_they_were)
         free(entries);
     }
     printf("%d networks come back as they were\n", same);
-    CHECK_GOLDEN(t, "onnx_roundtrip.txt", epl_text_str(&others));
+    CHECK(t, same >= 900);
+    CHECK_STR(t, epl_text_str(&others), "");
     epl_text_release(&others);
 }

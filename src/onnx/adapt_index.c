@@ -112,6 +112,9 @@ static bool import_non_zero(onnx_node *n)
     epl_value *x = onnx_in(n, 0);
     if (x && x->shape.rank == 0)
         return onnx_unsupported(n, "a scalar");
+    const int64_t kept = onnx_padded_to(n, 0, 2, 1, -1);
+    if (kept >= 0)
+        return x && onnx_set(n, epl_first_non_zero(n->g, x, kept));
     return onnx_set(n, positions(n, x, "the data"));
 }
 
@@ -132,6 +135,16 @@ static bool import_compress(onnx_node *n)
     return at && onnx_set(n, epl_gather(n->g, x, epl_reshape(n->g, at, EPL_SHAPE(-1)), axis));
 }
 
+/* The number of different ones that the network keeps, if it keeps that many of everything; -1 if not. */
+static int64_t kept_unique(onnx_node *n, const epl_value *x, epl_unique_opts o)
+{
+    const int64_t kept = onnx_padded_to(n, 0, o.along_axis ? x->shape.rank : 1, o.axis, 0);
+    for (int i = 1; i < n->n_out && i < 4; i++)
+        if (*n->proto->output[i] && (i == 2 ? !onnx_inverse_kept(n, 2, kept) : onnx_padded_to(n, i, 1, 0, i == 1 ? -1 : 0) != kept))
+            return -1;
+    return kept;
+}
+
 static bool import_unique(onnx_node *n)
 {
     epl_value *x = onnx_in(n, 0), *first = NULL;
@@ -141,7 +154,8 @@ static bool import_unique(onnx_node *n)
     epl_unique(n->g, x, o.along_axis ? epl_dim(x, o.axis) : epl_shape_count(x->shape), o, &first, NULL, NULL);
     if (first && epl_dim(first, 0) > MOST_COMPARED)
         return onnx_unsupported(n, "%lld elements; at most %d are compared with each other", (long long)epl_dim(first, 0), MOST_COMPARED);
-    const int64_t count = known_count(n, first, "the data");
+    const int64_t kept = first ? kept_unique(n, x, o) : -1;
+    const int64_t count = kept >= 0 && kept <= epl_dim(first, 0) ? kept : known_count(n, first, "the data");
     return count >= 0 && onnx_set(n, epl_unique(n->g, x, count, o, &n->out[1], &n->out[2], &n->out[3]));
 }
 
@@ -160,7 +174,8 @@ static bool import_nms(onnx_node *n)
         return onnx_unsupported(n, "%lld boxes in %lld classes", (long long)epl_dim(boxes, 1), (long long)epl_dim(scores, 1));
     const int64_t each = o.most_per_class < epl_dim(boxes, 1) ? o.most_per_class : epl_dim(boxes, 1);
     const int64_t room = (each > 0 ? each : 0) * epl_dim(scores, 0) * epl_dim(scores, 1);
-    const int64_t count = known_count(n, epl_non_max_suppression(n->g, boxes, scores, room, o), "boxes and scores");
+    const int64_t kept = onnx_padded_to(n, 0, 2, 0, -1);
+    const int64_t count = kept >= 0 ? kept : known_count(n, epl_non_max_suppression(n->g, boxes, scores, room, o), "boxes and scores");
     return count >= 0 && onnx_set(n, epl_non_max_suppression(n->g, boxes, scores, count, o));
 }
 

@@ -82,15 +82,28 @@ static bool import_reshape(onnx_node *n)
     return onnx_set(n, epl_reshape(n->g, x, shape));
 }
 
+/* A weight that nobody else reads is stored in the order in which it is read. */
 static bool import_transpose(onnx_node *n)
 {
-    epl_value *x = onnx_in(n, 0);
     int64_t    perm[EPL_MAX_RANK];
+    epl_shape  order = { 0 }, weight;
+    bool       seen[EPL_MAX_RANK] = { false }, good = true;
+    const bool stored = onnx_is_weight(n, 0) && onnx_n_uses(n, 0) == 1 && onnx_initial_shape(n, 0, &weight);
+    epl_value *x = stored ? NULL : onnx_in(n, 0);
+    const int  given = onnx_ints(n, "perm", perm, EPL_MAX_RANK), rank = stored ? weight.rank : x ? x->shape.rank : 0;
     int        p[EPL_MAX_RANK];
-    const int  count = onnx_ints(n, "perm", perm, EPL_MAX_RANK);
-    for (int i = 0; i < count; i++)
-        p[i] = (int)perm[i];
-    return x && onnx_set(n, epl_transpose(n->g, x, count < 0 ? 0 : count, p));
+    order.rank = given < 0 ? rank : given;
+    for (int i = 0; i < order.rank; i++) {
+        order.dim[i] = given < 0 ? rank - 1 - i : perm[i];
+        p[i] = (int)order.dim[i];
+        good = good && p[i] >= 0 && p[i] < rank && !seen[p[i]];
+        if (good)
+            seen[p[i]] = true;
+    }
+    if (stored && good && order.rank == rank)
+        return onnx_set(n, onnx_weight(n, 0, order));
+    x = stored ? onnx_in(n, 0) : x;
+    return x && onnx_set(n, epl_transpose(n->g, x, order.rank, p));
 }
 
 static bool import_concat(onnx_node *n)

@@ -15,7 +15,8 @@ enum { OLDEST = 13, NEWEST = 21, DEFAULT_OPSET = 21, EXTERNAL_LEAST = 1024, EXTE
 /* ---- operators --------------------------------------------------------------------------------------------------------------- */
 const onnx_export_op *onnx_export_find(const epl_op *op)
 {
-    static const onnx_export_op *const lists[] = { onnx_export_simple, onnx_export_shapes, onnx_export_layers, onnx_export_control };
+    static const onnx_export_op *const lists[] = { onnx_export_simple, onnx_export_shapes, onnx_export_layers, onnx_export_control,
+                                                   onnx_export_counted };
     for (size_t i = 0; i < EPL_COUNT(lists); i++)
         for (const onnx_export_op *e = lists[i]; e->op; e++)
             if (e->op == op)

@@ -50,7 +50,7 @@ typedef struct onnx_export_op {
     const char   *skip; /* fields of our table that ONNX's operator has as inputs or lacks: "|axes|shape|" */
 } onnx_export_op;
 
-extern const onnx_export_op onnx_export_simple[], onnx_export_shapes[], onnx_export_layers[], onnx_export_control[];
+extern const onnx_export_op onnx_export_simple[], onnx_export_shapes[], onnx_export_layers[], onnx_export_control[], onnx_export_counted[];
 const onnx_export_op *onnx_export_find(const epl_op *op); /* NULL: this operator has no counterpart */
 
 /* rewrite.c: puts operators that ONNX, or this opset, does not know in terms of those that it knows. */

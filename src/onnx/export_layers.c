@@ -53,6 +53,46 @@ static bool emit_first(onnx_export *x, const epl_node *n)
     return channels_first(x, n, e->name, e->skip) != NULL;
 }
 
+/* The places of the maxima are the pool's second result. */
+static bool indices_of(const epl_node *pool, const epl_node *n)
+{
+    bool same = EPL_IS(n, max_pool_indices) && n->inputs[0] == pool->inputs[0] && n->inputs[1] == pool->outputs[0];
+    for (int i = 0; same && i < epl_op_n_attrs(pool->op); i++)
+        same = epl_attr_equal(&pool->op->attrs[i], &pool->attrs[i], &n->attrs[i]);
+    return same;
+}
+
+static void give_indices(onnx_export *x, Onnx__NodeProto *pool, const epl_node *indices)
+{
+    onnx_set_int(x, pool, "storage_order", epl_attr_i(indices, "column_major"));
+    onnx_gives(x, pool, indices->outputs[0], true);
+}
+
+static bool emit_max_pool(onnx_export *x, const epl_node *n)
+{
+    const epl_node  *indices = n->next;
+    Onnx__NodeProto *p = channels_first(x, n, "MaxPool", NULL);
+    while (indices && !indices_of(n, indices))
+        indices = indices->next;
+    if (indices)
+        give_indices(x, p, indices);
+    return p != NULL;
+}
+
+/* Of a pool that could not give them: one more pool. */
+static bool emit_max_pool_indices(onnx_export *x, const epl_node *n)
+{
+    if (onnx_at(n->outputs[0])->first)
+        return true;
+    const char      *in = onnx_first(x, n, n->inputs[0]);
+    Onnx__NodeProto *p = onnx_begin(x, n, "MaxPool");
+    onnx_arg(x, p, in);
+    onnx_set_fields(x, p, n, "|column_major|");
+    onnx_between(x, p);
+    give_indices(x, p, n);
+    return true;
+}
+
 static bool emit_average_pool(onnx_export *x, const epl_node *n)
 {
     const int64_t *dilations;
@@ -305,7 +345,8 @@ static bool emit_recurrent(onnx_export *x, const epl_node *n)
 const onnx_export_op onnx_export_layers[] = {
     { &epl_op_conv, "Conv", emit_conv, NULL },
     { &epl_op_conv_transpose, "ConvTranspose", emit_conv, NULL },
-    { &epl_op_max_pool, "MaxPool", emit_first, NULL },
+    { &epl_op_max_pool, "MaxPool", emit_max_pool, NULL },
+    { &epl_op_max_pool_indices, "MaxPool", emit_max_pool_indices, NULL },
     { &epl_op_average_pool, "AveragePool", emit_average_pool, NULL },
     { &epl_op_adaptive_average_pool, "AveragePool", emit_adaptive_pool, NULL },
     { &epl_op_resize, "Resize", emit_resize, NULL },

@@ -97,6 +97,16 @@ static epl_value *sum_pool(epl_graph *g, const epl_node *n, epl_value *x)
     return MUL(epl_apply(g, n->op, EPL_IN(x), attrs), C(taps));
 }
 
+/* A uniform draw below the probability: the very draw that it is. */
+static epl_value *bernoulli(epl_graph *g, const epl_node *n, epl_value *x)
+{
+    const int64_t *shape;
+    const int      rank = epl_attr_ints(n, "shape", &shape);
+    const epl_attr attrs[EPL_MAX_ATTRS] = { EPL_A_INTS(rank, shape), EPL_A_I(EPL_F32), EPL_A_I(epl_attr_i(n, "stream")), EPL_A_R(0), EPL_A_R(1) };
+    epl_value     *draw = epl_apply(g, &epl_op_random_uniform, EPL_IN(x, epl_node_input(n, 1)), attrs);
+    return draw ? epl_cast(g, epl_less(g, draw, epl_scalar(g, EPL_F32, epl_attr_r(n, "p"))), n->outputs[0]->dtype) : NULL;
+}
+
 /* What depends on attributes alone. */
 static epl_value *evaluated(epl_graph *g, const epl_node *n, epl_value *x)
 {
@@ -128,7 +138,7 @@ static const struct {
     { &epl_op_gelu, 20, gelu },               { &epl_op_gelu_tanh, 20, gelu_tanh },        { &epl_op_mish, 18, mish },
     { &epl_op_pow_scalar, INT_MAX, pow_scalar }, { &epl_op_not_equal, INT_MAX, not_equal }, { &epl_op_clamp, INT_MAX, clamp },
     { &epl_op_mod, INT_MAX, real_mod },       { &epl_op_average_pool, INT_MAX, sum_pool },  { &epl_op_eye, INT_MAX, evaluated },
-    { &epl_op_range, INT_MAX, evaluated },    { &epl_op_group_norm, 21, group_norm },
+    { &epl_op_range, INT_MAX, evaluated },    { &epl_op_group_norm, 21, group_norm },       { &epl_op_random_bernoulli, INT_MAX, bernoulli },
 };
 
 /* ---- the pass --------------------------------------------------------------------------------------------------------------- */

@@ -319,11 +319,19 @@ static bool emit_one_hot(onnx_export *x, const epl_node *n)
     return p != NULL;
 }
 
-/* A gather from the shape, multiplied. */
+/* Of some axes: a gather from the shape, multiplied. */
 static bool emit_size(onnx_export *x, const epl_node *n)
 {
     int64_t          axes[EPL_MAX_RANK];
+    const int64_t   *given;
     const int        count = axes_in_form(n, "axes", false, axes);
+    if (epl_attr_ints(n, "axes", &given) == 0) {
+        const char      *in = onnx_plain(x, n, n->inputs[0]);
+        Onnx__NodeProto *all = onnx_begin(x, n, "Size");
+        onnx_arg(x, all, in);
+        onnx_gives(x, all, n->outputs[0], false);
+        return true;
+    }
     const char      *sizes = onnx_step(x, n, "Gather", shape_of(x, n, n->inputs[0]), onnx_const_ints(x, count, axes));
     Onnx__NodeProto *p = onnx_begin(x, n, "ReduceProd");
     onnx_arg(x, p, sizes);

@@ -6,20 +6,23 @@
 
 /* ---- element-wise --------------------------------------------------------------------------------------------------------- */
 
-/* Channels first if an input is so alone, or if all inputs of the full rank are. */
+/* Channels first if an input is so alone, or if all inputs of the full rank are. One that a transpose of the graph brought there is
+ * brought back rather than another tensor of its size turned as well. */
 static bool wants_first(const epl_node *n)
 {
     const int rank = n->outputs[0]->shape.rank;
-    bool      alone = false, all = rank >= 3, some = false;
+    bool      alone = false, all = rank >= 3, some = false, turned = false, other = false;
     for (int i = 0; i < n->n_inputs && rank >= 3; i++) {
         const epl_value *v = n->inputs[i];
         if (v->shape.rank != rank || onnx_is_leaf(v))
             continue;
         some  = true;
-        alone = alone || onnx_is_first(v);
-        all   = all && onnx_at(v)->first;
+        alone  = alone || (onnx_is_first(v) && !EPL_IS(v->producer, transpose));
+        turned = turned || (onnx_is_first(v) && EPL_IS(v->producer, transpose));
+        other  = other || (!onnx_at(v)->first && epl_shape_equal(v->shape, n->outputs[0]->shape));
+        all    = all && onnx_at(v)->first;
     }
-    return alone || (all && some);
+    return alone || (turned && !other) || (all && some);
 }
 
 /* The operator with its inputs and result in one form; the caller adds the rest. */
@@ -141,12 +144,24 @@ static bool emit_softmax(onnx_export *x, const epl_node *n)
     return true;
 }
 
-/* Their number is fixed here, and depends on the data there. */
-static bool emit_non_zero(onnx_export *x, const epl_node *n)
+/* Draws of ONNX's own generator: the key and the stream stay here. */
+static bool emit_random(onnx_export *x, const epl_node *n)
 {
-    if (epl_attr_i(n, "count") >= 0)
-        return onnx_refuse(n, "the number of its positions is fixed");
-    return emit_plain(x, n);
+    const bool     uniform = EPL_IS(n, random_uniform);
+    const int64_t *shape;
+    const int      rank = epl_attr_ints(n, "shape", &shape);
+    epl_value     *like = epl_node_input(n, 1);
+    const char    *in = like && !rank ? onnx_plain(x, n, like) : NULL;
+    if (like && rank)
+        return onnx_refuse(n, "its shape is partly another tensor's");
+    Onnx__NodeProto *p = onnx_begin(x, n, uniform ? (in ? "RandomUniformLike" : "RandomUniform") : in ? "RandomNormalLike" : "RandomNormal");
+    if (in)
+        onnx_arg(x, p, in);
+    else
+        onnx_set_ints(x, p, "shape", rank, shape);
+    onnx_set_fields(x, p, n, "|shape|stream|");
+    onnx_gives(x, p, n->outputs[0], false);
+    return true;
 }
 
 static bool emit_roi_align(onnx_export *x, const epl_node *n)
@@ -185,7 +200,8 @@ const onnx_export_op onnx_export_simple[] = {
     { &epl_op_argmax, "ArgMax", emit_plain, NULL },
     { &epl_op_argmin, "ArgMin", emit_plain, NULL },
     { &epl_op_shape, "Shape", emit_plain, NULL },
-    { &epl_op_non_zero, "NonZero", emit_non_zero, "|count|" },
+    { &epl_op_random_uniform, "RandomUniform", emit_random, NULL },
+    { &epl_op_random_normal, "RandomNormal", emit_random, NULL },
     { &epl_op_det, "Det", emit_plain, NULL },
     { &epl_op_roi_align, "RoiAlign", emit_roi_align, NULL },
 #undef UNARY

@@ -74,6 +74,11 @@ const Onnx__TensorProto *onnx_tensor_attr(onnx_node *n, const char *name);
 const Onnx__GraphProto  *onnx_graph_attr(onnx_node *n, const char *name);
 bool        onnx_axis(onnx_node *n, int64_t axis, int rank, int *out); /* into [0, rank), or fails */
 
+/* How many rows along an axis the network keeps of an output whose number of them depends on the data, if it fills that output up and
+ * cuts it (padded.c); -1 if it does not. */
+int64_t    onnx_padded_to(onnx_node *n, int output, int rank, int axis, double filler);
+bool       onnx_inverse_kept(onnx_node *n, int output, int64_t count); /* likewise Unique's inverse: is it -1 beyond this number? */
+
 epl_value *onnx_state(onnx_node *n, int i);    /* onnx_in, but an initialiser becomes a state: statistics, not trained */
 bool       onnx_initial_shape(onnx_node *n, int i, epl_shape *out); /* an initialiser's; false if the input is not one */
 

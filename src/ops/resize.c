@@ -21,7 +21,7 @@ static inline double epl_resize_source(const epl_resize_axis *a, int64_t o)
     switch (a->coordinates) {
     case 1:  return a->out > 1 ? (x + 0.5) / a->scale - 0.5 : 0;
     case 2:  return x / a->scale;
-    case 3:  return a->out > 1 ? x * (in - 1) / (out - 1) : 0;
+    case 3:  return in * a->scale != 1 ? x * (in - 1) / (in * a->scale - 1) : 0; // ONNX divides by the product, not by the size
     case 4:  return in / 2 * (1 - out / (a->scale * in)) + (x + 0.5) / a->scale - 0.5;
     default: return (x + 0.5) / a->scale - 0.5;
     }

@@ -149,6 +149,56 @@ static epl_value *rule_reshape(epl_graph *g, epl_node *n)
     return plain_reshape(n) && plain_reshape(first) ? merge_reshapes(g, n, first) : NULL;
 }
 
+/* ---- results of a fixed number: ONNX has as many as there are, and fills them up and cuts them ---- */
+
+static bool is_counted(const epl_value *v)
+{
+    return EPL_IS(v->producer, non_zero) || EPL_IS(v->producer, non_max_suppression) || EPL_IS(v->producer, unique);
+}
+
+/* A slice of such a result filled up at its end, in which none of what was filled in is left. */
+static epl_value *rule_slice(epl_graph *g, epl_node *n)
+{
+    (void)g;
+    const epl_node *pad = n->inputs[0]->producer;
+    const int64_t  *starts, *pads, *steps;
+    if (!EPL_IS(pad, pad) || !is_counted(pad->inputs[0]) || !epl_shape_equal(pad->inputs[0]->shape, n->outputs[0]->shape))
+        return NULL;
+    for (int i = epl_attr_ints(n, "starts", &starts); i > 0; i--)
+        if (starts[i - 1] != 0)
+            return NULL;
+    for (int i = epl_attr_ints(n, "steps", &steps); i > 0; i--)
+        if (steps[i - 1] != 1)
+            return NULL;
+    for (int i = epl_attr_ints(pad, "pads", &pads) / 2; i > 0; i--)
+        if (pads[i - 1] != 0)
+            return NULL;
+    return pad->inputs[0];
+}
+
+static bool is_integer(const epl_value *v, int64_t i)
+{
+    return EPL_IS(v->producer, constant) && epl_shape_count(v->shape) == 1 && v->dtype == EPL_I64 &&
+           epl_tensor_get_i64(v->producer->attrs[0].tensor, 0) == i;
+}
+
+/* Which of the different ones an element is: Unique's result is -1 beyond their number already. */
+static epl_value *rule_where(epl_graph *g, epl_node *n)
+{
+    (void)g;
+    const epl_node  *less = n->inputs[0]->producer;
+    epl_value       *v = n->inputs[1];
+    return EPL_IS(less, less) && less->inputs[0] == v && EPL_IS(v->producer, unique) && v == v->producer->outputs[2] &&
+           is_integer(less->inputs[1], v->producer->outputs[1]->shape.dim[0]) && is_integer(n->inputs[2], -1) ? v : NULL;
+}
+
+/* A scalar summed or spread over a scalar's shape: what gradients of scalars are made of. */
+static epl_value *rule_scalar(epl_graph *g, epl_node *n)
+{
+    (void)g;
+    return n->inputs[0]->shape.rank == 0 && n->outputs[0]->shape.rank == 0 ? n->inputs[0] : NULL;
+}
+
 static epl_value *rule_identity(epl_graph *g, epl_node *n)
 {
     (void)g;
@@ -164,6 +214,7 @@ static const struct {
     { &epl_op_matmul, rule_matmul }, { &epl_op_add, rule_add },         { &epl_op_mul, rule_mul },
     { &epl_op_reciprocal, rule_reciprocal },
     { &epl_op_clip, rule_clip },     { &epl_op_reshape, rule_reshape }, { &epl_op_identity, rule_identity },
+    { &epl_op_slice, rule_slice },   { &epl_op_where, rule_where },     { &epl_op_expand, rule_scalar },   { &epl_op_sum_to, rule_scalar },
 };
 
 static epl_value *recognised(epl_graph *g, epl_node *n)
