@@ -12,6 +12,56 @@ extern "C" {
  * Dropout and DropPath draw masks with the graph's random key, LSTM, GRU and RNN become single steps. A graph that keeps its neutral nodes computes inference. */
 EPL_API bool epl_set_training(epl_graph *g);
 
+/* ---- batch norms and the layer before them -------------------------------------------------------------------------------
+ * Modes of conv (or linear, or transposed conv) + batch norm; a = weight / sqrt(running_var + epsilon), per output channel:
+ *
+ *   train   batch statistics, running ones updated. Everything learns.
+ *   eval    statistics rest. Everything learns; the layer's result is kept for the gradient of the norm's weight.
+ *   tune    eval's function and gradients, computed otherwise: in every step the layer runs with the weight a w and the bias
+ *           bias + a (b - running_mean), so nothing of the activation's size is kept or passed over again. You, Liu, Fang, Wang, Zhang &
+ *           Long 2023 (arXiv:2305.11624)
+ *   deploy  folded once and for good: a w and the bias are what learns, at 1 / a^2 times eval's rate, which differs between channels
+ *           by orders of magnitude. For inference; statistics are gone.
+ *
+ * Norms are named like their layer, "stage1.unit1.norm1" (the running mean's name without the last part). */
+typedef enum epl_norm_mode {
+    EPL_NORM_AUTO = 0, /* train; those of frozen parameters tune (where nothing stands before them to fold into: eval) */
+    EPL_NORM_TRAIN, EPL_NORM_EVAL, EPL_NORM_TUNE, EPL_NORM_DEPLOY
+} epl_norm_mode;
+
+typedef struct epl_norm_modes {
+    epl_norm_mode mode;
+    const char   *pattern; /* of the norms' names (epl_glob); the others are as with AUTO. NULL: all */
+} epl_norm_modes;
+
+/* "tune", "eval:stage1.*". The pattern points into `text`. */
+EPL_API bool        epl_norm_modes_parse(epl_context *ctx, const char *text, epl_norm_modes *out);
+EPL_API const char *epl_norm_mode_name(epl_norm_mode mode); /* "auto", "train", ... */
+
+enum { EPL_FOLD_NAME = 128 };
+typedef struct epl_fold_pair {
+    char        norm[EPL_FOLD_NAME];
+    const char *skipped; /* why it was left alone; NULL: folded */
+} epl_fold_pair;
+typedef struct epl_fold_report {
+    int            n, folded, room;
+    epl_fold_pair *pairs; /* in the order of the graph */
+} epl_fold_report;
+EPL_API void epl_fold_report_release(epl_context *ctx, epl_fold_report *r);
+
+/* Tune: folds the batch norms that match the pattern (NULL: all) and compute inference - no training form, or before it - into the layer
+ * before them, by nodes that gradients go through. Call it before epl_gradient: of a model that is frozen where gradients by its input
+ * are needed, say. A norm stays where no such layer stands before it or somebody else reads the layer's result; `report` (NULL: none;
+ * start with a zero value, it is added to) says so. A named norm that takes the batch's statistics is refused. */
+EPL_API bool epl_tune_batch_norms(epl_graph *g, const char *pattern, epl_fold_report *report);
+
+/* Deploy: the same, and what was folded is stored (epl_bake). The weights' metadata "espalier.folded" tells, and steps in
+ * another mode are refused from then on. */
+#define EPL_FOLDED_KEY "espalier.folded"
+EPL_API bool epl_deploy_batch_norms(epl_model *m, const char *pattern, epl_fold_report *report);
+
+/* ---- weights as expressions ------------------------------------------------------------------------------------------------ */
+
 /* Puts an expression in a parameter's place: for each parameter whose name matches `pattern` (epl_glob), `build` returns the
  * value that its readers take instead, of the parameter's type, made of the parameter, of others and of states (use names with
  * a leading '/': the scope is the root). NULL, or the parameter itself, leaves it as it is. Updates of the parameter stay.

@@ -11,6 +11,7 @@
 #define ESPALIER_TRAIN_H
 
 #include <espalier/data.h>
+#include <espalier/passes.h>
 #include <espalier/program.h>
 
 #include <signal.h>
@@ -80,7 +81,7 @@ typedef struct epl_parameter_group {
     const char *pattern;    /* of names, for epl_glob; the first group that matches counts */
     double      rate_scale; /* default 1 */
     double      decay;      /* default the optimizer's, on any rank; negative: none */
-    bool        freeze;     /* not trained; gradients are not even computed, and batch norms keep their statistics */
+    bool        freeze;     /* not trained; gradients are not even computed, and batch norms keep their statistics (tune) */
 } epl_parameter_group;
 
 /* The pattern (for a group that is frozen) of all that comes before the last `blocks` blocks of a network. Blocks are the top scopes
@@ -241,6 +242,7 @@ typedef struct epl_step_opts {
     epl_dtype          target_dtype; /* default i64 */
     epl_shape          target_shape; /* of a batch; default: the logits' without channels, with float targets with them */
     int                accumulate;   /* batches per update; default 1 */
+    epl_norm_modes     norms;        /* of batch norms (passes.h); DEPLOY is refused: it changes the model */
     const epl_train_hook *hooks;
     int                n_hooks;
     size_t             memory_limit; /* of the step's program */
@@ -308,6 +310,7 @@ typedef struct epl_trainer_opts {
     epl_optimizer_opts optimizer;
     epl_schedule_opts  schedule;   /* positions in epochs */
     epl_loss_opts      loss;
+    epl_norm_modes     norms;      /* of batch norms (passes.h); DEPLOY folds them in the model before the first step */
     const char        *augment;    /* words of epl_augment_parse; its fixed words are also used for validation */
     epl_sampler        sampler;    /* of the training part; default: every sample once an epoch */
     uint64_t           seed;       /* of order, augmentation, dropout, and of weights that are missing */

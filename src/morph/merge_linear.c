@@ -120,7 +120,7 @@ bool epl_merge_linear(epl_model *m, int *n_merged)
 {
     epl_graph *g = m->graph;
     int        n_pairs = 0;
-    if (!epl_model_check(m) || !remove_identities(m) || !epl_fold_batch_norm(g))
+    if (!remove_identities(m) || !epl_deploy_batch_norms(m, NULL, NULL))
         return false;
     for (epl_node *n = g->first, *next; n; n = next) {
         next = n->next;

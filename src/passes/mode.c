@@ -3,6 +3,22 @@
  * What no mode has touched computes inference. */
 #include "passes/passes.h"
 
+static const char *const norm_modes[] = { "auto", "train", "eval", "tune", "deploy" };
+
+const char *epl_norm_mode_name(epl_norm_mode mode) { return norm_modes[mode]; }
+
+bool epl_norm_modes_parse(epl_context *ctx, const char *text, epl_norm_modes *out)
+{
+    const size_t n = strcspn(text, ":");
+    *out = (epl_norm_modes){ .pattern = text[n] && text[n + 1] ? text + n + 1 : NULL };
+    for (size_t i = 0; i < EPL_COUNT(norm_modes); i++)
+        if (strlen(norm_modes[i]) == n && memcmp(norm_modes[i], text, n) == 0) {
+            out->mode = (epl_norm_mode)i;
+            return true;
+        }
+    return epl_fail(ctx, EPL_ERR_ARGUMENT, "'%s' is no mode of batch norms: train, eval, tune or deploy, as in tune:stage1.*", text);
+}
+
 /* running := momentum * running + (1 - momentum) * batch, Ioffe & Szegedy 2015 (arXiv:1502.03167). The running variance takes
  * the unbiased estimate, n / (n - 1), as PyTorch's and the paper's does. */
 static void update_running(epl_graph *g, epl_value *running, epl_value *batch, double momentum, double correction)

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <espalier/ops.h>
 #include <espalier/passes.h>
@@ -19,10 +20,14 @@ bool epl_is_stored(const epl_value *v); /* a parameter, state or constant; false
 bool epl_move_past_reshape(epl_graph *g, epl_node *reshape); /* move_reshape.c: one step of epl_move_transposes */
 bool epl_inline_calls(epl_graph *g); /* inline_calls.c */
 bool epl_expand_recurrent(epl_graph *g); /* expand_recurrent.c */
-bool epl_fold_batch_norm(epl_graph *g); /* fold_batch_norm.c */
+bool epl_fold_batch_norm(epl_graph *g); /* of what stays as it is. fold_batch_norm.c */
+bool epl_batch_norm_matches(const epl_node *n, const char *pattern); /* by its name; NULL matches all. fold_batch_norm.c */
 
 /* epl_set_training, but nodes for which `stays` is true keep their neutral form, which computes inference. mode.c */
 typedef bool epl_stays_fn(const void *user, const epl_node *n);
 bool epl_set_training_but(epl_graph *g, epl_stays_fn *stays, const void *user);
+
+/* epl_tune_batch_norms of those that are wanted. fold_batch_norm.c */
+bool epl_tune_norms_if(epl_graph *g, epl_stays_fn *wanted, const void *user, epl_fold_report *report);
 
 #endif

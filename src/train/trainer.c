@@ -59,7 +59,7 @@ static bool build(epl_trainer *t)
 {
     const epl_shape x = epl_loader_x_shape(t->loader);
     epl_step_opts   s = { .batch = t->o.batch, .loss = t->o.loss, .optimizer = t->o.optimizer, .accumulate = t->o.accumulate,
-                          .hooks = t->o.hooks, .n_hooks = t->o.n_hooks };
+                          .norms = t->o.norms, .hooks = t->o.hooks, .n_hooks = t->o.n_hooks };
     bool mix = false;
     if (!labels_mix(t, &mix))
         return false;
@@ -119,11 +119,22 @@ static uint64_t fingerprint_of(const epl_trainer *t)
     return t->built.update ? h ^ epl_graph_hash(t->built.update) : h;
 }
 
+/* From then on the norms are weights, which learn. */
+static bool deploy_if_asked(epl_trainer *t)
+{
+    epl_norm_modes *n = &t->o.norms;
+    if (n->mode != EPL_NORM_DEPLOY)
+        return true;
+    const bool ok = epl_deploy_batch_norms(t->model, n->pattern, NULL);
+    *n = (epl_norm_modes){ EPL_NORM_AUTO, NULL };
+    return ok;
+}
+
 static bool prepare(epl_trainer *t, epl_dataset *val)
 {
     if (t->info.count < 1)
         return epl_fail(t->ctx, EPL_ERR_ARGUMENT, "data set '%s' is empty", t->info.name);
-    if (!epl_model_init(t->model, t->o.seed))
+    if (!epl_model_init(t->model, t->o.seed) || !deploy_if_asked(t))
         return false;
     t->n_own_weights = epl_weights_count(t->model->weights);
     if (!choose_words(t) || !open_loader(t) || !build(t) || !make_programs(t) || !make_evaluator(t, val))
