@@ -539,6 +539,12 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     epl_json_free(j);
     fails(t, "prune mlp -o /dev/null --n-of-m 2", 2, "two numbers as in 2:4");
     fails(t, "prune mlp -o /dev/null --teacher mlp", 2, "say --data");
+    fails(t, "prune mlp -o /dev/null --regrow set", 2, "works while training");
+    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --data npz:%s/data.npz --no-val -e 6 -b 16 "
+             "--regrow rigl --every 2 --skip last --json -q --no-run", dir, dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "itop") > 0.25 && member(j, "itop") < 1 && member(j, "overlap") < 1);
+    epl_json_free(j);
 
     snprintf(words, sizeof words, "distill mlp:classes=3,image=4,channels=1 --teacher %s/t.safetensors --data npz:%s/data.npz --no-val -e 3 "
              "-b 16 -q --no-run -o %s/s.safetensors --json", dir, dir, dir);

@@ -113,6 +113,49 @@ EPL_API double epl_pruner_sparsity(const epl_pruner_opts *o, int64_t step, int64
  * on failure. The options' texts and lists are borrowed for the life of the trainer. */
 EPL_API epl_train_hook epl_pruner_hook(epl_model *m, epl_pruner_opts o);
 
+/* ---- dynamic sparse training ------------------------------------------------------------------------------------------
+ * At the updates t = every, 2 every, ... below end, each layer drops the k smallest of its n active weights and k others, as many,
+ * come back: k = floor(fraction(t) n). What comes back begins at 0 with optimizer slots of 0. The density of each layer stays as
+ * the masks have it when training begins. The update itself is not skipped.
+ *
+ * method     set    at random, a function of (seed, weight, t): Mocanu et al. 2018 (arXiv:1707.04780)
+ *            rigl   where the loss's gradient by the masked weight is largest, that of the update's batch (of its last one where
+ *                   batches are accumulated): Evci et al. 2020 (arXiv:1911.11134), Algorithm 1
+ *            snfs   where an average of that gradient is largest, momentum times the average before: Dettmers & Zettlemoyer
+ *                   2019 (arXiv:1907.04840), without its moving of weights between layers
+ * schedule   cosine    fraction / 2 (1 + cos(pi t / end))
+ *            constant  fraction
+ *            exp       fraction 0.01^(t / end)
+ *
+ * Cost: a masked layer is trained with dense products here, so its dense gradient is there in every update; rigl and snfs keep it
+ * until the update's end (4 bytes for each weight), snfs besides the average (4 more) and a pass over it. */
+typedef struct epl_regrow_opts {
+    epl_prune_opts prune;    /* the first masks, frozen ones; with a sparsity of 0 they are the model's as it comes */
+    const char    *method;   /* default "rigl" */
+    const char    *schedule; /* default "cosine" */
+    double         fraction; /* of the active weights; default 0.3 */
+    int64_t        every;    /* updates; default 100 */
+    double         end;      /* as a part of the run; default 0.75 */
+    int64_t        end_step; /* instead: an update */
+    double         momentum; /* snfs: default 0.9 */
+    double         grow_std; /* what comes back is drawn with this standard deviation; default 0 */
+} epl_regrow_opts;
+
+typedef struct epl_regrow_result {
+    double  itop;            /* part of the weights that were ever active: Liu et al. 2021 (arXiv:2102.02887) */
+    double  overlap;         /* part of the active weights that were active in the first masks */
+    double  density;         /* of the masked layers */
+    int64_t updates, moved;  /* of the masks in this process; weights that went and came */
+} epl_regrow_result;
+
+/* The part that update `step` of `total` exchanges; 0 where it does not. */
+EPL_API double epl_regrow_fraction(const epl_regrow_opts *o, int64_t step, int64_t total);
+
+/* Adds the masks to the model, whose weights must be there, so make the hook before the trainer; hook.user is the caller's
+ * (epl_release(ctx, hook.user)), NULL on failure. ITOP rate and overlap stand in the log as "itop" and "overlap". */
+EPL_API epl_train_hook    epl_regrow_hook(epl_model *m, epl_regrow_opts o);
+EPL_API epl_regrow_result epl_regrow_result_of(const epl_train_hook *h); /* after epochs, and the run */
+
 /* ---- removing channels ------------------------------------------------------------------------------------------------
  * A unit is everything that must go together: a channel with its bias and norm, the rows of those who read it, through
  * residual sums, concatenations, depthwise and grouped convolutions (whole groups), attention (whole heads), recurrent layers

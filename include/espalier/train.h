@@ -159,12 +159,17 @@ typedef struct epl_train_step {
     epl_value   *loss;
     const char  *frozen;                      /* names (epl_glob) of parameters that are not trained; NULL: none */
     epl_arena   *arena;                       /* lives as long as the step is built */
+    struct epl_wanted_gradient *wanted;       /* what epl_train_step_gradient asked for */
 } epl_train_step;
 
 EPL_API epl_value *epl_train_step_index(epl_train_step *s); /* i64 [N] */
 
 /* A scalar that stands in the log beside the loss, under this name; it is the step program's output "log.<name>". */
 EPL_API bool epl_train_step_log(epl_train_step *s, const char *name, epl_value *v);
+
+/* The gradient of the loss by a value of the network, as the step program's output "gradient.<name>". It is kept until the end of
+ * each step. With accumulation it is that of the batch. */
+EPL_API bool epl_train_step_gradient(epl_train_step *s, const char *name, epl_value *v);
 
 /* More parameters that are not trained, and that checkpoints leave out: a teacher's. */
 EPL_API bool epl_train_step_borrow(epl_train_step *s, const char *pattern);

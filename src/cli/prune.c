@@ -11,6 +11,9 @@ typedef struct pruning {
     bool            bake, report;
     int64_t         every, gradient_samples, round_to;
     epl_distill_opts distill;
+    const char     *regrow, *drop_schedule; /* weights go and come back while training */
+    double          drop_fraction;
+    epl_regrow_result regrown;
 } pruning;
 
 /* "2:4" or "1x16" into two numbers. */
@@ -92,8 +95,23 @@ static bool remove_channels(cli *c, epl_model *m, const pruning *p, const cli_tr
     return ok;
 }
 
-/* Training with the pruner, and the teacher if there is one, as hooks. Channels, and criteria that need gradients, come before it. */
-static bool prune_while_training(cli *c, epl_model *m, const pruning *p, const cli_training *t, const char *out)
+/* The first masks may need gradients. */
+static bool begin_regrowth(cli *c, epl_model *m, const pruning *p, const cli_training *t, epl_train_hook *hook)
+{
+    epl_regrow_opts o = { .prune = p->o.prune, .method = p->regrow, .schedule = p->drop_schedule, .fraction = p->drop_fraction,
+                          .every = p->every, .end = p->o.end };
+    epl_weights *g;
+    bool ok = gradients_for(c, o.prune.criterion, m, p, t, &g);
+    o.prune.gradients = g;
+    if (ok)
+        *hook = epl_regrow_hook(m, o);
+    epl_weights_free(g);
+    return ok && hook->user != NULL;
+}
+
+/* Training with the pruner or with regrowth, and the teacher if there is one, as hooks. Channels, and criteria that need
+ * gradients, come before it. */
+static bool prune_while_training(cli *c, epl_model *m, pruning *p, const cli_training *t, const char *out)
 {
     epl_train_hook hooks[2] = { 0 };
     int            n = 0;
@@ -101,6 +119,8 @@ static bool prune_while_training(cli *c, epl_model *m, const pruning *p, const c
     bool ok = teacher || !p->teacher;
     if (ok && p->by_channels) {
         ok = remove_channels(c, m, p, t);
+    } else if (ok && p->regrow) {
+        ok = begin_regrowth(c, m, p, t, &hooks[n++]);
     } else if (ok && needs_gradients(p->o.prune.criterion)) {
         ok = prune_at_once(c, m, p, t);
     } else if (ok) {
@@ -112,6 +132,8 @@ static bool prune_while_training(cli *c, epl_model *m, const pruning *p, const c
         ok = hooks[n++].user != NULL;
     }
     ok = ok && cli_train(c, m, t, out, hooks, n);
+    if (ok && p->regrow)
+        p->regrown = epl_regrow_result_of(&hooks[0]);
     for (int i = 0; i < n; i++)
         epl_release(c->ctx, hooks[i].user);
     epl_model_free(teacher);
@@ -120,7 +142,7 @@ static bool prune_while_training(cli *c, epl_model *m, const pruning *p, const c
 
 /* ---- what came of it ---- */
 
-static char *as_json(cli *c, const epl_sparsity *s, const char *out)
+static char *as_json(cli *c, const epl_sparsity *s, const pruning *p, const char *out)
 {
     epl_text        text = EPL_TEXT(c->ctx);
     epl_json_writer w    = epl_json_writer_at(&text, 2);
@@ -132,38 +154,48 @@ static char *as_json(cli *c, const epl_sparsity *s, const char *out)
     epl_json_put_i64(&w, "parameters_nonzero", s->parameters_nonzero);
     epl_json_put_f64(&w, "macs", s->macs);
     epl_json_put_f64(&w, "macs_nonzero", s->macs_nonzero);
+    if (p->regrow) {
+        epl_json_put_f64(&w, "itop", p->regrown.itop);
+        epl_json_put_f64(&w, "overlap", p->regrown.overlap);
+    }
     epl_json_close(&w);
     return epl_text_detach(&text);
 }
 
-static bool print_sparsity(cli *c, const epl_model *m, const char *out, bool report)
+static bool print_sparsity(cli *c, const epl_model *m, const pruning *p, const char *out)
 {
     epl_sparsity s;
     if (!epl_sparsity_of(m, &s))
         return false;
-    if (report) {
+    if (p->report) {
         epl_table *t = epl_sparsity_report(m);
         const bool ok = t && cli_print_table(c, t);
         epl_table_free(t);
         return ok;
     }
     if (c->json)
-        return cli_print_take(c, as_json(c, &s, out));
+        return cli_print_take(c, as_json(c, &s, p, out));
     epl_text text = EPL_TEXT(c->ctx);
     char     macs[32], left[32];
     epl_format_count(macs, s.macs);
     epl_format_count(left, s.macs_nonzero);
     epl_text_addf(&text, "%s: %lld of %lld weights left (%.2f %% zero), %s of %s multiply-adds\n", out, (long long)s.nonzero,
                   (long long)s.weights, s.weights ? 100.0 * (double)(s.weights - s.nonzero) / (double)s.weights : 0, left, macs);
+    if (p->regrow)
+        epl_text_addf(&text, "%.1f %% of the masked weights were active at some time, %.1f %% of those of now from the beginning\n",
+                      100 * p->regrown.itop, 100 * p->regrown.overlap);
     return cli_print_take(c, epl_text_detach(&text));
 }
 
-static bool prune(cli *c, const char *in, const char *out, const pruning *p, const cli_training *t)
+static bool prune(cli *c, const char *in, const char *out, pruning *p, const cli_training *t)
 {
     epl_model *m = cli_model_load(c, in, NULL);
     bool ok = m != NULL;
     if (ok && p->teacher && !t->data.name)
         ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--teacher teaches while training: say --data");
+    if (ok && p->regrow && (!t->data.name || p->by_channels))
+        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? "--regrow brings back weights, not channels: --channels does not go with it"
+                                                               : "--regrow works while training: say --data");
     if (ok)
         ok = t->data.name ? prune_while_training(c, m, p, t, out)
              : p->by_channels ? remove_channels(c, m, p, t) : prune_at_once(c, m, p, t);
@@ -171,7 +203,7 @@ static bool prune(cli *c, const char *in, const char *out, const pruning *p, con
         ok = epl_bake(m);
     if (ok && (p->bake || !t->data.name))
         ok = epl_model_save(m, out);
-    ok = ok && print_sparsity(c, m, out, p->report);
+    ok = ok && print_sparsity(c, m, p, out);
     epl_model_free(m);
     return ok;
 }
@@ -201,7 +233,8 @@ static int run(cli *c, int argc, char **argv)
     cli_training t = CLI_TRAINING;
     pruning      p = { .o = { .prune = { .pattern = "*", .criterion = "magnitude", .distribution = "uniform", .sparsity = 0.5 },
                               .begin = 0, .end = 0.75 },
-                       .pruning = "cubic", .gradient = "frozen", .gradient_samples = 256, .distill = { 4, 0.9 } };
+                       .pruning = "cubic", .gradient = "frozen", .gradient_samples = 256, .distill = { 4, 0.9 },
+                       .drop_fraction = 0.3, .drop_schedule = "cosine" };
     const cli_option training[] = { CLI_OPT_TRAINING(&t, false), EPL_OPT_END };
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
@@ -225,8 +258,12 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_CHOICE(0, "pruning", "cubic|linear|exponential|oneshot", &p.pruning, "with --data: how sparsity grows while training"),
         EPL_OPT_REAL(0, "begin", &p.o.begin, 0, 1, "with --data: where in the run pruning begins"),
         EPL_OPT_REAL(0, "end", &p.o.end, 1e-6, 1, "with --data: where it ends; the rest is for recovery"),
-        EPL_OPT_INT(0, "every", &p.every, 0, 1e12, "with --data: updates between prunings (0: a fiftieth of the time between)"),
+        EPL_OPT_INT(0, "every", &p.every, 0, 1e12, "with --data: updates between prunings (0: a fiftieth of the time between, 100 with --regrow)"),
         EPL_OPT_CHOICE(0, "mask-gradient", "frozen|ste|srste", &p.gradient, "how the gradient passes the masks"),
+        EPL_OPT_CHOICE(0, "regrow", "set|rigl|snfs", &p.regrow,
+                       "with --data: sparse from the beginning, and the smallest weights go and others come back instead"),
+        EPL_OPT_REAL(0, "drop-fraction", &p.drop_fraction, 0.001, 0.999, "with --regrow: the share of active weights that goes each time"),
+        EPL_OPT_CHOICE(0, "drop-schedule", "cosine|constant|exp", &p.drop_schedule, "with --regrow: how that share falls until --end"),
         EPL_OPT_INT(0, "gradient-samples", &p.gradient_samples, 1, 1e9, "of criteria that look at gradients"),
         EPL_OPT_TEXT(0, "teacher", "MODEL", &p.teacher, "with --data: distil from this network meanwhile"),
         EPL_OPT_REAL(0, "temperature", &p.distill.temperature, 1e-3, 1e3, "of the distillation"),
@@ -245,9 +282,10 @@ const cli_verb cli_verb_prune = {
     .summary  = "sets weights to zero, or removes channels, at once or while training",
     .about    = "Without --data the weights are pruned at once. With --data the network trains while its sparsity grows to the end "
                 "(Zhu & Gupta 2017, arXiv:1710.01878). The masks stay in the model, so that further training keeps the zeros; --bake "
-                "takes them out. --channels removes whole channels, before the training, and the network becomes a smaller one.",
+                "takes them out. --regrow trains a sparse network whose zeros move (SET, RigL, SNFS). --channels removes whole channels, before the training, and the network becomes a smaller one.",
     .examples = "espalier prune t.safetensors -o p.safetensors --sparsity 0.5\n"
                 "espalier prune t.safetensors -o p.safetensors --sparsity 0.9 --data fashion-mnist --epochs 6 --skip first\n"
                 "espalier prune t.safetensors -o p.safetensors --n-of-m 2:4 --report\n"
+                "espalier prune resnet:depth=20 -o p.safetensors --regrow rigl -s 0.9 --distribution erk --data cifar10 --epochs 20\n"
                 "espalier prune t.safetensors -o p.safetensors --channels l2 --macs 0.5 --data fashion-mnist --epochs 3",
 };

@@ -35,6 +35,7 @@ bool epl_weight_layers_choose(epl_layers *l, const char *pattern, const char *sk
 
 /* ---- masks.c ---- */
 epl_tensor *epl_mask_of(const epl_weights *w, const char *parameter); /* NULL without an error */
+epl_value  *epl_masked_value(const epl_graph *g, const char *parameter); /* weight * mask; NULL where there is none */
 bool        epl_mask_is_frozen(const epl_graph *g, const char *parameter);
 bool        epl_mask_apply(epl_model *m, const char *parameter); /* what the mask covers becomes 0, slots too */
 

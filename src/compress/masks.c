@@ -87,21 +87,24 @@ int epl_masks_add(epl_model *m, epl_mask_opts o)
 
 /* ---- what they cover ---- */
 
-/* Frozen: the parameter is multiplied with its mask, and nothing leads the gradient around. */
-bool epl_mask_is_frozen(const epl_graph *g, const char *parameter)
+epl_value *epl_masked_value(const epl_graph *g, const char *parameter)
 {
     char name[1024];
     snprintf(name, sizeof name, "%s.mask", parameter);
     epl_value *v = epl_graph_find(g, name);
     while (v && v->n_uses == 1 && EPL_IS(v->uses[0].node, cast))
         v = v->uses[0].node->outputs[0];
-    if (!v || v->n_uses == 0 || !EPL_IS(v->uses[0].node, mul))
-        return false;
-    const epl_value *y = v->uses[0].node->outputs[0];
-    for (size_t i = 0; i < y->n_uses; i++)
+    return v && v->n_uses > 0 && EPL_IS(v->uses[0].node, mul) ? v->uses[0].node->outputs[0] : NULL;
+}
+
+/* Frozen: the parameter is multiplied with its mask, and nothing leads the gradient around. */
+bool epl_mask_is_frozen(const epl_graph *g, const char *parameter)
+{
+    const epl_value *y = epl_masked_value(g, parameter);
+    for (size_t i = 0; y && i < y->n_uses; i++)
         if (EPL_IS(y->uses[i].node, straight_through))
             return false;
-    return true;
+    return y != NULL;
 }
 
 static void clear_covered(epl_tensor *t, const epl_tensor *mask)

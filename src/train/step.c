@@ -37,6 +37,25 @@ bool epl_train_step_log(epl_train_step *s, const char *name, epl_value *v)
     return epl_output(s->graph, full, v) != NULL;
 }
 
+struct epl_wanted_gradient {
+    struct epl_wanted_gradient *next;
+    const char *output;
+    epl_value  *v;
+};
+
+bool epl_train_step_gradient(epl_train_step *s, const char *name, epl_value *v)
+{
+    const size_t size = strlen(name) + sizeof "gradient.";
+    struct epl_wanted_gradient *w = epl_arena_alloc(s->arena, sizeof *w);
+    char *output = epl_arena_alloc(s->arena, size);
+    if (!w || !output)
+        return false;
+    snprintf(output, size, "gradient.%s", name);
+    *w = (struct epl_wanted_gradient){ s->wanted, output, v };
+    s->wanted = w;
+    return true;
+}
+
 epl_value *epl_batch_input(epl_graph *g, const epl_graph *model, int64_t batch)
 {
     if (epl_graph_n_inputs(model) != 1 || epl_graph_n_outputs(model) < 1)
@@ -203,18 +222,40 @@ static epl_graph *update_graph(const epl_model *m, int n, epl_value *const *w, e
 
 /* ---- all of it ---- */
 
+static int count_wanted(const epl_train_step *s)
+{
+    int n = 0;
+    for (const struct epl_wanted_gradient *w = s->wanted; w; w = w->next)
+        n++;
+    return n;
+}
+
+static void add_wanted(const epl_train_step *s, epl_value **to)
+{
+    for (const struct epl_wanted_gradient *w = s->wanted; w; w = w->next)
+        *to++ = w->v;
+}
+
+static void output_wanted(const epl_train_step *s, epl_value *const *gradients)
+{
+    for (const struct epl_wanted_gradient *w = s->wanted; w; w = w->next)
+        epl_output(s->graph, w->output, *gradients++);
+}
+
 static bool backward(const epl_model *m, const epl_step_opts *o, epl_train_step *s, epl_built_step *out)
 {
-    epl_graph  *g  = s->graph;
-    epl_value **w  = epl_arena_alloc(s->arena, (size_t)(g->n_nodes + 1) * sizeof *w);
-    epl_value **dw = epl_arena_alloc(s->arena, (size_t)(g->n_nodes + 1) * sizeof *dw);
+    epl_graph   *g    = s->graph;
+    const size_t room = (size_t)(g->n_nodes + 1) + (size_t)count_wanted(s);
+    epl_value  **w    = epl_arena_alloc(s->arena, room * sizeof *w), **dw = epl_arena_alloc(s->arena, room * sizeof *dw);
     if (!w || !dw)
         return false;
     const int n = epl_trained_parameters(g, &o->optimizer, s->frozen, w);
     if (n == 0)
         return epl_fail(g->ctx, EPL_ERR_ARGUMENT, "network '%s' has no parameter to train", m->graph->name);
-    if (!epl_gradient(g, s->loss, n, w, dw))
+    add_wanted(s, w + n);
+    if (!epl_gradient(g, s->loss, n + count_wanted(s), w, dw))
         return false;
+    output_wanted(s, dw + n);
     if (o->accumulate > 1) {
         add_gradients(s, n, w, dw);
         out->update = update_graph(m, n, w, o->optimizer);
