@@ -97,7 +97,7 @@ static epl_graph *as_written(test *t, const epl_graph *g)
             epl_node_remove(n);
         }
     }
-    CHECK_OK(t, g->ctx, epl_settle_shapes(copy) && epl_recognise(copy) && epl_simplify(copy) && epl_fold_constants(copy) &&
+    CHECK_OK(t, g->ctx, epl_settle_shapes(copy) && epl_recognise(copy) && epl_simplify(copy) && epl_fold_control(copy, 0) &&
                         epl_move_transposes(copy) && epl_recognise(copy) && epl_simplify(copy));
     epl_remove_dead(copy);
     return copy;

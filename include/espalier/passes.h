@@ -76,7 +76,19 @@ EPL_API bool epl_bake(epl_model *m);
 typedef struct epl_pass_opts {
     bool fuse;   /* element-wise chains and epilogues become Fused nodes */
     bool frozen; /* parameters are constants */
+    int  unroll; /* of epl_fold_control */
 } epl_pass_opts;
+
+/* ---- control flow ----
+ * Constants are folded; an If or Switch whose selector is one becomes the region that it takes; a Loop whose conditions all are
+ * becomes its iterations, of which there may be `unroll` (0: 64; negative: loops stay). Exact. */
+EPL_API bool epl_fold_control(epl_graph *g, int unroll);
+
+/* What crosses the border of a region, by liveness: captures that no region reads and results that nobody reads go; constants are
+ * declared inside, and with `weights` parameters and states, too (for graphs that do not change them); a result that is the same
+ * capture, or the same constant, in every region is that outside; what a loop never changes is captured and not carried. Nodes that
+ * are left without a result go. Exact. */
+EPL_API bool epl_trim_regions(epl_graph *g, bool weights);
 
 /* What lowering does to a graph: settle shapes, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
  * into the weights before it (if they are constants), merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */

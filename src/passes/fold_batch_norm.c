@@ -166,6 +166,10 @@ static bool fold(epl_graph *g, const site *s)
 
 bool epl_fold_batch_norm(epl_graph *g)
 {
+    for (epl_node *n = g->first; n; n = n->next)
+        for (int i = 0; i < n->n_regions; i++)
+            if (!epl_fold_batch_norm(n->regions[i]))
+                return false;
     mark_fixed(g);
     for (epl_node *n = g->first, *next; n && !epl_graph_failed(g); n = next) {
         site s;

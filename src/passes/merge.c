@@ -52,6 +52,11 @@ bool epl_merge_common(epl_graph *g)
         return false;
     for (epl_node *n = g->first, *next; n; n = next) {
         next = n->next;
+        for (int i = 0; i < n->n_regions; i++)
+            if (!epl_merge_common(n->regions[i])) {
+                epl_release(g->ctx, table);
+                return false;
+            }
         if (!mergeable(n))
             continue;
         size_t at = node_hash(n) & (size - 1);
@@ -100,15 +105,12 @@ static bool fold(epl_graph *g, epl_node *n)
     return true;
 }
 
-bool epl_fold_constants(epl_graph *g)
+bool epl_fold_between(epl_node *first, const epl_node *end)
 {
-    for (epl_node *n = g->first, *next; n; n = next) {
+    for (epl_node *n = first, *next; n && n != end; n = next) {
         next = n->next;
-        for (int i = 0; i < n->n_regions; i++)
-            if (!epl_fold_constants(n->regions[i]))
-                return false;
-        if (n->n_inputs <= 16 && foldable(n) && !fold(g, n))
+        if (n->n_inputs <= 16 && foldable(n) && !fold(n->graph, n))
             return false;
     }
-    return !epl_graph_failed(g);
+    return true;
 }

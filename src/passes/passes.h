@@ -13,7 +13,8 @@
 
 bool epl_simplify(epl_graph *g);       /* simplify.c */
 bool epl_merge_common(epl_graph *g);   /* merge.c */
-bool epl_fold_constants(epl_graph *g); /* merge.c */
+bool epl_fold_between(epl_node *first, const epl_node *end); /* constants, from first on, before end (NULL: to the last). merge.c */
+bool epl_sink_captures(epl_node *n, bool weights); /* of a control-flow node, those that are known. captures.c */
 bool epl_fuse(epl_graph *g);     /* fuse.c */
 bool epl_schedule(epl_graph *g); /* schedule.c */
 bool epl_is_stored(const epl_value *v); /* a parameter, state or constant; false for NULL. move_transposes.c */

@@ -3,8 +3,9 @@
 
 bool epl_prepare(epl_graph *g, epl_pass_opts o)
 {
-    bool ok = epl_inline_calls(g) && epl_expand_recurrent(g) && epl_settle_shapes(g) && (!o.frozen || epl_fold_batch_norm(g)) &&
-              epl_simplify(g) && epl_fold_constants(g) && epl_merge_common(g);
+    bool ok = epl_inline_calls(g) && epl_expand_recurrent(g) && epl_settle_shapes(g) && epl_fold_control(g, o.unroll) &&
+              epl_trim_regions(g, o.frozen) && (!o.frozen || epl_fold_batch_norm(g)) && epl_simplify(g) && epl_fold_control(g, o.unroll) &&
+              epl_merge_common(g);
     if (ok)
         epl_remove_dead(g);
     return ok && (!o.fuse || epl_fuse(g)) && epl_schedule(g) && !epl_graph_failed(g);

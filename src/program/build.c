@@ -437,7 +437,7 @@ static bool meet_limit(epl_program *p)
 
 static bool lower(epl_program *p)
 {
-    epl_pass_opts passes = { .fuse = !p->opts.no_fusion && !p->opts.reference, .frozen = p->opts.frozen };
+    epl_pass_opts passes = { .fuse = !p->opts.no_fusion && !p->opts.reference, .frozen = p->opts.frozen, .unroll = p->opts.unroll };
     return epl_prepare(p->graph, passes) && lower_graph(p) && meet_limit(p);
 }
 
