@@ -25,6 +25,113 @@ typedef struct epl_waterline {
 /* peak in multiply-adds a second, bandwidth in bytes a second, both above 0; the graph as it stands, for its batch. */
 EPL_API bool epl_waterline_of(const epl_graph *g, double peak, double bandwidth, epl_waterline *out);
 
+/* ---- early exits -----------------------------------------------------------------------------------------------------------------
+ * A network with early exits has, beside its output 0 (the final classifier), outputs "exit1", "exit2", ... in the order of depth: internal
+ * classifiers, Kaya et al. 2019 (arXiv:1810.07052). Classifiers are counted from 0; the final one is the last. Any other network has one. */
+EPL_API int        epl_n_exits(const epl_graph *g);        /* classifiers, the final one included */
+EPL_API epl_value *epl_exit_at(const epl_graph *g, int i); /* its logits [N, classes] */
+
+/* macs[i]: the multiply-adds that one sample takes if it leaves at classifier i, earlier classifiers included. */
+EPL_API bool epl_exit_macs(const epl_graph *g, double *macs);
+
+/* Where a sample leaves: at the first exit that is sure enough. */
+typedef enum epl_exit_measure {
+    EPL_EXIT_CONFIDENCE = 0, /* the largest of softmax is at least the threshold: 0 is always reached, more than 1 never */
+    EPL_EXIT_ENTROPY         /* of softmax, in nats, is at most the threshold: Teerapittayanon et al. 2016 (arXiv:1709.01686) */
+} epl_exit_measure;
+
+typedef struct epl_exit_rule {
+    epl_exit_measure measure;
+    double           threshold;
+    const double    *thresholds; /* instead: one for each exit but the final, borrowed */
+    int              patience;   /* and so many classifiers in a row, this one the last of them, name the same class; default 1 */
+    bool             last;       /* if nowhere: at the final classifier; default: the most confident of all, as in Kaya et al. 2019 */
+} epl_exit_rule;
+
+/* logits [exits, n, classes] -> where each sample leaves, and the class that is named there (each [n], may be NULL). */
+EPL_API void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted);
+
+typedef struct epl_exit_opts {
+    int64_t      batch;   /* default 64 */
+    const char  *augment; /* default: what the model says it needs. Its last word may be a normalisation, which then belongs to the network */
+    epl_progress progress;
+} epl_exit_opts;
+
+/* What all classifiers say to images x [n, ...], f32, as they are before the normalisation: f32 [exits, n, classes]. The caller owns it. */
+EPL_API epl_tensor *epl_exit_logits(const epl_model *m, const epl_tensor *x, epl_exit_opts o);
+
+typedef struct epl_exit_report {
+    int      n_exits;
+    int64_t  n;
+    double   accuracy;       /* of what is named where samples leave */
+    double   mean_exit, mean_macs; /* exits counted from 0 */
+    double  *exit_accuracy;  /* [exits]: if all left there */
+    double  *share, *macs;   /* [exits]: of samples that leave there; epl_exit_macs */
+    int     *taken;          /* [n] */
+    int64_t *predicted;      /* [n] */
+    epl_arena *arena;        /* private */
+} epl_exit_report;
+
+/* Of logits that are there, for the network that they are of; labels [n], i64. */
+EPL_API bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_tensor *labels, epl_exit_rule rule, epl_exit_report *out);
+EPL_API void epl_exit_report_release(epl_exit_report *r); /* accepts a zero value */
+
+/* ---- attacks --------------------------------------------------------------------------------------------------------------------
+ * Adversarial images against any network that classifies images in [0, 1]: the normalisation, if the model needs one, is part of the
+ * network, so that distances are those of the images. Batch normalisation keeps its running statistics.
+ *
+ *   fgsm   x' = x + eps sign(dL/dx): Goodfellow et al. 2015 (arXiv:1412.6572)
+ *   pgd    x' = clip(x' + step sign(dL/dx')), into eps around x and into [0, 1]: Madry et al. 2018 (arXiv:1706.06083)
+ *   early  every early exit is wrong while the final classifier says what it said: Adam on w, x' = (tanh w + 1) / 2, of
+ *          J = c (-alpha sum_j relu(p_n[y] - p_n[j]) + sum_{i<n} p_i[y]) + |norm(x') - norm(x)|^2
+ *          with p_i the softmax of classifier i and y the final classifier's answer to x, until it is so, but not before iteration `least`
+ *
+ * L is the cross-entropy with the label: the sum over all classifiers, the final one's, or that of the classifier that a rule takes. */
+typedef enum epl_attack_kind { EPL_ATTACK_FGSM = 0, EPL_ATTACK_PGD, EPL_ATTACK_EARLY } epl_attack_kind;
+typedef enum epl_attack_loss { EPL_ATTACK_SUM = 0, EPL_ATTACK_FINAL, EPL_ATTACK_TAKEN } epl_attack_loss;
+
+typedef struct epl_attack_opts {
+    epl_attack_kind kind;
+    epl_attack_loss loss;
+    double   eps;          /* fgsm, pgd: the largest change of a pixel, at least 0 */
+    int      steps;        /* pgd: default 20; early: at most, default 1000 */
+    double   step_size;    /* pgd: default 2/255; early: Adam's rate, default 0.01 */
+    bool     random_start; /* pgd: uniform in eps around x; early: w uniform in [0, 1), as the authors have it (default: at x, with a
+                              little noise) */
+    double   c, alpha;     /* early: default 50, 1 */
+    int      least;        /* early: default 200 */
+    uint64_t seed;         /* of the start */
+    epl_exit_rule rule;    /* how the network is deployed: for EPL_ATTACK_TAKEN and the reports */
+    epl_exit_opts run;
+} epl_attack_opts;
+
+EPL_API bool epl_attack_kind_from_name(epl_context *ctx, const char *name, epl_attack_kind *out); /* "fgsm", "pgd", "early" */
+EPL_API bool epl_attack_loss_from_name(epl_context *ctx, const char *name, epl_attack_loss *out); /* "sum", "final", "taken" */
+
+/* Adversarial twins of x [n, ...] in [0, 1], f32, with labels [n], i64: f32 [n, ...]. *backward (may be NULL) receives the number of gradients
+ * that were computed for one image, on average. The caller owns the result. */
+EPL_API epl_tensor *epl_attack_images(const epl_model *m, const epl_tensor *x, const epl_tensor *labels, epl_attack_opts o, double *backward);
+
+typedef struct epl_attack_result {
+    int64_t     n;
+    epl_tensor *x, *adversarial, *labels; /* f32 [n, ...] in [0, 1]; i64 [n] */
+    epl_tensor *logits, *attacked_logits; /* [exits, n, classes] */
+    epl_exit_report clean, attacked;
+    double success;        /* fgsm, pgd: the share of samples that were right (where they left) and are not any more; early: the share of
+                              all samples of which every early exit is wrong about y and the final classifier still says y */
+    double wrong_exit;     /* early: the share whose class, where they leave, is not y while the final classifier says y */
+    bool  *fooled;         /* [n]: counted in `success` */
+    double linf, l2, rms;  /* change of a pixel: the largest; of an image: mean Euclidean length, mean root of the mean square */
+    double exit_shift;     /* mean exit attacked less clean */
+    double cost_ratio;     /* mean multiply-adds attacked / clean */
+    double backward, seconds; /* gradients for one image; time of the attack */
+    epl_context *ctx;
+} epl_attack_result;
+
+/* All samples of d. Fails with EPL_ERR_UNSUPPORTED if no gradient reaches any image: an integer-quantised network, say. */
+EPL_API bool epl_attack(const epl_model *m, epl_dataset *d, epl_attack_opts o, epl_attack_result *out);
+EPL_API void epl_attack_result_release(epl_attack_result *r); /* accepts a zero value */
+
 /* ---- the difference of two models -----------------------------------------------------------------------------------
  * Structure: operators with their attributes, results and inputs, up to names and up to the order of independent ones. What
  * the outputs do not need is not looked at; the two inputs of a commutative operator may be exchanged; real attributes are

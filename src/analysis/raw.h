@@ -1,0 +1,30 @@
+/* raw: a network as it sees images before they are normalised. */
+#ifndef EPL_ANALYSIS_RAW_H
+#define EPL_ANALYSIS_RAW_H
+
+#include <espalier/analysis.h>
+
+/* A program's graph, of a batch, to put the network in, with the normalisation that it needs in front. */
+typedef struct epl_raw {
+    const epl_model *model;
+    epl_graph  *graph;   /* the caller adds outputs; nothing is in it at first */
+    epl_shape   shape;   /* of a batch of images */
+    epl_value **exits;   /* [n_exits] classifiers in the order of depth, once epl_raw_network was called */
+    int         n_exits;
+    const char *norm;    /* a word of augmentation, or "" */
+    epl_arena  *arena;
+} epl_raw;
+bool epl_raw_open(const epl_model *m, const char *augment, int64_t batch, epl_raw *out); /* augment NULL: what the model says */
+void epl_raw_close(epl_raw *r); /* accepts a zero value */
+
+epl_value *epl_raw_input(epl_raw *r, const char *name);  /* images of the batch */
+epl_value *epl_raw_normalise(epl_raw *r, epl_value *x);  /* what the network sees of them */
+bool       epl_raw_network(epl_raw *r, epl_value *seen); /* runs it, once */
+
+/* All samples as f32 [n, ...], prepared but for the normalisation, and their classes, i64 [n]. The caller owns both. */
+bool epl_raw_images(const epl_model *m, epl_dataset *d, const char *augment, epl_tensor **x, epl_tensor **labels);
+
+/* Copies images [first, first + count) of x into a batch, which is filled up with the first of them. Returns how many count. */
+int64_t epl_raw_fill(const epl_tensor *x, int64_t first, epl_tensor *batch);
+
+#endif
