@@ -10,7 +10,7 @@
 #ifndef ESPALIER_BENCH_H
 #define ESPALIER_BENCH_H
 
-#include <espalier/base.h>
+#include <espalier/train.h>
 
 #include <stdio.h>
 
@@ -29,6 +29,16 @@ typedef struct epl_bench_kernels_opts {
 /* Measures and writes to `out`, line by line as the results come. Fails with EPL_ERR_MEMORY, or EPL_ERR_ARGUMENT if the filter
  * leaves nothing. */
 EPL_API bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o);
+
+/* A training step with batch norms in each of their modes (passes.h): what is planned, and the median time of a step in rounds of one step
+ * of each, as many as fit into `seconds` (at least 5), on random inputs. o.norms.pattern chooses norms; its mode is not read. */
+enum { EPL_N_NORM_MODES = 4 };
+typedef struct epl_norm_mode_cost {
+    epl_norm_mode      mode; /* train, eval, tune, deploy in this order */
+    epl_program_memory memory;
+    double             median_s;
+} epl_norm_mode_cost;
+EPL_API bool epl_bench_norm_modes(const epl_model *m, epl_step_opts o, double seconds, epl_norm_mode_cost out[EPL_N_NORM_MODES]);
 
 /* What a measurement was made on. */
 typedef struct epl_machine {

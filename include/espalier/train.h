@@ -256,6 +256,10 @@ typedef struct epl_step_opts {
 /* What a training step of the model takes, before anything runs. */
 EPL_API bool epl_train_memory(const epl_model *m, epl_step_opts o, epl_program_memory *out);
 
+/* What the mode tune would do to the step: adds each pair of layer and norm to *pairs (NULL: not wanted), folded or skipped with the reason,
+ * and sets *bytes to what the plan of mode eval takes beyond that of tune. o.norms.pattern chooses; its mode is not read. */
+EPL_API bool epl_tune_saves(const epl_model *m, epl_step_opts o, epl_fold_report *pairs, size_t *bytes);
+
 /* The step as a graph, for programs and for the compiler: inputs "x", "target", "weights" [N], "rate"; outputs "logits",
  * ("logits1", ... for further outputs of the network), "loss".
  * `weights` gets the states it needs. With accumulate > 1, *update receives the second graph (with the input "rate"), run after

@@ -189,9 +189,35 @@ static bool bench_program(cli *c, epl_program *p, double seconds, int64_t top)
     return cli_print_take(c, c->json ? as_json(c, p, &t) : as_text(c, p, &t, top));
 }
 
+/* The training step with batch norms in each mode, side by side. */
+static bool bench_norm_modes(cli *c, const epl_model *m, const char *optimizer, const char *names, int64_t batch, double seconds)
+{
+    epl_step_opts      o = { .batch = batch ? batch : 1, .loss.name = "cross-entropy", .norms.pattern = *names ? names : NULL };
+    epl_norm_mode_cost cost[EPL_N_NORM_MODES];
+    if (!epl_optimizer_parse(c->ctx, optimizer, &o.optimizer) || !epl_bench_norm_modes(m, o, seconds, cost))
+        return false;
+    epl_table *t = epl_table_new(c->ctx, NULL);
+    epl_table_column(t, "batch norms", (epl_column_opts){ 0 });
+    epl_table_column(t, "step, median", (epl_column_opts){ .format = EPL_FORMAT_SECONDS });
+    epl_table_column(t, "to eval", (epl_column_opts){ .format = EPL_FORMAT_FIXED, .decimals = 3 });
+    epl_table_column(t, "planned", (epl_column_opts){ .format = EPL_FORMAT_BYTES });
+    epl_table_column(t, "to eval ", (epl_column_opts){ .format = EPL_FORMAT_FIXED, .decimals = 3 });
+    for (int i = 0; i < EPL_N_NORM_MODES; i++) {
+        epl_table_row(t);
+        epl_table_text(t, epl_norm_mode_name(cost[i].mode));
+        epl_table_number(t, cost[i].median_s);
+        epl_table_number(t, cost[i].median_s / cost[1].median_s);
+        epl_table_number(t, (double)cost[i].memory.total);
+        epl_table_number(t, (double)cost[i].memory.total / (double)cost[1].memory.total);
+    }
+    const bool ok = cli_print_table(c, t);
+    epl_table_free(t);
+    return ok;
+}
+
 static int run(cli *c, int argc, char **argv)
 {
-    const char *what = NULL, *filter = NULL, *optimizer = "adamw";
+    const char *what = NULL, *filter = NULL, *optimizer = "adamw", *modes = NULL;
     cli_dims    dims = { 0 };
     bool        train = false, quick = false;
     double      seconds = 2;
@@ -201,6 +227,7 @@ static int run(cli *c, int argc, char **argv)
         CLI_OPT_DIMS(&dims),
         EPL_OPT_FLAG(0, "train", &train, "a training step rather than inference"),
         EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &optimizer, "with --train: the optimizer"),
+        EPL_OPT_TEXT(0, "bn-modes", "NAMES", &modes, "a training step with batch norms of these names in each mode, side by side: '*' for all"),
         EPL_OPT_REAL(0, "seconds", &seconds, 0, 3600, "how long to run"),
         EPL_OPT_INT(0, "top", &top, 0, 1e6, "print the N longest steps"),
         EPL_OPT_TEXT(0, "filter", "TEXT", &filter, "kernels: only lines that contain this, such as 'weight gradient'"),
@@ -213,8 +240,8 @@ static int run(cli *c, int argc, char **argv)
         return cli_end(c, epl_bench_kernels(c->ctx, stdout, (epl_bench_kernels_opts){ .threads = (int)c->n_threads, .filter = filter,
                                                                                       .quick = quick, .json = c->json }));
     epl_model   *m  = cli_model_load(c, what, &dims);
-    epl_program *p  = m ? program_of(c, m, train, optimizer, dims.batch) : NULL;
-    const bool   ok = p && bench_program(c, p, seconds, top);
+    epl_program *p  = m && !modes ? program_of(c, m, train, optimizer, dims.batch) : NULL;
+    const bool   ok = modes ? m && bench_norm_modes(c, m, optimizer, modes, dims.batch, seconds) : p && bench_program(c, p, seconds, top);
     epl_program_free(p);
     epl_model_free(m);
     return cli_end(c, ok);
@@ -227,5 +254,5 @@ const cli_verb cli_verb_bench = {
                 "(--threads chooses), beside oneDNN where it is installed. `espalier bench MODEL` runs a network on random inputs: "
                 "latency, GFLOP/s, and where the time goes.",
     .examples = "espalier bench t.safetensors --batch 1\nespalier bench t.safetensors --batch 64 --train --threads 2\n"
-                "espalier bench kernels --quick\nespalier bench kernels --json > kernels.json",
+                "espalier bench resnet:depth=20 --batch 64 --bn-modes '*'\nespalier bench kernels --quick\nespalier bench kernels --json > kernels.json",
 };

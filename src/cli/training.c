@@ -62,6 +62,30 @@ static bool freeze(session *s, const epl_model *m, const cli_training *t)
     return true;
 }
 
+/* The mode of batch norms that was asked for; says what comes of it. */
+static bool choose_norms(session *s, const epl_model *m, const cli_training *t)
+{
+    cli            *c = s->c;
+    epl_fold_report r = { 0 };
+    size_t          saved = 0;
+    char            bytes[32];
+    if (!t->bn_mode)
+        return true;
+    if (!epl_norm_modes_parse(c->ctx, t->bn_mode, &s->o.norms))
+        return false;
+    const bool tune = s->o.norms.mode == EPL_NORM_TUNE && !epl_weights_metadata(m->weights, EPL_FOLDED_KEY);
+    const epl_step_opts o = { .batch = t->batch, .optimizer = s->o.optimizer, .norms = s->o.norms, .accumulate = 1 };
+    const bool ok = !tune || epl_tune_saves(m, o, &r, &saved);
+    epl_format_bytes(bytes, (double)saved);
+    for (int i = 0; ok && i < r.n; i++)
+        if (r.pairs[i].skipped)
+            cli_remark(c, "batch norm '%s' stays: %s", r.pairs[i].norm, r.pairs[i].skipped);
+    if (ok && tune)
+        cli_remark(c, "%d of %d batch norms are folded in every step, which saves %s of its memory", r.folded, r.n, bytes);
+    epl_fold_report_release(c->ctx, &r);
+    return ok;
+}
+
 /* A line for every epoch, above the progress. */
 static bool tell_epoch(void *user, epl_trainer *t, int64_t epoch)
 {
@@ -203,7 +227,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && open_data(&s, t) &&
+    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && open_data(&s, t) &&
               place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");

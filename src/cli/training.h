@@ -32,7 +32,7 @@ typedef struct cli_training {
     bool        no_val, resume, best, no_run;
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
-    const char *augment, *optimizer, *schedule, *loss, *objective, *run, *freeze;
+    const char *augment, *optimizer, *schedule, *loss, *objective, *run, *freeze, *bn_mode;
     int64_t     finetune_last, fading;
     size_t      memory_limit;
 } cli_training;
@@ -60,6 +60,8 @@ typedef struct cli_training {
     EPL_OPT_TEXT(0, "freeze", "NAMES", &(t)->freeze, "parameters that rest, as in stem.*,stage1.*; their batch norms keep their statistics"), \
     EPL_OPT_INT(0, "finetune-last", &(t)->finetune_last, 0, 1e6,                                                               \
                 "train the last N blocks (stages) and what follows them alone (0: everything)"),                               \
+    EPL_OPT_TEXT(0, "bn-mode", "MODE[:NAMES]", &(t)->bn_mode,                                                                  \
+                 "batch norms (of these names): train, eval, tune or deploy, as in tune:stage1.* (default: train, where frozen tune)"), \
     EPL_OPT_INT(0, "deep-training", &(t)->fading, 0, 1e6,                                                                      \
                 "epochs until the activations between the layers of `deepen` are linear (0: not at all)"),                     \
     EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \

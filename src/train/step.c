@@ -84,58 +84,6 @@ epl_value *epl_target_input(epl_graph *g, epl_value *logits, epl_dtype dtype, ep
 
 /* ---- forward, loss, hooks ---- */
 
-/* The norms whose mode was asked for. */
-static bool is_named(const epl_step_opts *o, const epl_node *n)
-{
-    return o->norms.mode != EPL_NORM_AUTO && epl_batch_norm_matches(n, o->norms.pattern);
-}
-
-/* A frozen batch norm computes with the statistics that it has, and keeps them: what does not learn does not drift. */
-static bool is_frozen(const epl_step_opts *o, const epl_node *n)
-{
-    const char *name = EPL_IS(n, batch_norm) ? epl_value_name(n->inputs[1]) : NULL;
-    return name && EPL_IS(n->inputs[1]->producer, parameter) && epl_is_frozen(&o->optimizer, name);
-}
-
-static bool rests(const void *opts, const epl_node *n)
-{
-    const epl_step_opts *o = opts;
-    return EPL_IS(n, batch_norm) && (is_named(o, n) ? o->norms.mode != EPL_NORM_TRAIN : is_frozen(o, n));
-}
-
-static bool tunes(const void *opts, const epl_node *n)
-{
-    const epl_step_opts *o = opts;
-    return is_named(o, n) ? o->norms.mode == EPL_NORM_TUNE : is_frozen(o, n);
-}
-
-/* A mode that was asked for must be possible: there are such norms, and they have statistics. */
-static bool check_norms(const epl_model *m, const epl_step_opts *o)
-{
-    const epl_norm_modes asked = o->norms;
-    const char *mode = epl_norm_mode_name(asked.mode);
-    int         found = 0;
-    if (asked.mode == EPL_NORM_AUTO)
-        return true;
-    if (asked.mode == EPL_NORM_DEPLOY)
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s': mode deploy of batch norms is a change of the model (epl_deploy_batch_norms), "
-                        "not of a step", m->graph->name);
-    if (epl_weights_metadata(m->weights, EPL_FOLDED_KEY))
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s': its batch norms are folded into the weights (deploy) and their statistics are "
-                        "gone, mode '%s' needs them", m->graph->name, mode);
-    for (const epl_node *n = m->graph->first; n; n = n->next) {
-        const bool trained = EPL_IS(n, batch_norm_train);
-        if ((!EPL_IS(n, batch_norm) && !trained) || !is_named(o, n))
-            continue;
-        if (trained && asked.mode != EPL_NORM_TRAIN)
-            return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s': a batch norm that '%s' names has no running statistics, mode '%s' needs "
-                            "them", m->graph->name, asked.pattern ? asked.pattern : "*", mode);
-        found++;
-    }
-    return found > 0 || epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has no batch norm '%s' for mode '%s'", m->graph->name,
-                                 asked.pattern ? asked.pattern : "*", mode);
-}
-
 static bool forward(const epl_model *m, const epl_step_opts *o, epl_train_step *s)
 {
     epl_graph *g = s->graph;
@@ -149,7 +97,7 @@ static bool forward(const epl_model *m, const epl_step_opts *o, epl_train_step *
         snprintf(name, sizeof name, i ? "logits%d" : "logits", i);
         epl_output(g, name, s->outputs[i]);
     }
-    if (!epl_set_training_but(g, rests, o) || !epl_tune_norms_if(g, tunes, o, NULL))
+    if (!epl_step_set_norms(g, o))
         return false;
     for (int i = 0; i < s->n_outputs; i++)
         s->outputs[i] = epl_graph_output_at(g, i);
@@ -277,7 +225,7 @@ bool epl_build_step(const epl_model *m, epl_weights *weights, epl_step_opts o, u
 {
     *out = (epl_built_step){ .ctx = m->ctx, .graph = epl_graph_new(m->ctx, m->graph->name), .arena = epl_arena_new(m->ctx) };
     epl_train_step s = { .graph = out->graph, .weights = weights, .arena = out->arena };
-    bool ok = s.graph && s.arena && check_norms(m, &o) && forward(m, &o, &s) && run_hooks(&o, &s);
+    bool ok = s.graph && s.arena && epl_step_check_norms(m, &o) && forward(m, &o, &s) && run_hooks(&o, &s);
     if (ok) {
         epl_output(s.graph, "loss", s.loss);
         ok = backward(m, &o, &s, out) && epl_graph_finish(s.graph) && fill_weights(m, weights, &o, out, seed);

@@ -40,6 +40,9 @@ int epl_trained_parameters(const epl_graph *g, const epl_optimizer_opts *o, cons
 bool epl_is_metric_loss(const char *name); /* epl_metric_loss knows it */
 
 /* ---- the step ---- */
+bool epl_step_check_norms(const epl_model *m, const epl_step_opts *o); /* the mode that is asked for is possible; norms.c */
+bool epl_step_set_norms(epl_graph *g, const epl_step_opts *o); /* training form, with norms as asked for */
+
 typedef struct epl_built_step {
     epl_context *ctx;
     epl_arena   *arena;
