@@ -25,6 +25,19 @@ typedef struct epl_waterline {
 /* peak in multiply-adds a second, bandwidth in bytes a second, both above 0; the graph as it stands, for its batch. */
 EPL_API bool epl_waterline_of(const epl_graph *g, double peak, double bandwidth, epl_waterline *out);
 
+/* Measured: latency = multiply-adds / (peak times efficiency), ibid. The network as its graph is bound, on random numbers, with the context's
+ * threads; the median of as many runs as fit into budget_s, at least 5. block_bytes as in epl_program_opts. */
+typedef struct epl_efficiency {
+    double macs, ideal_s, measured_s;
+    double efficiency; /* ideal_s / measured_s */
+} epl_efficiency;
+
+EPL_API bool epl_efficiency_of(const epl_model *m, double peak, double budget_s, size_t block_bytes, epl_efficiency *out);
+
+/* The efficiency gap: for each network a line at its height (accuracy, say; `label` names it) from the ideal to the measured time, on a
+ * logarithmic axis: its length is log(1 / efficiency). The caller owns the plot. */
+EPL_API epl_plot *epl_efficiency_plot(epl_context *ctx, const char *const *names, const epl_efficiency *e, const double *heights,
+                                      const char *label, size_t n);
 /* ---- early exits -----------------------------------------------------------------------------------------------------------------
  * A network with early exits has, beside its output 0 (the final classifier), outputs "exit1", "exit2", ... in the order of depth: internal
  * classifiers, Kaya et al. 2019 (arXiv:1810.07052). Classifiers are counted from 0; the final one is the last. Any other network has one. */

@@ -44,6 +44,7 @@ typedef struct epl_compile_opts {
     const epl_binding *bindings;   /* dimensions not listed keep the size that the graph has */
     int                n_bindings;
     epl_weights_form   weights;
+    size_t             block_bytes; /* as in epl_program_opts: pieces that run strip by strip in so much memory; 0: layer by layer */
     bool               dense;      /* weights that are mostly zero are treated like others; default: their zeros are left out */
 } epl_compile_opts;
 

@@ -3,6 +3,7 @@
 #define ESPALIER_PASSES_H
 
 #include <espalier/graph.h>
+#include <espalier/report.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -77,6 +78,7 @@ typedef struct epl_pass_opts {
     bool fuse;   /* element-wise chains and epilogues become Fused nodes */
     bool frozen; /* parameters are constants */
     int  unroll; /* of epl_fold_control */
+    size_t block_bytes; /* epl_fuse_blocks with this workspace, if parameters are constants; 0: not */
 } epl_pass_opts;
 
 /* ---- control flow ----
@@ -93,6 +95,17 @@ EPL_API bool epl_trim_regions(epl_graph *g, bool weights);
 /* What lowering does to a graph: settle shapes, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
  * into the weights before it (if they are constants), merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
+
+/* Runs narrow-wide-narrow pieces (inverted bottlenecks, perceptrons on every pixel, ConvNeXt's blocks) strip by strip of output rows, as
+ * Lavin 2024 (arXiv:2404.03617) fuses blocks: each becomes a Loop, whose body holds the wide tensors of one strip alone. A strip has as
+ * many rows as let what is alive in it fit into workspace_bytes (half of the second cache is a good value), divides the map's height, and
+ * may repeat at most 30 % of the multiply-adds in its halo; pieces for which there is no such strip stay. For inference, after
+ * normalisation is folded (epl_prepare does both). Within rounding. Returns the number of pieces; -1 with the graph failed. */
+EPL_API int epl_fuse_blocks(epl_graph *g, size_t workspace_bytes);
+
+/* What it would do to a copy of g: a row for each piece - bytes that go through memory layer by layer and strip by strip (its two ends),
+ * rows of a strip, what is alive in it, multiply-adds with halos over those without; empty where no strip fits. The caller owns it. */
+EPL_API epl_table *epl_fuse_blocks_report(const epl_graph *g, size_t workspace_bytes);
 
 /* Moves transposes towards the outputs, where those that undo each other vanish. Exact. An imported network in channels-first
  * order is left with transposes at its ends; the importer runs it. */

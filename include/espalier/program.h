@@ -18,6 +18,8 @@ typedef struct epl_program_opts {
                                  depends on them alone is computed once, weights are packed once */
     bool        sparse;       /* of a frozen program: convolutions and linear layers whose weights are mostly zero run on lists of
                                  the others. epl_program_refresh then refuses weights with more non-zeros */
+    size_t      block_bytes;  /* of a frozen program: narrow-wide-narrow pieces run strip by strip in so much memory
+                                 (epl_fuse_blocks in passes.h); 0: layer by layer */
     bool        reference;    /* reference kernels only, no fusion: slow, for tests */
     bool        no_fusion;
     int         unroll;       /* loops of so many iterations, known beforehand, are written out; default 64, negative: none */

@@ -75,7 +75,8 @@ double paper_relative_difference(paper_run *r, const epl_model *a, const epl_mod
     return difference_take(run(r, a, x, fast), run(r, b, x, fast));
 }
 
-double paper_folding_difference(paper_run *r, const epl_model *m, int64_t batch)
+/* Of one network on random numbers, run in two ways. */
+static double difference_of_ways(paper_run *r, const epl_model *m, int64_t batch, epl_program_opts a, epl_program_opts b)
 {
     epl_shape shape = m ? epl_shape_of(epl_graph_input_at(m->graph, 0)) : EPL_SCALAR;
     shape.dim[0] = batch;
@@ -83,9 +84,16 @@ double paper_folding_difference(paper_run *r, const epl_model *m, int64_t batch)
     epl_rng     rng = epl_rng_at(7, 0);
     if (x)
         epl_tensor_fill_normal(x, &rng, 0, 1);
-    const double difference = difference_take(run(r, m, x, by_definition), run(r, m, x, fast));
+    const double difference = difference_take(run(r, m, x, a), run(r, m, x, b));
     epl_tensor_free(x);
     return difference;
+}
+
+double paper_folding_difference(paper_run *r, const epl_model *m, int64_t batch) { return difference_of_ways(r, m, batch, by_definition, fast); }
+
+double paper_strips_difference(paper_run *r, const epl_model *m, int64_t batch, size_t block_bytes)
+{
+    return difference_of_ways(r, m, batch, fast, (epl_program_opts){ .frozen = true, .block_bytes = block_bytes });
 }
 
 /* ---- latency ---- */
@@ -133,7 +141,8 @@ bool paper_latency(paper_run *r, paper_timed *timed, int n, double budget_s)
     epl_context_set_threads(r->ctx, 1);
     for (int i = 0; i < n; i++) {
         timed[i].seconds = NAN;
-        p[i] = ok ? program_for(r, timed[i].model, timed[i].batch ? timed[i].batch : 1, fast) : NULL;
+        const epl_program_opts o = { .frozen = true, .block_bytes = timed[i].block_bytes };
+        p[i] = ok ? program_for(r, timed[i].model, timed[i].batch ? timed[i].batch : 1, o) : NULL;
         ok   = p[i] != NULL;
         if (ok)
             fill_random(p[i]);

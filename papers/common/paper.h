@@ -143,12 +143,16 @@ double paper_relative_difference(paper_run *r, const epl_model *a, const epl_mod
 /* The same of one network: as frozen programs run it (normalisation folded, layers fused) against reference kernels, node by node. */
 double paper_folding_difference(paper_run *r, const epl_model *m, int64_t batch);
 
+/* The same of one network whose blocks run strip by strip (epl_fuse_blocks), against layer by layer. */
+double paper_strips_difference(paper_run *r, const epl_model *m, int64_t batch, size_t block_bytes);
+
 /* Latency of networks side by side: each runs once in a round, on one thread and random input; the median over the rounds, of which
  * there are as many as fit into `budget_s` (at least 5). Measures "latency" in ms. */
 typedef struct paper_timed {
     const char      *name;
     const epl_model *model;
     int64_t          batch;   /* default 1 */
+    size_t           block_bytes; /* of epl_program_opts; default 0 */
     double           seconds; /* the result; NaN after an error */
 } paper_timed;
 bool paper_latency(paper_run *r, paper_timed *timed, int n, double budget_s);

@@ -77,6 +77,10 @@ typedef struct cli_dims {
     EPL_OPT_INT('b', "batch", &(d)->batch, 0, 1 << 24, "size of the first named dimension (0: as the model has it)"),         \
     EPL_OPT_REPEATED(0, "dim", "NAME=SIZE", &(d)->named, "size of a named dimension; may be given several times")
 
+#define CLI_OPT_BLOCKS(kib)                                                                                                    \
+    EPL_OPT_INT(0, "fuse-blocks", (kib), 0, 1 << 20,                                                                           \
+                "run inverted bottlenecks and their like strip by strip in N KiB (`analyze blocks`; 0: layer by layer)")
+
 /* The caller owns the model. d may be NULL. */
 epl_model *cli_model_load(cli *c, const char *path, const cli_dims *d);
 

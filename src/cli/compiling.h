@@ -7,6 +7,7 @@
 typedef struct cli_compiling {
     const char *name, *target, *weights, *optimizer, *loss;
     cli_dims    dims;
+    int64_t     block_kib;
     bool        train;
 } cli_compiling;
 
@@ -19,6 +20,7 @@ typedef struct cli_compiling {
                    "instruction set (default: the best of this machine)"),                                                     \
     EPL_OPT_CHOICE(0, "weights", "auto|source|file", &(o)->weights, "where weights go; auto: a file where they are many"),     \
     CLI_OPT_DIMS(&(o)->dims),                                                                                                  \
+    CLI_OPT_BLOCKS(&(o)->block_kib),                                                                                           \
     EPL_OPT_FLAG(0, "train", &(o)->train, "a training step rather than inference"),                                            \
     EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &(o)->optimizer, "with --train: the optimizer"),                                \
     EPL_OPT_TEXT(0, "loss", "NAME", &(o)->loss, "with --train: the loss")

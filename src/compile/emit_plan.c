@@ -182,7 +182,7 @@ static bool emit_loop(epl_emitter *e, const epl_block *b, const epl_step *s)
         epl_emit_line(e, "*go_%d = *(const unsigned char *)%s;", k, place);
     for (int i = 0; ok && i < n_carried; i++)
         ok = emit_copy(e, b, s->out[i], b, s->in[1 + i], b->buffers[s->out[i]].bytes);
-    for (int i = 0; ok && i < n_scans; i++) {
+    for (int i = 0; ok && epl_loop_may_stop(s) && i < n_scans; i++) {
         ok = epl_emit_place(e, b, s->out[n_carried + i], place);
         epl_emit_line(e, "memset(%s, 0, %zu);", place, b->buffers[s->out[n_carried + i]].bytes);
     }

@@ -6,6 +6,19 @@ static double value_bytes(const epl_value *v)
     return v ? (double)epl_shape_count(v->shape) * (double)epl_dtype_bytes(v->dtype) : 0;
 }
 
+/* Control flow at its dearest: the region that costs most, or a loop's body as often as it can run. */
+static epl_cost region_cost(const epl_node *n)
+{
+    const double times = EPL_IS(n, loop) ? (double)epl_attr_i(n, "trip") : 1;
+    epl_cost     most  = { 0 };
+    for (int i = 0; i < n->n_regions; i++) {
+        const epl_cost c = epl_graph_cost(n->regions[i]);
+        if (c.macs > most.macs || (c.macs == most.macs && c.flops > most.flops))
+            most = c;
+    }
+    return (epl_cost){ .macs = times * most.macs, .flops = times * most.flops };
+}
+
 epl_cost epl_node_cost(const epl_node *n)
 {
     epl_cost c = { 0 };
@@ -13,6 +26,8 @@ epl_cost epl_node_cost(const epl_node *n)
         return c;
     if (n->op->cost)
         c = n->op->cost(n);
+    else if (n->n_regions)
+        c = region_cost(n);
     else
         for (int i = 0; i < n->n_outputs; i++)
             c.flops += (double)epl_shape_count(n->outputs[i]->shape);

@@ -14,8 +14,7 @@ typedef struct site {
     int64_t   first;
 } site;
 
-/* Tags nodes: 1 if they depend on nothing but parameters, states and constants that this graph does not update. */
-static void mark_fixed(epl_graph *g)
+void epl_mark_fixed(epl_graph *g)
 {
     for (epl_node *n = g->first; n; n = n->next)
         n->tag = 0;
@@ -170,7 +169,7 @@ bool epl_fold_batch_norm(epl_graph *g)
         for (int i = 0; i < n->n_regions; i++)
             if (!epl_fold_batch_norm(n->regions[i]))
                 return false;
-    mark_fixed(g);
+    epl_mark_fixed(g);
     for (epl_node *n = g->first, *next; n && !epl_graph_failed(g); n = next) {
         site s;
         next = n->next;

@@ -322,5 +322,8 @@ bool epl_fuse(epl_graph *g)
     ok = ok && rewrite(&f);
     epl_release(g->ctx, f.nodes);
     epl_release(g->ctx, f.groups);
+    for (epl_node *n = g->first; ok && n; n = n->next)
+        for (int i = 0; ok && !EPL_IS(n, fused) && i < n->n_regions; i++)
+            ok = epl_fuse(n->regions[i]);
     return ok && !epl_graph_failed(g);
 }

@@ -24,6 +24,9 @@ bool epl_expand_recurrent(epl_graph *g); /* expand_recurrent.c */
 bool epl_fold_batch_norm(epl_graph *g); /* of what stays as it is. fold_batch_norm.c */
 bool epl_batch_norm_matches(const epl_node *n, const char *pattern); /* by its name; NULL matches all. fold_batch_norm.c */
 
+/* Tags nodes: 1 if they depend on nothing but parameters, states and constants that this graph does not update. fold_batch_norm.c */
+void epl_mark_fixed(epl_graph *g);
+
 /* epl_set_training, but nodes for which `stays` is true keep their neutral form, which computes inference. mode.c */
 typedef bool epl_stays_fn(const void *user, const epl_node *n);
 bool epl_set_training_but(epl_graph *g, epl_stays_fn *stays, const void *user);

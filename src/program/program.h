@@ -82,6 +82,13 @@ struct epl_block {
     char        *arena;
 };
 
+/* Whether a loop may end before its last iteration: it has a condition, or its body makes one. */
+static inline bool epl_loop_may_stop(const epl_step *loop)
+{
+    const epl_block *body = loop->blocks[0];
+    return loop->in[0] >= 0 || body->outputs[0] != body->inputs[1];
+}
+
 struct epl_program {
     epl_context          *ctx;
     epl_arena            *memory; /* steps' parameters, index arrays, blocks */

@@ -132,7 +132,7 @@ static void run_loop(epl_program *p, epl_block *b, const epl_step *s)
     *go = s->in[0] < 0 || *(const unsigned char *)pointer(b, s->in[0]);
     for (int i = 0; i < n_carried; i++)
         memcpy(pointer(b, s->out[i]), pointer(b, s->in[1 + i]), b->buffers[s->out[i]].bytes);
-    for (int i = 0; i < n_scans; i++)
+    for (int i = 0; epl_loop_may_stop(s) && i < n_scans; i++)
         memset(pointer(b, s->out[n_carried + i]), 0, b->buffers[s->out[n_carried + i]].bytes);
     int64_t done = 0;
     for (; done < trip && *go; done++) {
