@@ -212,7 +212,7 @@ static void full(paper_run *r)
     };
     const paper_series *accuracy[N_NETWORKS];
     learn_algebra(r);
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 8000, .test = 5000, .epochs = 4, .optimizer = "adam:rate=2e-3" }, accuracy);
+    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 10000, .test = 5000, .epochs = 4, .batch = 32, .optimizer = "adam:rate=2e-3" }, accuracy);
     if (!paper_ok(r))
         return;
     const double real = paper_mean(paper_series_named(r, "weights of the blocks", "real", ""));
