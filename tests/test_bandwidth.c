@@ -518,3 +518,32 @@ PROPERTY(look_ups_and_their_reverse, 60)
         close(t, "scatter_add", array[2], expected[1], n_in, 1e-5, 1e-5);
     }
 }
+
+/* Ranks by counting, ties to the lower index. */
+static void naive_keep(const epl_keep_largest_params *p, const float *x, double *y)
+{
+    for (int64_t at = 0; at < p->outer * p->size * p->inner; at++) {
+        const int64_t i = at / p->inner % p->size, base = at - i * p->inner;
+        int64_t before = 0;
+        for (int64_t j = i / p->m * p->m; j < p->size && j < (i / p->m + 1) * p->m; j++) {
+            const float a = fabsf(x[base + j * p->inner]), b = fabsf(x[at]);
+            before += a > b || (a == b && j < i);
+        }
+        y[at] = before < p->n ? (double)x[at] : 0;
+    }
+}
+
+PROPERTY(keeps_the_largest, 120)
+{
+    epl_keep_largest_params p = { .outer = draw(t, 1, 5), .size = draw(t, 1, 70), .inner = draw(t, 0, 2) ? draw(t, 1, 50) : 1, .m = draw(t, 1, 17) };
+    p.n = draw(t, 1, p.m);
+    const int64_t count = p.outer * p.size * p.inner;
+    fill_random(t, array[0], count);
+    for (int64_t i = 0; i < count; i++)
+        array[0][i] = draw(t, 0, 2) ? array[0][i] : 0.5f * (float)draw(t, -3, 3); // ties and zeros
+    naive_keep(&p, array[0], expected[0]);
+    FOR_SETS {
+        run(t, "keep_largest", &p, (epl_call){ .in = { array[0] }, .out = { array[1] } }, 1, &count);
+        close(t, "keep_largest", array[1], expected[0], count, 0, 0);
+    }
+}

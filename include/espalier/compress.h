@@ -156,6 +156,46 @@ EPL_API double epl_regrow_fraction(const epl_regrow_opts *o, int64_t step, int64
 EPL_API epl_train_hook    epl_regrow_hook(epl_model *m, epl_regrow_opts o);
 EPL_API epl_regrow_result epl_regrow_result_of(const epl_train_hook *h); /* after epochs, and the run */
 
+/* ---- N:M sparse training -----------------------------------------------------------------------------------------------
+ * Of every m consecutive channels' weights n stay, chosen anew from the dense weights in every update; all of them go on learning.
+ * Fang et al. 2023 (BDWP, arXiv:2309.13015). FF: n of m input channels, per output channel and kernel position; BP: n of m output channels.
+ *
+ *   mode     y          d input             d W
+ *   bdwp     W_FF x     W_BP dy             dense (+ lambda (W - W_FF) where lambda is given)
+ *   srste    W_FF x     W_FF dy             dense + lambda (W - W_FF): Zhou et al. 2021 (arXiv:2102.04010)
+ *   sdgp     W x        W (n of m of dy)    dense
+ *   sdwp     W x        W_BP dy             dense
+ *
+ * Convolutions and linear layers take part; depthwise ones, with one input channel, stay dense. */
+typedef enum epl_nm_mode { EPL_NM_BDWP = 0, EPL_NM_SRSTE, EPL_NM_SDGP, EPL_NM_SDWP } epl_nm_mode;
+
+typedef struct epl_nm_opts {
+    int         n, m;           /* required */
+    epl_nm_mode mode;
+    const char *pattern, *skip; /* as above; skip's default is "first,last" */
+    double      lambda;         /* default 2e-4 for srste, else 0; negative: 0 */
+    bool        strict;         /* m has to divide channels; default: a last group of r < m keeps min(n, r) */
+    bool        log_changes;    /* log "nm.changes": weights of W_FF that came or went with an update; keeps a mask for each layer */
+} epl_nm_opts;
+
+/* Puts W_FF in the weights' place in the model (epl_keep_largest: with bdwp and srste), so make the hook before the trainer.
+ * hook.user is the caller's (epl_release(ctx, hook.user)), NULL on failure: EPL_ERR_SHAPE where a layer has fewer channels than m.
+ * Gradients of the step are not those of its forward function; that is the method. */
+EPL_API epl_train_hook epl_nm_hook(epl_model *m, epl_nm_opts o);
+
+/* W_FF becomes the weight: what the model computes stays, the dense weights are gone. */
+EPL_API bool epl_nm_bake(epl_model *m);
+
+/* Multiply-adds of the three products of a training step, of all layers (of the first there are two); a model without or with the hook. */
+typedef struct epl_nm_cost {
+    double dense, sparse;
+    int    layers, dense_layers; /* that take part; that do not */
+} epl_nm_cost;
+EPL_API bool epl_nm_cost_of(const epl_model *m, epl_nm_opts o, epl_nm_cost *out);
+
+/* Bytes of `count` weights packed as values and indices of ceil(log2 m) bits. */
+EPL_API int64_t epl_nm_packed_bytes(int64_t count, int n, int m, int value_bytes);
+
 /* ---- removing channels ------------------------------------------------------------------------------------------------
  * A unit is everything that must go together: a channel with its bias and norm, the rows of those who read it, through
  * residual sums, concatenations, depthwise and grouped convolutions (whole groups), attention (whole heads), recurrent layers

@@ -160,6 +160,10 @@ typedef struct epl_topk_opts {
 
 EPL_API epl_value *epl_topk(epl_graph *g, epl_value *x, int axis, int64_t k, epl_topk_opts o, epl_value **indices);
 
+/* x with 0 in the place of all but the n of largest magnitude in every m consecutive elements along an axis; of equal ones the
+ * first stay, and of a last group of r < m elements min(n, r). The gradient passes what stays. */
+EPL_API epl_value *epl_keep_largest(epl_graph *g, epl_value *x, int axis, int64_t n, int64_t m);
+
 /* ---- shapes and movement ------------------------------------------------------------------------------------------- */
 
 /* Operators with a target shape have a twin `_like` that takes the shape of another value (and reads nothing else of it).

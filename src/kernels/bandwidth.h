@@ -50,6 +50,10 @@
  *
  *   random          in key i64 [2]: seed, step   out y, `count` draws: epl_random_params. The bits of the operators' references
  *
+ * ---- N:M sparsity, x [outer, size, inner] ----
+ *
+ *   keep_largest    in x                 out y: of every m elements along size the n of largest magnitude, the others 0
+ *
  * ---- movement ----
  *
  *   copy            in x                 out y[out_offset + sum i out_stride] = x[in_offset + sum i in_stride] for all
@@ -164,6 +168,11 @@ typedef struct epl_random_params {
     int64_t bytes; /* of an element: 4 (f32), or for Bernoulli 1 */
     double  a, b;  /* low, high; probability, - */
 } epl_random_params;
+
+/* ---- the n of largest magnitude in every m elements along an axis; the last group of a row may be smaller ---- */
+typedef struct epl_keep_largest_params {
+    int64_t outer, size, inner, n, m;
+} epl_keep_largest_params;
 
 /* ---- movement ---- */
 enum { EPL_COPY_RANK = 8 };

@@ -54,6 +54,7 @@ static const struct {
     { &epl_op_cast, epl_lower_cast },
     { &epl_op_random_uniform, epl_lower_random },
     { &epl_op_random_bernoulli, epl_lower_random },
+    { &epl_op_keep_largest, epl_lower_keep_largest },
 };
 
 epl_lower_fn *epl_lower_of(const epl_op *op)

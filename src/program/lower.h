@@ -23,6 +23,8 @@ epl_lower_fn epl_lower_pool, epl_lower_max_pool_grad, epl_lower_average_pool_gra
 epl_lower_fn epl_lower_transpose, epl_lower_expand, epl_lower_slice, epl_lower_unslice, epl_lower_pad, epl_lower_concat,
     epl_lower_split, epl_lower_gather, epl_lower_scatter_add, epl_lower_cast;                              /* lower_move.c */
 
+epl_lower_fn epl_lower_keep_largest; /* lower_keep.c */
+
 /* Every input and result is f32 and has elements; else *why says so. */
 bool epl_lowers_f32(const epl_node *n, const char **why);
 
