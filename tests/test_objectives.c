@@ -286,6 +286,31 @@ TEST(classes_alone_are_numbered_anew)
     epl_dataset_free(d);
 }
 
+/* Pixels 0 1 / 2 3 turned to the left. */
+TEST(rotations_are_a_task_without_labels)
+{
+    static const float turned[4][4] = { { 0, 1, 2, 3 }, { 1, 3, 0, 2 }, { 3, 2, 1, 0 }, { 2, 0, 3, 1 } };
+    epl_context *ctx = test_context(t);
+    epl_tensor  *x = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 2, 2, 1)), *y = NULL;
+    for (int i = 0; i < 8; i++)
+        epl_tensor_set(x, i, i % 4 + i / 4 * 10);
+    epl_dataset *d = epl_dataset_from_tensors_take(ctx, "squares", x, NULL), *r = epl_dataset_of_rotations(d);
+    CHECK_OK(t, ctx, r && epl_dataset_tensors(r, 0, 8, &x, &y));
+    CHECK_INT(t, epl_dataset_info_of(r).n_classes, 4);
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(t, epl_tensor_get(y, i), i % 4);
+        for (int k = 0; k < 4; k++)
+            CHECK_INT(t, epl_tensor_get(x, 4 * i + k), turned[i % 4][k] + (float)(i / 4 * 10));
+    }
+    epl_tensor_free(x);
+    epl_tensor_free(y);
+    epl_dataset_free(r);
+    epl_dataset_free(d);
+    d = epl_dataset_from_tensors_take(ctx, "wide", epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(1, 2, 3, 1)), NULL);
+    CHECK_FAILS(t, ctx, epl_dataset_of_rotations(d), EPL_ERR_SHAPE, "square images");
+    epl_dataset_free(d);
+}
+
 /* ---- training ---- */
 
 /* Class k of four is noise around a stripe of its own. */

@@ -95,6 +95,9 @@ EPL_API epl_dataset *epl_dataset_range(epl_dataset *d, int64_t first, int64_t co
 /* A copy, in memory, of the samples of these classes alone; the class classes[k] becomes k. The caller owns it. Fails if a class is
  * named twice or has no sample. */
 EPL_API epl_dataset *epl_dataset_of_classes(epl_dataset *d, const int *classes, int n);
+/* A copy, in memory, of every square image turned to the left by 0, 90, 180 and 270 degrees, sample 4 i + k by k quarters; the class is k.
+ * A task without labels: Gidaris et al. 2018 (arXiv:1803.07728). The caller owns it. */
+EPL_API epl_dataset *epl_dataset_of_rotations(epl_dataset *d);
 /* Puts a random `fraction` of the samples in *part and the others in *rest, each in the order of d. */
 EPL_API bool epl_dataset_cut(epl_dataset *d, double fraction, uint64_t seed, epl_dataset **rest, epl_dataset **part);
 

@@ -320,6 +320,16 @@ static epl_tensor *learn(const maker *m, bool whitened)
 
 /* ---- from a file ---- */
 
+/* The bank's tensor, or of a network the first weight of a convolution. */
+static const epl_tensor *bank_of(const epl_weights *w)
+{
+    const epl_tensor *t = epl_weights_find(w, "filters");
+    for (int i = 0; !t && i < epl_weights_count(w); i++)
+        if (epl_weights_at(w, i)->shape.rank == 4)
+            t = epl_weights_at(w, i);
+    return t;
+}
+
 static epl_tensor *stored(const maker *m)
 {
     char is[192], want[192];
@@ -328,12 +338,10 @@ static epl_tensor *stored(const maker *m)
         return NULL;
     }
     epl_weights *w = epl_weights_open(m->ctx, m->parameter);
-    const epl_tensor *t = w ? epl_weights_find(w, "filters") : NULL;
-    if (w && !t && epl_weights_count(w) == 1)
-        t = epl_weights_at(w, 0);
+    const epl_tensor *t = w ? bank_of(w) : NULL;
     epl_tensor *out = NULL;
     if (w && !t)
-        epl_fail(m->ctx, EPL_ERR_FORMAT, "%s has %d tensors and none is named 'filters'", m->parameter, epl_weights_count(w));
+        epl_fail(m->ctx, EPL_ERR_FORMAT, "%s has %d tensors, but none named 'filters' and none of rank 4", m->parameter, epl_weights_count(w));
     else if (w && (t->dtype != EPL_F32 || !epl_shape_equal(t->shape, shape_of(m))))
         epl_fail(m->ctx, EPL_ERR_SHAPE, "%s holds filters %s%s, but %s are needed", m->parameter, epl_dtype_name(t->dtype),
                  epl_shape_text(is, t->shape), epl_shape_text(want, shape_of(m)));

@@ -6,9 +6,10 @@ static bool save(cli *c, epl_tensor *features, epl_dataset *d, const char *out)
 {
     epl_weights *w = epl_weights_new(c->ctx);
     epl_tensor  *y = NULL;
+    const bool npz = epl_glob("*.npz", out); // what --data npz:FILE reads
     bool ok = w && epl_dataset_tensors(d, 0, epl_dataset_info_of(d).count, NULL, &y);
-    ok = epl_weights_put_take(w, "features", features) && ok;
-    ok = ok && epl_weights_put_take(w, "labels", y) && epl_weights_save(w, out);
+    ok = epl_weights_put_take(w, npz ? "x" : "features", features) && ok;
+    ok = ok && epl_weights_put_take(w, npz ? "y" : "labels", y) && (npz ? epl_npz_save(w, out) : epl_weights_save(w, out));
     epl_weights_free(w);
     return ok;
 }
@@ -23,7 +24,7 @@ static int run(cli *c, int argc, char **argv)
     const cli_option  options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         CLI_OPT_DATA(&data, true),
-        EPL_OPT_MUST('o', "output", "FILE", &out, "where to write the tensors 'features' and 'labels' (.safetensors)"),
+        EPL_OPT_MUST('o', "output", "FILE", &out, "where to write the tensors 'features' and 'labels' (.safetensors), or 'x' and 'y', a data set (.npz)"),
         EPL_OPT_CHOICE(0, "split", "train|test", &split_name, "which part of the data set"),
         EPL_OPT_TEXT(0, "layer", "NAME", &o.layer, "an output, or a scope such as stage2.unit1 (default: what the classifier reads)"),
         EPL_OPT_FLAG(0, "average", &o.average, "average over space"),
@@ -57,5 +58,6 @@ const cli_verb cli_verb_features = {
     .name = "features", .run = run,
     .summary  = "what a network computes at a layer, for a data set, as a file",
     .examples = "espalier features t.safetensors --data fashion-mnist -o f.safetensors\n"
-                "espalier features t.safetensors --data fashion-mnist --layer stage2 --average -o f.safetensors",
+                "espalier features t.safetensors --data fashion-mnist --layer stage2 --average -o f.safetensors\n"
+                "espalier features t.safetensors --data fashion-mnist --split train --layer stage1 -o f.npz",
 };

@@ -31,7 +31,13 @@ epl_dataset *cli_data_open(cli *c, const cli_data *d, epl_data_split split, doub
 {
     epl_dataset *all = epl_dataset_open(c->ctx, d->name, (epl_dataset_opts){ .split = split, .dir = d->dir, .limit = d->limit,
                                                                              .val_fraction = val_fraction, .seed = (uint64_t)c->seed });
-    return d->classes && *d->classes ? of_classes_take(c, all, d->classes) : all;
+    if (d->classes && *d->classes)
+        all = of_classes_take(c, all, d->classes);
+    if (!all || !d->rotations)
+        return all;
+    epl_dataset *turned = epl_dataset_of_rotations(all);
+    epl_dataset_free(all);
+    return turned;
 }
 
 /* ---- what a run needs ---- */

@@ -8,6 +8,7 @@
 typedef struct cli_data {
     const char *name, *dir, *classes;
     int64_t     limit;
+    bool        rotations;
 } cli_data;
 
 /* "1,4,8": whole numbers from 0 to 65535. The array belongs to the command. */
@@ -23,7 +24,8 @@ bool cli_number_list(cli *c, const char *option, const char *text, cli_numbers *
       .help = CLI_DATA_HELP, .required = must },                                                                               \
     EPL_OPT_DIR(0, "data-dir", &(d)->dir, "where the data set's files lie (default: ESPALIER_DATA, then the usual place)"),    \
     EPL_OPT_INT(0, "limit", &(d)->limit, 0, 1e15, "use the first N samples (0: all)"),                                         \
-    EPL_OPT_TEXT(0, "classes", "LIST", &(d)->classes, "these classes alone, numbered anew from 0: 0,2,3")
+    EPL_OPT_TEXT(0, "classes", "LIST", &(d)->classes, "these classes alone, numbered anew from 0: 0,2,3"),                     \
+    EPL_OPT_FLAG(0, "rotations", &(d)->rotations, "instead of the labels: every image in four directions, to be told apart")
 
 /* ---- training ---- */
 typedef struct cli_training {
