@@ -162,7 +162,7 @@ static int run(cli *c, int argc, char **argv)
     const char *what = NULL, *out = NULL;
     cli_words   networks = { 0 };
     cli_data    data = { 0 };
-    int64_t     batch = 64, workspace = 512, block_kib = 0;
+    int64_t     batch = 64, workspace = 768, block_kib = 0;
     double      peak = 0, bandwidth = 0;
     const cli_option options[] = {
         EPL_ARG("what", &what, "design, init, waterline, blocks, or efficiency"),

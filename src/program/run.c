@@ -122,6 +122,21 @@ static void run_branch(epl_program *p, epl_block *b, const epl_step *s)
     copy_outputs(b, s, taken);
 }
 
+/* A scan's part of one iteration; threads share what is long. */
+static void copy_scan(const epl_program *p, char *to, const char *from, size_t bytes)
+{
+    enum { WORTH_THREADS = 64 << 10 };
+    if (p->n_threads == 1 || bytes < WORTH_THREADS) {
+        memcpy(to, from, bytes);
+        return;
+    }
+#pragma omp parallel num_threads(p->n_threads)
+    {
+        const size_t n = (size_t)omp_get_num_threads(), t = (size_t)omp_get_thread_num(), begin = bytes * t / n;
+        memcpy(to + begin, from + begin, bytes * (t + 1) / n - begin);
+    }
+}
+
 static void run_loop(epl_program *p, epl_block *b, const epl_step *s)
 {
     epl_block    *body      = s->blocks[0];
@@ -142,7 +157,7 @@ static void run_loop(epl_program *p, epl_block *b, const epl_step *s)
         for (int i = 0; i < n_scans; i++) {
             const int    result = body->outputs[1 + n_carried + i];
             const size_t bytes  = body->buffers[result].bytes;
-            memcpy((char *)pointer(b, s->out[n_carried + i]) + (size_t)done * bytes, pointer(body, result), bytes);
+            copy_scan(p, (char *)pointer(b, s->out[n_carried + i]) + (size_t)done * bytes, pointer(body, result), bytes);
         }
         for (int i = 0; i < n_carried; i++)
             memcpy(pointer(b, s->out[i]), pointer(body, body->outputs[1 + i]), b->buffers[s->out[i]].bytes);
