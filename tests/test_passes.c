@@ -37,6 +37,34 @@ static int count(const epl_graph *g, const char *op)
     return n;
 }
 
+/* Two chains, each of which could be one node: a waits for a sum over b, and b for a sum over a. Together they would wait for each
+ * other, whichever was joined first. */
+TEST(chains_that_wait_for_each_other_are_not_both_fused)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "knot");
+    epl_value   *w = epl_input(g, "w", EPL_F32, EPL_SHAPE(4, 3), NULL), *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(5, 2), NULL);
+    epl_value   *a = epl_square(g, w), *of_a = epl_reduce_sum(g, a, (epl_reduce_opts){ 0 });
+    epl_value   *b = epl_relu(g, x), *of_b = epl_reduce_sum(g, b, (epl_reduce_opts){ 0 });
+    epl_output(g, "a", epl_mul(g, a, of_b));
+    epl_output(g, "b", epl_mul(g, epl_step(g, b), of_a));
+    epl_tensor *in[2] = { epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(4, 3)), epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(5, 2)) }, *want[2], *have[2];
+    epl_tensor_fill_normal(in[0], t->rng, 0, 1);
+    epl_tensor_fill_normal(in[1], t->rng, 0, 1);
+    epl_weights *none = epl_weights_new(ctx);
+    CHECK_OK(t, ctx, epl_graph_finish(g) && epl_interpret(g, none, (const epl_tensor *const *)in, want));
+    CHECK_OK(t, ctx, epl_fuse(g) && epl_graph_verify(g) && epl_interpret(g, none, (const epl_tensor *const *)in, have));
+    for (int i = 0; i < 2; i++) {
+        CHECK(t, epl_tensor_equal(want[i], have[i]));
+        epl_tensor_free(in[i]);
+        epl_tensor_free(want[i]);
+        epl_tensor_free(have[i]);
+    }
+    CHECK_INT(t, count(g, "Fused"), 1); // the other chain is
+    epl_weights_free(none);
+    epl_graph_free(g);
+}
+
 static epl_value *masked(epl_graph *g, epl_value *p, void *user)
 {
     (void)user;

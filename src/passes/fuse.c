@@ -66,7 +66,8 @@ static bool goes_inside(const epl_value *v) { return EPL_IS(v->producer, constan
 /* ---- may two groups join? ---- */
 
 /* Does anything that members of `from` read, directly or through other groups, come from `target`? Direct edges between
- * the two are allowed. Positions below target's first cannot depend on it. */
+ * the two are allowed. What stands before target's first is not followed: it depends on it only through a group that reaches
+ * across, and break_cycles finds those. */
 static bool depends(fusion *f, int from, int target, int direct, int depth)
 {
     if (f->groups[from].visited == f->stamp)
@@ -196,6 +197,54 @@ static void join_along(fusion *f, bool shared)
         }
 }
 
+/* ---- groups that wait for each other ---- */
+
+enum { NONE = -1, ON_CYCLE = -2 };
+
+/* The first group of several members on a cycle that can be reached from r; NONE. */
+static int find_cycle(fusion *f, int r)
+{
+    const int under_way = 2 * f->stamp, done = under_way + 1;
+    int found = NONE;
+    if (f->groups[r].visited == under_way)
+        return ON_CYCLE;
+    if (f->groups[r].visited == done)
+        return NONE;
+    f->groups[r].visited = under_way;
+    for (int m = r; m >= 0 && found == NONE; m = f->groups[m].next)
+        for (int i = 0; i < f->nodes[m]->n_inputs && found == NONE; i++) {
+            const int p = f->nodes[m]->inputs[i] ? group_of(f, f->nodes[m]->inputs[i]) : r;
+            if (p != r)
+                found = find_cycle(f, p);
+        }
+    f->groups[r].visited = done;
+    return found == ON_CYCLE && f->groups[r].n_members > 1 ? r : found;
+}
+
+/* Its members stand alone again. */
+static void dissolve(fusion *f, int r)
+{
+    for (int m = r, next; m >= 0; m = next) {
+        next = f->groups[m].next;
+        f->groups[m].parent = f->groups[m].first = f->groups[m].last = m;
+        f->groups[m].next = -1;
+        f->groups[m].n_members = 1;
+    }
+}
+
+static void break_cycles(fusion *f)
+{
+    f->stamp++;
+    for (int i = 0; i < f->n; i++) {
+        const int r = find_cycle(f, find(f, i));
+        if (r >= 0) {
+            dissolve(f, r);
+            f->stamp++;
+            i = -1;
+        }
+    }
+}
+
 /* ---- rewriting ---- */
 
 static epl_value *inside(epl_graph *region, epl_value *v, epl_value **outer, int *n_outer)
@@ -319,6 +368,8 @@ bool epl_fuse(epl_graph *g)
     }
     for (int shared = 0; ok && shared < 2; shared++)
         join_along(&f, shared);
+    if (ok)
+        break_cycles(&f);
     ok = ok && rewrite(&f);
     epl_release(g->ctx, f.nodes);
     epl_release(g->ctx, f.groups);
