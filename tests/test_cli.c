@@ -510,8 +510,8 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     epl_json *j = json_of(t, ctx, words);
     CHECK_NEAR(t, member(j, "nonzero") / member(j, "weights"), 0.25, .atol = 1e-3);
     epl_json_free(j);
-    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --criterion taylor --data npz:%s/data.npz --no-val "
-             "-e 2 -b 16 --json -q --no-run", dir, dir, dir);
+    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --criterion taylor --ratios-of grasp --data npz:%s/data.npz "
+             "--no-val -e 2 -b 16 --json -q --no-run", dir, dir, dir);
     epl_json_free(json_of(t, ctx, words));
     snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --data npz:%s/data.npz --no-val -e 6 -b 16 "
              "--teacher %s/t.safetensors --json -q --no-run --bake", dir, dir, dir, dir);
@@ -526,6 +526,7 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     fails(t, words, 2, "say --data");
     fails(t, "prune mlp -o /dev/null --channels l2", 2, "needs one of --ratio, --macs and --params");
     fails(t, "prune mlp -o /dev/null --ratio 0.5", 2, "go with --channels");
+    fails(t, "prune mlp -o /dev/null --ratios-of snip", 2, "say --data");
     snprintf(words, sizeof words, "prune %s/t.safetensors --channels l2 --macs 0.5 -o %s/half.safetensors --json -q", dir, dir);
     j = json_of(t, ctx, words);
     CHECK(t, member(j, "macs") <= 0.51 * (16 * 256 + 256 * 256 + 256 * 3) && member(j, "nonzero") == member(j, "weights"));

@@ -45,19 +45,19 @@ TEST(erdos_renyi_kernel_densities_of_a_toy)
     double       d[3];
     CHECK_OK(t, ctx, epl_weight_layers_find(g, &l));
     CHECK_INT(t, l.n, 3);
-    CHECK_OK(t, ctx, epl_densities(ctx, "erk", 0.5, l.items, l.n, d));
+    CHECK_OK(t, ctx, epl_densities(ctx, "erk", 0.5, 1, l.items, l.n, d));
     CHECK_CLOSE_F64(t, d, ((double[]){ 0.83333333, 0.34722222, 1 }), 3, .atol = 1e-7);
     CHECK_NEAR(t, (288 * d[0] + 1152 * d[1] + 160 * d[2]) / 1600, 0.5, .atol = 1e-12);
-    CHECK_OK(t, ctx, epl_densities(ctx, "erk", 0.2, l.items, l.n, d));
+    CHECK_OK(t, ctx, epl_densities(ctx, "erk", 0.2, 1, l.items, l.n, d));
     CHECK_CLOSE_F64(t, d, ((double[]){ 0.270270, 0.112613, 0.702703 }), 3, .atol = 1e-6);
-    CHECK_OK(t, ctx, epl_densities(ctx, "uniform+", 0.6, l.items, l.n, d));
+    CHECK_OK(t, ctx, epl_densities(ctx, "uniform+", 0.6, 1, l.items, l.n, d));
     CHECK_NEAR(t, d[0], 1, 0);
     CHECK_NEAR(t, d[2], 0.6, .atol = 1e-12);
     CHECK_NEAR(t, (288 * d[0] + 1152 * d[1] + 160 * d[2]) / 1600, 0.6, .atol = 1e-12);
-    CHECK_OK(t, ctx, epl_densities(ctx, "erk+", 0.2, l.items, l.n, d));
+    CHECK_OK(t, ctx, epl_densities(ctx, "erk+", 0.2, 1, l.items, l.n, d));
     CHECK_NEAR(t, d[2], 1, 0);
     CHECK_NEAR(t, (288 * d[0] + 1152 * d[1] + 160 * d[2]) / 1600, 0.2, .atol = 1e-12);
-    CHECK_FAILS(t, ctx, epl_densities(ctx, "erk+", 0.05, l.items, l.n, d), EPL_ERR_ARGUMENT, "stay dense");
+    CHECK_FAILS(t, ctx, epl_densities(ctx, "erk+", 0.05, 1, l.items, l.n, d), EPL_ERR_ARGUMENT, "stay dense");
     epl_weight_layers_release(&l);
     epl_graph_free(g);
 }
@@ -73,7 +73,7 @@ TEST(counts_are_exact_and_halves_round_up)
         epl_model *m = epl_model_new_take(three_layers(t, ctx));
         epl_layers l;
         double     d[3];
-        CHECK_OK(t, ctx, epl_model_init(m, 1) && epl_weight_layers_find(m->graph, &l) && epl_densities(ctx, rules[i], 0.3, l.items, 3, d));
+        CHECK_OK(t, ctx, epl_model_init(m, 1) && epl_weight_layers_find(m->graph, &l) && epl_densities(ctx, rules[i], 0.3, 1, l.items, 3, d));
         CHECK_OK(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.7, .distribution = rules[i] }));
         for (int k = 0; k < 3; k++)
             CHECK_INT(t, ones(m, l.items[k].name), epl_keep_count(l.items[k].count, 1 - d[k]));

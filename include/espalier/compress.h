@@ -41,21 +41,29 @@ EPL_API bool epl_masks_apply(epl_model *m);
 /* ---- pruning weights -------------------------------------------------------------------------------------------------
  * Exactly N - floor(sparsity N + 1/2) of a layer's N weights stay; of equal scores the lower index (row-major) stays.
  *
- * criterion      the score; the highest stay
+ * criterion      the score; the highest stay                                                       what it looks at besides the weights
  *   magnitude    |w|
  *   random       uniform noise of (seed, name)
- *   gradient     |g|
- *   taylor       (w g)^2: Molchanov et al. 2017 (arXiv:1611.06440)
- *   snip         |w g| / sum |w g|: Lee et al. 2019 (arXiv:1810.02340)
+ *   bernoulli    as random, but each stays with the layer's density as its own chance: the count is not exact
  *   lamp         w^2 / sum of v^2 over the layer's weights that are not smaller: Lee et al. 2021 (arXiv:2010.07611)
+ *   gradient     |g|                                                                                g
+ *   taylor       (w g)^2: Molchanov et al. 2017 (arXiv:1611.06440)                                  g
+ *   snip         |w g| / sum |w g|: Lee et al. 2019 (arXiv:1810.02340)                              g
+ *   grasp        w (H g): Wang et al. 2020 (arXiv:2002.07376), eq. (8), logits divided by 200       H g
+ *   obd          w^2 F / 2, F the mean of g^2 over samples: LeCun et al. 1989                       F
+ *   obs          w^2 / (2 [H^-1]_ii), one by one, the others making up for it: Hassibi & Stork 1993.   g of each sample
+ *                H is the mean of g g^T, so for small layers (up to 2048 weights)
+ *   synflow      w dR/dw, R the sum of what |w| makes of an input of ones, chosen in 100 rounds: Tanaka et al. 2020
+ *                (arXiv:2006.05467), Algorithm 1; batch norms and biases left out                   epl_synflow_scores
  *
  * distribution   how dense each layer becomes
  *   uniform      all alike
  *   uniform+     the first convolution stays dense, the last layer keeps at least 20 %, the others share what remains
- *   er           proportional to (o + i) / (o i): Mocanu et al. 2018 (arXiv:1707.04780)
- *   erk          proportional to (o + i + kh + kw) / (o i kh kw): Evci et al. 2020 (arXiv:1911.11134)
+ *   er           proportional to ((o + i) / (o i))^power: Mocanu et al. 2018 (arXiv:1707.04780)
+ *   erk          proportional to ((o + i + kh + kw) / (o i kh kw))^power: Evci et al. 2020 (arXiv:1911.11134)
  *   erk+         the same with a dense last layer
- *   global       one threshold over all scores; every layer keeps at least one weight */
+ *   global       one threshold over all scores; every layer keeps at least one unit
+ * or, in their place, what a global ranking by another criterion (ratios_of) leaves of each layer. */
 typedef struct epl_layer_sparsity {
     const char *pattern;
     double      sparsity;
@@ -65,12 +73,19 @@ typedef struct epl_prune_opts {
     const char *pattern, *skip;
     const char *criterion;    /* default "magnitude" */
     const char *distribution; /* default "uniform" */
+    const char *ratios_of;    /* a criterion: "snip", "grasp", ... NULL: the distribution */
+    double      power;        /* of er, erk, erk+: default 1 */
     double      sparsity;     /* of all chosen weights, in [0, 1) */
+    double      macs;         /* instead: the part of the network's multiply-adds that is left, in (0, 1), within a thousandth of it */
+    const char *unit;         /* what goes as a whole: "element" (default), "row" (an output with all its weights), "column" (an input),
+                                 "kernel" (all positions of one input for one output). Scores are summed over it */
+    int         block_rows, block_columns; /* instead: blocks of the weight as a matrix [inputs, outputs]; default 1 x 1 */
     int         n, m;         /* both given: the n best of every m consecutive input channels stay; replaces sparsity */
-    int         block_rows, block_columns; /* whole blocks of the weight as a matrix [inputs, outputs]; default 1 x 1 */
+    bool        transposable; /* n of m along output channels as well, the best first where both have room; m up to 64 */
     const epl_layer_sparsity *layers;      /* layers with a sparsity of their own; the first that matches counts */
     int                       n_layers;
-    const epl_weights        *gradients;   /* by parameter name, for gradient, taylor and snip (epl_weight_gradients) */
+    const epl_weights        *gradients;   /* by parameter name: what the criterion looks at (epl_prune_evidence) */
+    const epl_weights        *ratio_gradients; /* what ratios_of looks at */
     uint64_t          seed;
     epl_mask_gradient gradient;
     double            lambda;
@@ -83,6 +98,17 @@ EPL_API bool epl_prune_weights(epl_model *m, epl_prune_opts o);
 /* d loss / d parameter for one batch, in inference mode: "<parameter>" -> gradient (of the weight as the network reads it: a
  * mask hides nothing). x and target as in training. The caller owns the result. */
 EPL_API epl_weights *epl_weight_gradients(const epl_model *m, const epl_tensor *x, const epl_tensor *target, epl_loss_opts loss);
+
+/* What a criterion looks at, of one batch: "<parameter>" -> tensor. grasp takes the batch as two halves, obd and obs take one sample
+ * at a time. The caller owns the result. */
+EPL_API bool         epl_criterion_needs_data(const char *criterion);
+EPL_API epl_weights *epl_prune_evidence(const epl_model *m, const char *criterion, const epl_tensor *x, const epl_tensor *target,
+                                        epl_loss_opts loss);
+
+/* SynFlow's scores, such that the highest are what its rounds leave at o->sparsity of the weights that o chooses: those that went
+ * earlier are lower. epl_prune_weights makes them by itself. `degree` (may be NULL): by how much the output grows when the input
+ * doubles, over 2. It is 1 for the networks that the method is made for, positively homogeneous ones (ReLU, pooling, sums). */
+EPL_API epl_weights *epl_synflow_scores(const epl_model *m, const epl_prune_opts *o, double *degree);
 
 /* ---- pruning during training -----------------------------------------------------------------------------------------
  * Zhu & Gupta 2017 (arXiv:1710.01878), eq. (1): at updates t = begin, begin + every, ..., up to end

@@ -32,12 +32,15 @@ static epl_mask_gradient gradient_of(const char *name)
 
 /* ---- criteria that look at gradients ---- */
 
-static bool needs_gradients(const char *criterion)
+/* What is scored once, as the network comes, and not again while it trains. */
+static bool is_once(const char *criterion)
 {
-    return strcmp(criterion, "gradient") == 0 || strcmp(criterion, "taylor") == 0 || strcmp(criterion, "snip") == 0;
+    return criterion && (epl_criterion_needs_data(criterion) || strcmp(criterion, "synflow") == 0);
 }
 
-static epl_weights *gradients(cli *c, const epl_model *m, const cli_training *t, int64_t samples)
+static bool at_once(const epl_prune_opts *o) { return is_once(o->criterion) || is_once(o->ratios_of) || o->macs > 0; }
+
+static epl_weights *evidence(cli *c, const epl_model *m, const char *criterion, const cli_training *t, int64_t samples)
 {
     epl_dataset *d = cli_data_open(c, &t->data, EPL_SPLIT_TRAIN, t->val_fraction);
     const int64_t count = d ? epl_dataset_info_of(d).count : 0;
@@ -46,8 +49,8 @@ static epl_weights *gradients(cli *c, const epl_model *m, const cli_training *t,
                            .no_prefetch = true };
     epl_loader  *l = words ? epl_loader_new(c->ctx, d, lo) : NULL;
     epl_batch    b;
-    epl_weights *g = l && epl_loader_next(l, &b)
-                         ? epl_weight_gradients(m, b.x, b.labels, (epl_loss_opts){ .name = t->loss, .smoothing = t->smoothing }) : NULL;
+    const epl_loss_opts loss = { .name = t->loss, .smoothing = t->smoothing };
+    epl_weights *g = l && epl_loader_next(l, &b) ? epl_prune_evidence(m, criterion, b.x, b.labels, loss) : NULL;
     epl_loader_free(l);
     epl_release(c->ctx, words);
     epl_dataset_free(d);
@@ -56,26 +59,42 @@ static epl_weights *gradients(cli *c, const epl_model *m, const cli_training *t,
 
 /* ---- the ways of pruning ---- */
 
-/* Of the criterion, where it looks at them; *out is NULL where it does not. The caller owns them. */
-static bool gradients_for(cli *c, const char *criterion, const epl_model *m, const pruning *p, const cli_training *t, epl_weights **out)
+/* What the criterion looks at; *out is NULL where it needs nothing. The caller owns it. */
+static bool evidence_for(cli *c, const char *criterion, const epl_model *m, const pruning *p, const cli_training *t, epl_weights **out)
 {
+    double degree;
     *out = NULL;
-    if (!needs_gradients(criterion))
+    if (criterion && strcmp(criterion, "synflow") == 0) {
+        *out = epl_synflow_scores(m, &p->o.prune, &degree);
+        if (*out && (degree < 0.999 || degree > 1.001))
+            cli_remark(c, "synflow is made for networks whose output doubles with their input; this one's grows %.3g-fold", 2 * degree);
+        return *out != NULL;
+    }
+    if (!criterion || !epl_criterion_needs_data(criterion))
         return true;
     if (!t->data.name)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "the criterion '%s' looks at gradients: say --data", criterion);
-    *out = gradients(c, m, t, p->gradient_samples);
+    *out = evidence(c, m, criterion, t, p->gradient_samples);
     return *out != NULL;
+}
+
+/* Into the options; the caller frees both. */
+static bool all_evidence(cli *c, const epl_model *m, const pruning *p, const cli_training *t, epl_prune_opts *o, epl_weights *g[2])
+{
+    g[0] = g[1] = NULL;
+    const bool ok = evidence_for(c, o->criterion, m, p, t, &g[0]) && evidence_for(c, o->ratios_of, m, p, t, &g[1]);
+    o->gradients       = g[0];
+    o->ratio_gradients = g[1];
+    return ok;
 }
 
 static bool prune_at_once(cli *c, epl_model *m, const pruning *p, const cli_training *t)
 {
     epl_prune_opts o = p->o.prune;
-    epl_weights   *g;
-    bool ok = gradients_for(c, o.criterion, m, p, t, &g);
-    o.gradients = g;
-    ok = ok && epl_prune_weights(m, o);
-    epl_weights_free(g);
+    epl_weights   *g[2];
+    const bool     ok = all_evidence(c, m, p, t, &o, g) && epl_prune_weights(m, o);
+    epl_weights_free(g[0]);
+    epl_weights_free(g[1]);
     return ok;
 }
 
@@ -84,7 +103,7 @@ static bool remove_channels(cli *c, epl_model *m, const pruning *p, const cli_tr
     epl_channel_opts   o = p->channels;
     epl_channel_result r = { 0 };
     epl_weights       *g;
-    bool ok = gradients_for(c, o.criterion, m, p, t, &g);
+    bool ok = evidence_for(c, o.criterion, m, p, t, &g);
     o.gradients = g;
     ok = ok && epl_prune_channels(m, o, &r);
     epl_weights_free(g);
@@ -100,17 +119,17 @@ static bool begin_regrowth(cli *c, epl_model *m, const pruning *p, const cli_tra
 {
     epl_regrow_opts o = { .prune = p->o.prune, .method = p->regrow, .schedule = p->drop_schedule, .fraction = p->drop_fraction,
                           .every = p->every, .end = p->o.end };
-    epl_weights *g;
-    bool ok = gradients_for(c, o.prune.criterion, m, p, t, &g);
-    o.prune.gradients = g;
+    epl_weights *g[2];
+    const bool   ok = all_evidence(c, m, p, t, &o.prune, g);
     if (ok)
         *hook = epl_regrow_hook(m, o);
-    epl_weights_free(g);
+    epl_weights_free(g[0]);
+    epl_weights_free(g[1]);
     return ok && hook->user != NULL;
 }
 
-/* Training with the pruner or with regrowth, and the teacher if there is one, as hooks. Channels, and criteria that need
- * gradients, come before it. */
+/* Training with the pruner or with regrowth, and the teacher if there is one, as hooks. Channels, and what is scored once, come
+ * before it. */
 static bool prune_while_training(cli *c, epl_model *m, pruning *p, const cli_training *t, const char *out)
 {
     epl_train_hook hooks[2] = { 0 };
@@ -121,7 +140,7 @@ static bool prune_while_training(cli *c, epl_model *m, pruning *p, const cli_tra
         ok = remove_channels(c, m, p, t);
     } else if (ok && p->regrow) {
         ok = begin_regrowth(c, m, p, t, &hooks[n++]);
-    } else if (ok && needs_gradients(p->o.prune.criterion)) {
+    } else if (ok && at_once(&p->o.prune)) {
         ok = prune_at_once(c, m, p, t);
     } else if (ok) {
         hooks[n] = epl_pruner_hook(m, p->o);
@@ -220,10 +239,11 @@ static bool settle(cli *c, pruning *p)
     p->channels.skip     = o->skip;
     p->channels.seed     = o->seed;
     p->channels.round_to = (int)p->round_to;
-    const int targets = (p->channels.ratio > 0) + (p->channels.macs > 0) + (p->channels.params > 0);
+    o->macs = p->by_channels ? 0 : p->channels.macs;
+    const int targets = (p->channels.ratio > 0) + (p->channels.params > 0) + (p->by_channels && p->channels.macs > 0);
     if (p->by_channels ? targets != 1 : targets != 0)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? "--channels needs one of --ratio, --macs and --params, not %d of them"
-                                                                 : "--ratio, --macs and --params go with --channels (%d given)", targets);
+                                                                 : "--ratio and --params go with --channels (%d given)", targets);
     return read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
 }
 
@@ -231,7 +251,7 @@ static int run(cli *c, int argc, char **argv)
 {
     const char  *in = NULL, *out = NULL;
     cli_training t = CLI_TRAINING;
-    pruning      p = { .o = { .prune = { .pattern = "*", .criterion = "magnitude", .distribution = "uniform", .sparsity = 0.5 },
+    pruning      p = { .o = { .prune = { .pattern = "*", .criterion = "magnitude", .distribution = "uniform", .sparsity = 0.5, .unit = "element" },
                               .begin = 0, .end = 0.75 },
                        .pruning = "cubic", .gradient = "frozen", .gradient_samples = 256, .distill = { 4, 0.9 },
                        .drop_fraction = 0.3, .drop_schedule = "cosine" };
@@ -240,14 +260,19 @@ static int run(cli *c, int argc, char **argv)
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_MUST('o', "output", "FILE", &out, "the model to write"),
         EPL_OPT_REAL('s', "sparsity", &p.o.prune.sparsity, 0, 0.99999, "share of the weights to set to zero"),
-        EPL_OPT_CHOICE(0, "criterion", "magnitude|random|gradient|taylor|snip|lamp", &p.o.prune.criterion, "what decides which weights stay"),
+        EPL_OPT_CHOICE(0, "criterion", "magnitude|random|bernoulli|lamp|gradient|taylor|snip|grasp|obd|obs|synflow", &p.o.prune.criterion, "what decides which weights stay"),
         EPL_OPT_CHOICE(0, "distribution", "uniform|uniform+|er|erk|erk+|global", &p.o.prune.distribution, "how dense each layer becomes"),
+        EPL_OPT_TEXT(0, "ratios-of", "CRITERION", &p.o.prune.ratios_of,
+                     "instead: as dense as one ranking of all weights by this criterion leaves it"),
+        EPL_OPT_REAL(0, "power", &p.o.prune.power, 0, 10, "of er, erk, erk+ (0: 1)"),
+        EPL_OPT_CHOICE(0, "unit", "element|row|column|kernel", &p.o.prune.unit, "what goes as a whole: a row is an output, a column an input"),
         EPL_OPT_TEXT(0, "n-of-m", "N:M", &p.n_of_m, "keep the N best of every M input channels instead, as in 2:4"),
+        EPL_OPT_FLAG(0, "transposable", &p.o.prune.transposable, "with --n-of-m: of every M output channels, too"),
         EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
         EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|taylor|random", &p.channels.criterion,
                        "remove whole channels instead, the lowest of these scores first, with all that hangs on them"),
         EPL_OPT_REAL(0, "ratio", &p.channels.ratio, 0, 0.999, "with --channels: the share to remove"),
-        EPL_OPT_REAL(0, "macs", &p.channels.macs, 0, 0.999, "with --channels: the share of multiply-adds to leave"),
+        EPL_OPT_REAL(0, "macs", &p.channels.macs, 0, 0.999, "the share of multiply-adds to leave, instead of --sparsity or --ratio"),
         EPL_OPT_REAL(0, "params", &p.channels.params, 0, 0.999, "with --channels: the share of parameters to leave"),
         EPL_OPT_FLAG(0, "rank-globally", &p.channels.global, "with --channels: one ranking, not the same share of each group"),
         EPL_OPT_INT(0, "round-to", &p.round_to, 0, 1 << 16, "with --channels: leave multiples of N"),

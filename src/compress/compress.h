@@ -39,15 +39,39 @@ epl_value  *epl_masked_value(const epl_graph *g, const char *parameter); /* weig
 bool        epl_mask_is_frozen(const epl_graph *g, const char *parameter);
 bool        epl_mask_apply(epl_model *m, const char *parameter); /* what the mask covers becomes 0, slots too */
 
-/* ---- density.c: how much of each layer. density[i] of layer i; `density` overall ---- */
-bool epl_densities(epl_context *ctx, const char *rule, double density, const epl_layer *layers, int n, double *out);
+/* ---- grain.c: what is chosen among in a layer ---- */
+enum { EPL_MAX_TRANSPOSABLE = 64 }; /* the largest m of a mask for both ways */
+
+typedef struct epl_grain {
+    int     unit;
+    int64_t rows, columns, inputs, r, c, across; /* as a matrix [rows, columns] of blocks r x c, whose last ones may be smaller */
+    int64_t n;                                   /* units */
+} epl_grain;
+
+bool      epl_grain_check(epl_context *ctx, const epl_prune_opts *o);
+epl_grain epl_grain_of(const epl_layer *l, const epl_prune_opts *o);
+int64_t   epl_grain_at(const epl_grain *b, int64_t i); /* the unit of element i */
+bool      epl_grain_sum(epl_context *ctx, const epl_grain *b, int64_t count, float *scores); /* sums of the units, in place */
+void      epl_grain_write(const epl_grain *b, const unsigned char *keep, epl_tensor *mask);
+void      epl_grain_n_of_m(const epl_layer *l, const epl_prune_opts *o, const float *scores, float *mask);
+
+/* ---- density.c: how much of each layer. density[i] of layer i; `density` overall; raw^power of er and erk ---- */
+bool epl_densities(epl_context *ctx, const char *rule, double density, double power, const epl_layer *layers, int n, double *out);
 int64_t epl_keep_count(int64_t count, double sparsity); /* count - floor(sparsity count + 1/2) */
 
 /* ---- criteria.c: scores, and the best of them ---- */
 
+bool epl_criterion_known(epl_context *ctx, const char *name);
+
 /* A score for each element of w; the highest stay. Elements where `mask` (or NULL) is 0 get -infinity. */
 bool epl_scores(epl_context *ctx, const char *criterion, const char *name, const epl_tensor *w, const epl_tensor *mask,
                 const epl_prune_opts *o, float *out);
+
+/* ---- obs.c ---- */
+
+/* Takes the least important of w's weights away, one by one, until `keep` are left, and lets the others make up for each.
+ * `samples` [S, ...w]: the gradient of each sample; their products' mean, with a small diagonal, stands for the Hessian. */
+bool epl_obs_prune(epl_context *ctx, const char *name, epl_tensor *w, const epl_tensor *samples, int64_t keep, unsigned char *stays);
 
 /* keep[i] = 1 for the `count` highest of n scores, 0 for the others; of equal ones the first stay. */
 bool epl_select(epl_context *ctx, const float *scores, int64_t n, int64_t count, unsigned char *keep);

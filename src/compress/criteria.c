@@ -17,6 +17,30 @@ int epl_choose_word(epl_context *ctx, const char *what, const char *word, const 
     return -1;
 }
 
+/* ---- names ---- */
+
+static const struct {
+    const char *name;
+    bool        looks; /* at gradients, or what is in their place */
+} criteria[] = { { "magnitude", false }, { "random", false }, { "bernoulli", false }, { "lamp", false }, { "gradient", true }, { "taylor", true },
+                 { "snip", true }, { "grasp", true }, { "synflow", true }, { "obd", true }, { "obs", true } };
+
+bool epl_criterion_known(epl_context *ctx, const char *name)
+{
+    const char *words[EPL_COUNT(criteria)];
+    for (size_t i = 0; i < EPL_COUNT(criteria); i++)
+        words[i] = criteria[i].name;
+    return epl_choose_word(ctx, "criterion", name, words, EPL_COUNT(criteria)) >= 0;
+}
+
+bool epl_criterion_needs_data(const char *name)
+{
+    for (size_t i = 0; i < EPL_COUNT(criteria); i++)
+        if (strcmp(criteria[i].name, name) == 0)
+            return criteria[i].looks && strcmp(name, "synflow") != 0;
+    return false;
+}
+
 /* ---- scores ---- */
 
 static const epl_tensor *gradient_of(epl_context *ctx, const epl_prune_opts *o, const char *criterion, const char *name,
@@ -61,13 +85,25 @@ static bool lamp(epl_context *ctx, const epl_tensor *w, float *out)
     return true;
 }
 
-/* Taylor's square and snip's division by the total do not change the order; snip's total is that of all layers. */
+/* Of the weight and what stands in the gradients' place for the criterion. Taylor's square, snip's division by the total of all layers
+ * and the half of obd do not change the order. */
+static double worth(const char *criterion, double w, double g)
+{
+    if (strcmp(criterion, "gradient") == 0)
+        return fabs(g);
+    if (strcmp(criterion, "grasp") == 0)
+        return w * g; // its score -w (H g) is to be small
+    if (strcmp(criterion, "obd") == 0)
+        return g * w * w;
+    return strcmp(criterion, "synflow") == 0 ? g : fabs(w * g);
+}
+
 bool epl_scores(epl_context *ctx, const char *criterion, const char *name, const epl_tensor *w, const epl_tensor *mask,
                 const epl_prune_opts *o, float *out)
 {
     const int64_t n = epl_tensor_count(w);
-    const bool random = strcmp(criterion, "random") == 0, magnitude = strcmp(criterion, "magnitude") == 0;
-    const bool alone = strcmp(criterion, "gradient") == 0;
+    const bool random = strcmp(criterion, "random") == 0 || strcmp(criterion, "bernoulli") == 0;
+    const bool magnitude = strcmp(criterion, "magnitude") == 0 || strcmp(criterion, "obs") == 0; // obs ranks by itself
     if (strcmp(criterion, "lamp") == 0) {
         if (!lamp(ctx, w, out))
             return false;
@@ -80,7 +116,7 @@ bool epl_scores(epl_context *ctx, const char *criterion, const char *name, const
         if (!g)
             return false;
         for (int64_t i = 0; i < n; i++)
-            out[i] = (float)fabs(epl_tensor_get(g, i) * (alone ? 1 : epl_tensor_get(w, i)));
+            out[i] = (float)worth(criterion, epl_tensor_get(w, i), epl_tensor_get(g, i));
     }
     for (int64_t i = 0; mask && i < n; i++)
         if (epl_tensor_get(mask, i) == 0)

@@ -10,7 +10,7 @@ int64_t epl_keep_count(int64_t count, double sparsity)
 }
 
 /* (o + i) / (o i), or with the kernel's sizes in sum and product: Erdos-Renyi(-Kernel). */
-static double raw_density(const epl_layer *l, bool kernel)
+static double raw_density(const epl_layer *l, bool kernel, double power)
 {
     const epl_shape s = epl_shape_of(l->weight);
     const bool conv = l->kind == EPL_LAYER_CONV || l->kind == EPL_LAYER_DEPTHWISE;
@@ -19,17 +19,17 @@ static double raw_density(const epl_layer *l, bool kernel)
         sum += (double)s.dim[i];
         product *= (double)s.dim[i];
     }
-    return sum / product;
+    return power == 1 ? sum / product : pow(sum / product, power);
 }
 
 /* Layers that the rule would make more than dense become dense, those of the highest raw density first, and the others share
  * what remains: Evci et al. 2020, appendix. `dense` holds the layers that are so from the start. */
-static bool proportional(epl_context *ctx, double d, bool kernel, const epl_layer *layers, int n, bool *dense, double *out)
+static bool proportional(epl_context *ctx, double d, bool kernel, double power, const epl_layer *layers, int n, bool *dense, double *out)
 {
     for (;;) {
         double want = 0, have = 0, most = 0;
         for (int i = 0; i < n; i++) {
-            const double count = (double)layers[i].count, raw = raw_density(&layers[i], kernel);
+            const double count = (double)layers[i].count, raw = raw_density(&layers[i], kernel, power);
             want += dense[i] ? -(1 - d) * count : d * count;
             have += dense[i] ? 0 : raw * count;
             most = !dense[i] && raw > most ? raw : most;
@@ -39,7 +39,7 @@ static bool proportional(epl_context *ctx, double d, bool kernel, const epl_laye
             return epl_fail(ctx, EPL_ERR_ARGUMENT, "a density of %g is less than the layers that stay dense need", d);
         bool fits = true;
         for (int i = 0; i < n; i++) {
-            const double raw = raw_density(&layers[i], kernel);
+            const double raw = raw_density(&layers[i], kernel, power);
             out[i] = dense[i] ? 1 : eps * raw;
             if (out[i] > 1 && raw == most) {
                 dense[i] = true;
@@ -75,7 +75,7 @@ static bool uniform_plus(epl_context *ctx, double d, const epl_layer *layers, in
     return true;
 }
 
-bool epl_densities(epl_context *ctx, const char *rule, double density, const epl_layer *layers, int n, double *out)
+bool epl_densities(epl_context *ctx, const char *rule, double density, double power, const epl_layer *layers, int n, double *out)
 {
     for (int i = 0; i < n; i++)
         out[i] = density;
@@ -87,7 +87,7 @@ bool epl_densities(epl_context *ctx, const char *rule, double density, const epl
     if (!dense)
         return false;
     dense[n - 1] = strcmp(rule, "erk+") == 0;
-    const bool ok = proportional(ctx, density, strcmp(rule, "er") != 0, layers, n, dense, out);
+    const bool ok = proportional(ctx, density, strcmp(rule, "er") != 0, power > 0 ? power : 1, layers, n, dense, out);
     epl_release(ctx, dense);
     return ok;
 }

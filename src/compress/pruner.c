@@ -75,6 +75,8 @@ static bool check(epl_context *ctx, const epl_pruner_opts *o)
     if (!epl_prune_check(ctx, &o->prune) ||
         (o->schedule && epl_choose_word(ctx, "schedule", o->schedule, schedules, EPL_COUNT(schedules)) < 0))
         return false;
+    if (o->prune.macs > 0)
+        return epl_fail(ctx, EPL_ERR_ARGUMENT, "a part of the multiply-adds (%g) is a target for pruning at once, not for a schedule", o->prune.macs);
     if (!(o->initial >= 0 && o->initial < 1))
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "the initial sparsity is %g, but must be at least 0 and below 1", o->initial);
     if (o->prune.sparsity < o->initial && !o->prune.n)
