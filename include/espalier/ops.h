@@ -487,6 +487,36 @@ EPL_API epl_value *epl_dice_loss(epl_graph *g, epl_value *p, epl_value *target, 
 EPL_API epl_value *epl_kl_div_loss(epl_graph *g, epl_value *student, epl_value *teacher, double temperature,
                                    epl_reduction reduction);
 
+/* ---- 8-bit codes -----------------------------------------------------------------------------------------------------
+ * Block-wise quantisation, Dettmers et al. 2022 (arXiv:2110.02861): x, in the order of its elements, is cut into blocks; each is
+ * divided (in f32) by its greatest magnitude, its maximum, and each quotient becomes the number of the nearest of the map's 256
+ * rising values; a tie goes to the lower number. Elements that are not finite count as 0, a block of zeros has the maximum 0. */
+typedef enum epl_code_map {
+    EPL_CODE_DYNAMIC = 0,      /* +-10^(i-6) (0.1 + 0.9 (j + 0.5) / 2^i), i 0..6, j 0..2^i - 1; 0 (code 127) and 1 */
+    EPL_CODE_DYNAMIC_UNSIGNED, /* 10^(i-6) (0.1 + 0.9 (j + 0.5) / 2^(i+1)), j 0..2^(i+1) - 1; 0 (code 0) and 1 */
+    EPL_CODE_LINEAR,           /* (i - 127) / 127, and 1 once more */
+    EPL_CODE_LINEAR_UNSIGNED   /* i / 255 */
+} epl_code_map;
+EPL_API void       epl_code_map_fill(epl_code_map kind, float to[256]);
+EPL_API int        epl_code_of_zero(epl_code_map kind);
+EPL_API epl_value *epl_code_values(epl_graph *g, epl_code_map kind); /* as a constant f32 [256] */
+
+typedef struct epl_blockwise_opts {
+    int64_t    block;        /* elements: a power of two from 64 to 4096; 0: all are one block */
+    bool       keep_nonzero; /* an element that is not 0 takes a value of its own sign, never 0: in a signed map no sign is lost, in
+                                an unsigned one the least value is the floor */
+    epl_value *draws;        /* uniform numbers in [0, 1) of x's shape for stochastic rounding between neighbours; NULL: nearest */
+} epl_blockwise_opts;
+
+/* x f32 [...] -> codes u8 [...] and *maxima f32 [blocks]. No gradient. */
+EPL_API epl_value *epl_quantize_blockwise(epl_graph *g, epl_value *x, epl_value *map, epl_blockwise_opts o, epl_value **maxima);
+/* y = map[code] * the block's maximum, f32 [...]. No gradient. */
+EPL_API epl_value *epl_dequantize_blockwise(epl_graph *g, epl_value *codes, epl_value *maxima, epl_value *map, int64_t block);
+EPL_API int64_t    epl_code_n_blocks(int64_t n, int64_t block); /* of n elements */
+/* The same outside a graph; maxima has room for epl_code_n_blocks. */
+EPL_API void       epl_code_blocks(const float *x, int64_t n, int64_t block, const float map[256], bool keep_nonzero, uint8_t *codes,
+                                   float *maxima);
+
 /* ---- random numbers, dropout -----------------------------------------------------------------------------------------
  * Draws are a function of the key { seed, step } (epl_rng_key), a stream number that the builder takes from the graph, and the
  * element's index: the same for any number of threads, and again after a crash. No gradient flows through them. */

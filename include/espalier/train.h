@@ -71,10 +71,27 @@ EPL_API bool epl_schedule_parse(epl_context *ctx, const char *text, epl_schedule
  *   lars     You et al. 2017 (arXiv:1708.03888), Algorithm 1; parameters of rank 1 as sgd
  *   lamb     You et al. 2020 (arXiv:1904.00962), Algorithm 2 with the identity for phi
  *   muon     Jordan et al. 2024: a matrix goes along its orthogonalised Nesterov momentum, by 0.2 sqrt(longer side) as Liu et al.
- *            2025 (arXiv:2502.16982), eq. (4), with their decay beside it; parameters of rank 1 as adamw, at the same rate */
+ *            2025 (arXiv:2502.16982), eq. (4), with their decay beside it; parameters of rank 1 as adamw, at the same rate
+ *   lion     Chen et al. 2023 (arXiv:2302.06675), Algorithm 2: w -= rate sgn(beta1 m + (1 - beta1) g);  m = beta2 m + (1 - beta2) g;
+ *            decay as adamw's */
 typedef enum epl_optimizer_kind {
-    EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB, EPL_MUON, EPL_ADADELTA
+    EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB, EPL_MUON, EPL_ADADELTA, EPL_LION
 } epl_optimizer_kind;
+
+/* Slots of 8 bits: Dettmers et al. 2022 (arXiv:2110.02861). A slot is then two states, the codes "train.<slot>.<parameter>" (u8, of
+ * the parameter's shape) and "train.<slot>_max.<parameter>" (f32, one for each block), coded as epl_quantize_blockwise says: with
+ * the unsigned map where a slot is a mean of squares ("v"), else with the signed one. A step decodes, updates and codes again in
+ * one kernel, and the parameter moves by the values before they are coded. */
+typedef struct epl_slot_opts {
+    int     bits;         /* 32 (default) or 8 */
+    int64_t block;        /* default 2048; a power of two from 64 to 4096; EPL_SLOT_WHOLE: one block */
+    int64_t min_size;     /* parameters of fewer elements keep 32 bits; default 4096 */
+    bool    linear;       /* the linear map; default: the dynamic one */
+    bool    stochastic;   /* round by chance, with the graph's random key */
+    bool    second_floor; /* a square above 0 never becomes 0 */
+    char    full[64];     /* names (epl_glob) of parameters that keep 32 bits; default "*stable.weight" (epl_stable_embedding) */
+} epl_slot_opts;
+enum { EPL_SLOT_WHOLE = -1 };
 
 /* Parameters that are treated apart. */
 typedef struct epl_parameter_group {
@@ -82,6 +99,7 @@ typedef struct epl_parameter_group {
     double      rate_scale; /* default 1 */
     double      decay;      /* default the optimizer's, on any rank; negative: none */
     bool        freeze;     /* not trained; gradients are not even computed, and batch norms keep their statistics (tune) */
+    int         bits;       /* of its slots; default the optimizer's */
 } epl_parameter_group;
 
 /* The pattern (for a group that is frozen) of all that comes before the last `blocks` blocks of a network. Blocks are the top scopes
@@ -92,17 +110,22 @@ EPL_API char *epl_finetune_pattern(const epl_graph *g, int blocks);
 
 typedef struct epl_optimizer_opts {
     epl_optimizer_kind kind;
-    double rate;       /* default 0.1 for sgd and lars, 0.01 for rmsprop and adagrad, 1 for adadelta, else 0.001 */
+    double rate;       /* default 0.1 for sgd and lars, 0.01 for rmsprop and adagrad, 1 for adadelta, 0.0001 for lion, else 0.001 */
     double momentum;   /* sgd, rmsprop, lars: default 0; muon: 0.95 */
     bool   nesterov;   /* sgd */
     double beta1;      /* default 0.9 */
-    double beta2;      /* default 0.999; rmsprop: 0.99; adadelta: 0.9 */
+    double beta2;      /* default 0.999; rmsprop, lion: 0.99; adadelta: 0.9 */
     double epsilon;    /* default 1e-8; adagrad: 1e-10; lamb, adadelta: 1e-6 */
     double trust;      /* lars: default 0.001 */
+    double most;       /* lamb, lars: instead of the trust ratio the step's length (before the rate) is cut to this many times the
+                          parameter's norm, as 8-bit optimizers do it (1 for lamb, 0.02 for lars); 0: the trust ratio */
     double decay;      /* weight decay; default 0 */
     bool   decay_all;  /* default: parameters of rank 0 and 1 (biases, norms) do not decay */
     double clip_norm;  /* the gradient's norm over all parameters is at most this: Pascanu et al. 2013; 0: no limit */
     double clip_value; /* each element of the gradient is at most this; 0: no limit */
+    int    clip_percentile; /* each parameter's gradient is cut to the norm that this many of its last 100 did not exceed (the first one
+                          stands for those that are not there yet); 0 or 100: no limit */
+    epl_slot_opts slots;
     double ema;        /* decay of averaged weights, kept as the states "ema.<name>"; 0: none. Step t (from 1) uses
                           min(ema, (1 + t) / (10 + t)). Follows float states (running statistics) too */
     const epl_parameter_group *groups;
@@ -112,7 +135,8 @@ typedef struct epl_optimizer_opts {
 EPL_API const char *epl_optimizer_name(epl_optimizer_kind kind);
 EPL_API double      epl_optimizer_rate(const epl_optimizer_opts *o); /* with the default filled in */
 
-/* "adamw:rate=1e-3,decay=0.05", "sgd:rate=0.1,momentum=0.9,nesterov=1,clip_norm=1,ema=0.999": the fields above. */
+/* "adamw:rate=1e-3,decay=0.05", "sgd:rate=0.1,momentum=0.9,nesterov=1,clip_norm=1,ema=0.999": the fields above; of slots: "adam:bits=8,
+ * block=2048,min_size=4096,map=dynamic,stochastic=0,second_floor=0,full=*embedding*" (block=tensor, map=linear). */
 EPL_API bool epl_optimizer_parse(epl_context *ctx, const char *text, epl_optimizer_opts *out);
 
 /* Adds the gradient of `loss` and the updates of every parameter of g that no group freezes. `rate` is an f32 scalar, usually
@@ -123,6 +147,18 @@ EPL_API bool epl_optimize(epl_graph *g, epl_value *loss, epl_value *rate, epl_op
 /* The same with gradients that were made elsewhere. */
 EPL_API bool epl_optimize_with(epl_graph *g, int n, epl_value *const *parameters, epl_value *const *gradients, epl_value *rate,
                                epl_optimizer_opts o);
+
+/* The bytes of the slots and their maxima in w, and what they would be in 32 bits. */
+typedef struct epl_slot_bytes {
+    size_t bytes, full_bytes;
+} epl_slot_bytes;
+EPL_API epl_slot_bytes epl_slots_measure(const epl_weights *w);
+
+/* Makes codes of the 32-bit slots of a checkpoint of training, where o asks for them. Returns how many; -1 with an error. A run
+ * with such an optimizer goes on from it (the file no longer says which options it was made with). */
+EPL_API int epl_slots_convert(epl_context *ctx, epl_weights *w, epl_slot_opts o);
+
+EPL_API int epl_slot_zero(const char *name); /* the byte that stands for 0 in the 8-bit slot of this name */
 
 /* Gives w the tensor "ema.<name>" for each parameter and float state of g that has none yet: a copy. */
 EPL_API bool epl_average_begin(const epl_graph *g, epl_weights *w);

@@ -93,6 +93,23 @@ static bool save_model(cli *c, const epl_model *m, const char *tensor, const cha
     return ends_with(out, ".safetensors") ? epl_model_save(m, out) : save_any(c, m->weights, tensor, out);
 }
 
+/* A checkpoint with slots of 32 bits, as a run with that optimizer of 8 bits goes on from it. */
+static bool convert_slots(cli *c, const char *in, const char *out, const char *words)
+{
+    epl_optimizer_opts o;
+    if (!epl_optimizer_parse(c->ctx, words, &o))
+        return false;
+    if (o.slots.bits != 8)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--slots %s: slots become codes with bits=8; the reverse is not possible", words);
+    epl_weights *w = epl_weights_open(c->ctx, in);
+    const int    n = w ? epl_slots_convert(c->ctx, w, o.slots) : -1;
+    const bool   ok = n >= 0 && save_any(c, w, NULL, out);
+    if (ok)
+        cli_remark(c, "%d slots became codes", n);
+    epl_weights_free(w);
+    return ok;
+}
+
 static bool convert(cli *c, const char *in, const char *out, const char *tensor, const char *model, const cli_dims *dims)
 {
     if (ends_with(in, ".onnx") || ends_with(out, ".onnx")) {
@@ -109,19 +126,20 @@ static bool convert(cli *c, const char *in, const char *out, const char *tensor,
 
 static int run(cli *c, int argc, char **argv)
 {
-    const char *in = NULL, *out = NULL, *tensor = NULL, *model = NULL;
+    const char *in = NULL, *out = NULL, *tensor = NULL, *model = NULL, *slots = NULL;
     cli_dims    dims = { 0 };
     const cli_option options[] = {
         EPL_ARG("input", &in, ".safetensors, .npz, .npy or .onnx"),
         EPL_ARG("output", &out, ".safetensors, .npz, .npy or .onnx"),
         EPL_OPT_TEXT(0, "tensor", "NAME", &tensor, "the tensor to write to .npy, or the name of the one read from it"),
         EPL_OPT_TEXT(0, "model", "MODEL", &model, "write this network with the tensors of the input in their place"),
+        EPL_OPT_TEXT(0, "slots", "NAME[:...]", &slots, "the optimizer, such as adam:bits=8, that goes on from this checkpoint of training: its slots become 8-bit codes"),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
-    const bool ok = convert(c, in, out, tensor, model, &dims);
+    const bool ok = slots ? convert_slots(c, in, out, slots) : convert(c, in, out, tensor, model, &dims);
     if (ok)
         cli_remark(c, "wrote %s", out);
     return cli_end(c, ok);
@@ -134,5 +152,6 @@ const cli_verb cli_verb_convert = {
                 "The forms of files go by their names' ends. NumPy has no bf16: such tensors become f32 there.",
     .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors t.onnx\nespalier convert t.safetensors weights.npz\n"
                 "espalier convert weights.npz t2.safetensors --model t.safetensors\n"
-                "espalier convert t.safetensors w.npy --tensor stem.conv.weight",
+                "espalier convert t.safetensors w.npy --tensor stem.conv.weight\n"
+                "espalier convert run/last.safetensors run8/last.safetensors --slots adam:bits=8",
 };

@@ -173,7 +173,8 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
     int      n;
     const epl_epoch_record *r = epl_trainer_history(t, &n);
     double   seconds = 0;
-    char     time[32];
+    char     time[32], bytes[32], full[32];
+    const epl_slot_bytes slots = epl_slots_measure(epl_trainer_model(t)->weights);
     for (int i = 0; i < n; i++)
         seconds += r[i].seconds;
     if (c->json) {
@@ -183,6 +184,7 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
         epl_json_put_i64(&w, "updates", epl_trainer_updates(t));
         epl_json_put_f64(&w, "best", epl_trainer_best(t));
         epl_json_put_f64(&w, "seconds", seconds);
+        epl_json_put_i64(&w, "slot_bytes", (int64_t)slots.bytes);
         epl_json_open_array(&w, "epochs");
         for (int i = 0; i < n; i++)
             epl_epoch_record_put(&w, &r[i]);
@@ -198,6 +200,11 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
         epl_text_addf(&text, ", validation loss %.4f", r[n - 1].val_loss);
     if (n && isfinite(r[n - 1].val_accuracy))
         epl_text_addf(&text, " accuracy %.2f %%", 100 * r[n - 1].val_accuracy);
+    if (slots.bytes < slots.full_bytes) {
+        epl_format_bytes(bytes, (double)slots.bytes);
+        epl_format_bytes(full, (double)slots.full_bytes);
+        epl_text_addf(&text, "; the optimizer's slots took %s, in 32 bits %s", bytes, full);
+    }
     return epl_text_detach(&text);
 }
 

@@ -51,7 +51,7 @@ typedef struct cli_training {
     EPL_OPT_INT('e', "epochs", &(t)->epochs, 1, 1e6, "passes over the data"),                                                  \
     EPL_OPT_INT('b', "batch", &(t)->batch, 1, 1 << 24, "samples of a step"),                                                   \
     EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &(t)->optimizer,                                                                \
-                 "sgd, adam, adamw, rmsprop, adagrad, adadelta, lars, lamb or muon, as in sgd:rate=0.1,momentum=0.9,nesterov=1,decay=5e-4"),   \
+                 "sgd, adam, adamw, rmsprop, adagrad, adadelta, lars, lamb, muon or lion, as in sgd:rate=0.1,momentum=0.9,nesterov=1,decay=5e-4; bits=8 keeps its slots in 8 bits"),   \
     EPL_OPT_TEXT(0, "schedule", "NAME[:...]", &(t)->schedule,                                                                  \
                  "constant, step, multi-step, cosine, linear, polynomial, exponential or one-cycle, as in cosine:warmup=1"),  \
     EPL_OPT_TEXT(0, "loss", "NAME", &(t)->loss, "cross-entropy, mse, l1, huber, bce, focal, dice or kl"),                      \

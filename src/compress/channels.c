@@ -158,6 +158,9 @@ static bool slice_slots(epl_channel_plan *p, const epl_value *v, const char *nam
             (strncmp(slot, "train.", 6) != 0 && strncmp(slot, "ema.", 4) != 0))
             continue;
         const epl_tensor *t = epl_weights_at(from, i);
+        if (t->dtype == EPL_U8 && epl_shape_equal(t->shape, v->shape)) // blocks run over all elements: cutting moves their borders
+            return epl_fail(p->m->ctx, EPL_ERR_UNSUPPORTED, "'%s' is in 8 bits, which cannot be cut: prune the trained model rather than "
+                            "the checkpoint, or train with bits=32", slot);
         if (epl_shape_equal(t->shape, v->shape) && !slice_into(p, v, t, slot, to))
             return false;
     }

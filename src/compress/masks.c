@@ -5,6 +5,7 @@
 
 #include <espalier/ops.h>
 #include <espalier/passes.h>
+#include <espalier/train.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -107,14 +108,15 @@ bool epl_mask_is_frozen(const epl_graph *g, const char *parameter)
     return y != NULL;
 }
 
-static void clear_covered(epl_tensor *t, const epl_tensor *mask)
+/* `zero`: what stands for 0 in it. */
+static void clear_covered(epl_tensor *t, const epl_tensor *mask, double zero)
 {
     const float *keep = mask->data;
     if (!t || !epl_shape_equal(t->shape, mask->shape))
         return;
     for (int64_t i = 0; i < epl_tensor_count(mask); i++)
         if (keep[i] == 0)
-            epl_tensor_set(t, i, 0);
+            epl_tensor_set(t, i, zero);
 }
 
 /* Is `name` what training keeps for the parameter: "train.<slot>.<parameter>", "ema.<parameter>"? */
@@ -138,10 +140,13 @@ bool epl_mask_apply(epl_model *m, const char *parameter)
         memcpy(average->data, mask->data, epl_tensor_bytes(mask));
     if (!epl_mask_is_frozen(m->graph, parameter))
         return true;
-    clear_covered(epl_weights_find(m->weights, parameter), mask);
-    for (int i = 0; i < epl_weights_count(m->weights); i++)
-        if (is_slot_of(epl_weights_name(m->weights, i), parameter))
-            clear_covered(epl_weights_at(m->weights, i), mask);
+    clear_covered(epl_weights_find(m->weights, parameter), mask, 0);
+    for (int i = 0; i < epl_weights_count(m->weights); i++) {
+        const char *name = epl_weights_name(m->weights, i);
+        epl_tensor *slot = epl_weights_at(m->weights, i);
+        if (is_slot_of(name, parameter))
+            clear_covered(slot, mask, slot->dtype == EPL_U8 ? epl_slot_zero(name) : 0);
+    }
     return true;
 }
 

@@ -4,7 +4,7 @@
 
 #include <espalier/base.h>
 
-enum { EPL_SPEC_KEYS = 12 };
+enum { EPL_SPEC_KEYS = 24 };
 
 typedef struct epl_spec {
     epl_context *ctx;

@@ -204,4 +204,18 @@ typedef struct epl_gather_params {
     int64_t indices; /* their epl_dtype: i32 or i64 */
 } epl_gather_params;
 
+/* ---- 8-bit codes in blocks (ops/code.c) ----
+ *   code_pack      in map [256]                               out epl_code_table (code.h)
+ *   quantize       in x, table                                out codes, maxima
+ *   dequantize     in codes, maxima, map                      out y
+ *   coded_chain    in codes, maxima, map of each decoded;     out codes, maxima of each coded, then the chain's other results
+ *                  then the table of each coded
+ *                  The chain's first inputs are the decoded blocks, its first results are coded; the others are f32: scalars, or
+ *                  tensors of the same count. */
+typedef struct epl_code_params {
+    int64_t count, block, keep_nonzero;
+    int64_t n_decoded, n_coded, n_chain_in, n_chain_out; /* coded_chain; the chain's own counts */
+    int64_t scalars;                                     /* bit i: input i of the chain is one */
+} epl_code_params;
+
 #endif

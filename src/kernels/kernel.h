@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EPL_CALL_INPUTS = 16, EPL_CALL_OUTPUTS = 4 };
+enum { EPL_CALL_INPUTS = 16, EPL_CALL_OUTPUTS = 8 };
 
 /* One call of one kernel. `params` points to the kernel's own struct, whose members are int64_t first and then double,
  * nothing else: so the planner can hash it and the compiler can print it knowing only the two counts. */

@@ -55,7 +55,7 @@ static bool is_anchor(const epl_node *n)
 static bool is_next_value(const epl_node *n)
 {
     for (size_t u = 0; n->n_outputs && u < n->outputs[0]->n_uses; u++)
-        if (EPL_IS(n->outputs[0]->uses[u].node, update))
+        if (EPL_IS(n->outputs[0]->uses[u].node, update) || EPL_IS(n->outputs[0]->uses[u].node, quantize_blockwise))
             return true;
     return false;
 }

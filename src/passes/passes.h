@@ -16,6 +16,7 @@ bool epl_merge_common(epl_graph *g);   /* merge.c */
 bool epl_fold_between(epl_node *first, const epl_node *end); /* constants, from first on, before end (NULL: to the last). merge.c */
 bool epl_sink_captures(epl_node *n, bool weights); /* of a control-flow node, those that are known. captures.c */
 bool epl_fuse(epl_graph *g);     /* fuse.c */
+bool epl_fuse_codes(epl_graph *g); /* fuse_codes.c */
 bool epl_schedule(epl_graph *g); /* schedule.c */
 bool epl_is_stored(const epl_value *v); /* a parameter, state or constant; false for NULL. move_transposes.c */
 bool epl_move_past_reshape(epl_graph *g, epl_node *reshape); /* move_reshape.c: one step of epl_move_transposes */

@@ -8,5 +8,7 @@ bool epl_prepare(epl_graph *g, epl_pass_opts o)
               epl_merge_common(g);
     if (ok)
         epl_remove_dead(g);
-    return ok && (!o.block_bytes || !o.frozen || epl_fuse_blocks(g, o.block_bytes) >= 0) && (!o.fuse || epl_fuse(g)) && epl_schedule(g) && !epl_graph_failed(g);
+    if (!ok || (o.block_bytes && o.frozen && epl_fuse_blocks(g, o.block_bytes) < 0))
+        return false;
+    return (!o.fuse || (epl_fuse(g) && epl_fuse_codes(g))) && epl_schedule(g) && !epl_graph_failed(g);
 }

@@ -55,6 +55,8 @@ static const struct {
     { &epl_op_random_uniform, epl_lower_random },
     { &epl_op_random_bernoulli, epl_lower_random },
     { &epl_op_keep_largest, epl_lower_keep_largest },
+    { &epl_op_quantize_blockwise, epl_lower_quantize },
+    { &epl_op_dequantize_blockwise, epl_lower_dequantize },
 };
 
 epl_lower_fn *epl_lower_of(const epl_op *op)

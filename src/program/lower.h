@@ -24,6 +24,8 @@ epl_lower_fn epl_lower_transpose, epl_lower_expand, epl_lower_slice, epl_lower_u
     epl_lower_split, epl_lower_gather, epl_lower_scatter_add, epl_lower_cast;                              /* lower_move.c */
 
 epl_lower_fn epl_lower_keep_largest; /* lower_keep.c */
+epl_lower_fn epl_lower_quantize, epl_lower_dequantize; /* lower_code.c */
+int epl_code_table_of(epl_block *b, const epl_node *n, const epl_value *map, bool keep_nonzero); /* lower_chain.c: a buffer; -1 */
 
 /* Every input and result is f32 and has elements; else *why says so. */
 bool epl_lowers_f32(const epl_node *n, const char **why);

@@ -3,6 +3,7 @@
 #include "program/lower.h"
 
 #include "kernels/chain.h"
+#include "kernels/code.h"
 #include "ops/elementwise.h"
 
 /* How `s` is read for a result of shape `full`: seen as [rows, columns] of its last axis. */
@@ -114,15 +115,15 @@ static epl_node *anchor_of(const epl_graph *body)
     return NULL;
 }
 
-/* Fills the chain of the region's element-wise nodes. Registers: the anchor's result first (if there is one), then constants
- * and inputs as they are met, then results. The values' tags hold registers meanwhile. Inputs' buffers go to `in`. */
-static bool fill_chain(epl_block *b, epl_chain *c, const epl_node *fused, const epl_node *anchor, int *in)
+/* Fills the chain of the region's element-wise nodes. Registers: the `n_first` values that are computed before it, then constants and
+ * inputs as they are met, then results. The values' tags hold registers meanwhile. Inputs' buffers go to `in`, -1 for the first. */
+static bool fill_chain(epl_block *b, epl_chain *c, const epl_node *fused, int n_first, const epl_value *const *first, int *in)
 {
     const epl_graph *body = fused->regions[0];
-    const epl_shape  full = fused->outputs[0]->shape;
+    const epl_shape  full = first ? first[0]->shape : fused->outputs[0]->shape;
     const epl_value *sources[EPL_CHAIN_MAX_IN];
-    if (anchor)
-        sources[c->n_in++] = anchor->outputs[0];
+    for (int i = 0; i < n_first; i++)
+        sources[c->n_in++] = first[i];
     for (const epl_node *n = body->first; n; n = n->next)
         for (int i = 0; (n->op->flags & EPL_OP_ELEMENTWISE) && i < n->n_inputs; i++) {
             const epl_value *v = n->inputs[i];
@@ -136,7 +137,7 @@ static bool fill_chain(epl_block *b, epl_chain *c, const epl_node *fused, const 
         }
     for (int64_t k = 0; k < c->n_in; k++) {
         describe_input(c, k, sources[k], full);
-        in[k] = anchor && k == 0 ? -1 : epl_buffer_of(b, sources[k]);
+        in[k] = k < n_first ? -1 : epl_buffer_of(b, sources[k]);
     }
     for (int64_t k = 0; k < c->n_in; k++)
         ((epl_value *)(uintptr_t)sources[k])->tag = k;
@@ -146,15 +147,24 @@ static bool fill_chain(epl_block *b, epl_chain *c, const epl_node *fused, const 
                 return false;
             n->outputs[0]->tag = c->n_in + c->n_steps - 1;
         }
-    for (int i = 0; i < fused->n_outputs; i++) {
-        const epl_value *v = epl_graph_output_at(body, i);
-        if (c->n_out == EPL_CHAIN_MAX_OUT)
-            return false;
-        c->out[c->n_out]       = v->tag;
-        c->out_dtype[c->n_out] = v->dtype;
-        c->n_out++;
-    }
     return true;
+}
+
+static bool add_result(epl_chain *c, const epl_value *v)
+{
+    if (c->n_out == EPL_CHAIN_MAX_OUT)
+        return false;
+    c->out[c->n_out]       = v->tag;
+    c->out_dtype[c->n_out] = v->dtype;
+    c->n_out++;
+    return true;
+}
+
+static bool too_long(epl_block *b, const epl_chain *c)
+{
+    b->program->failed = !epl_fail(b->program->ctx, EPL_ERR_LIMIT, "a fused chain of %lld steps and %lld inputs",
+                                   (long long)c->n_steps, (long long)c->n_in);
+    return false;
 }
 
 static void bind_region(epl_block *b, const epl_node *fused)
@@ -170,10 +180,84 @@ static void bind_region(epl_block *b, const epl_node *fused)
             epl_block_bind_constant(b, n);
 }
 
+/* ---- codes before and behind the chain ---- */
+
+/* The table that code_pack makes of a map: once for all that read the same one. */
+int epl_code_table_of(epl_block *b, const epl_node *n, const epl_value *map, bool keep_nonzero)
+{
+    const epl_code_params p = { .keep_nonzero = keep_nonzero };
+    const int in = epl_buffer_of(b, map);
+    for (size_t i = 0; i < b->n_steps; i++) {
+        const epl_step *s = &b->steps[i];
+        if (s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "code_pack") == 0 && s->in[0] == in && memcmp(s->params, &p, sizeof p) == 0)
+            return s->out[0];
+    }
+    const int out = epl_buffer_new(b, sizeof(epl_code_table));
+    return epl_kernel_add(b, n, "code_pack", &p, sizeof p, 1, &in, 1, &out) ? out : -1;
+}
+
+/* A region of decoded blocks, a chain, and blocks that are coded (fuse_codes) is one step. */
+static bool lower_coded(epl_block *b, const epl_node *fused)
+{
+    const epl_graph *body = fused->regions[0];
+    const epl_value *decoded[EPL_CHAIN_MAX_IN];
+    epl_code_params  p = { 0 };
+    int in[EPL_CALL_INPUTS], chain_in[EPL_CHAIN_MAX_IN], out[EPL_CALL_OUTPUTS], n_in = 0, n_out = 0;
+    bind_region(b, fused);
+    for (const epl_node *n = body->first; n; n = n->next)
+        if (EPL_IS(n, dequantize_blockwise)) {
+            for (int i = 0; i < 3; i++)
+                in[n_in++] = epl_buffer_of(b, n->inputs[i]);
+            p.block = epl_attr_i(n, "block");
+            decoded[p.n_decoded++] = n->outputs[0];
+        }
+    for (const epl_node *n = body->first; n; n = n->next)
+        if (EPL_IS(n, quantize_blockwise)) {
+            in[n_in++] = epl_code_table_of(b, fused, n->inputs[1], epl_attr_i(n, "keep_nonzero"));
+            p.n_coded++;
+        }
+    p.count = epl_shape_count(decoded[0]->shape);
+    epl_chain c = chain_for(decoded[0]->shape);
+    if (!fill_chain(b, &c, fused, (int)p.n_decoded, decoded, chain_in))
+        return too_long(b, &c);
+    c.rows    = 1;
+    c.columns = p.count;
+    for (const epl_node *n = body->first; n; n = n->next) // the results that are coded first, as fuse_codes puts them last
+        if (EPL_IS(n, quantize_blockwise) && !add_result(&c, n->inputs[0]))
+            return too_long(b, &c);
+    const int n_plain = fused->n_outputs - 2 * (int)p.n_coded;
+    for (int i = 0; i < fused->n_outputs; i++)
+        out[n_out++] = epl_buffer_of(b, fused->outputs[(i + n_plain) % fused->n_outputs]);
+    for (int i = 0; i < n_plain; i++)
+        if (!add_result(&c, epl_graph_output_at(body, i)))
+            return too_long(b, &c);
+    for (int64_t i = p.n_decoded; i < c.n_in; i++)
+        if (c.in_kind[i] == EPL_CHAIN_SCALAR)
+            p.scalars |= (int64_t)1 << i;
+    p.n_chain_in  = c.n_in;
+    p.n_chain_out = c.n_out;
+    epl_step *s = epl_kernel_add(b, fused, "coded_chain", &p, sizeof p, n_in, in, n_out, out);
+    if (!s || !epl_step_set_chain(b, s, &c, (int)c.n_in - 1, chain_in + 1, n_out, out))
+        return false;
+    s->in_place       = (1u << 3 * p.n_decoded) - 1;
+    s->chain_in_place = full_inputs(&c) >> 1;
+    return true;
+}
+
+static bool is_coded(const epl_node *fused)
+{
+    for (const epl_node *n = fused->regions[0]->first; n; n = n->next)
+        if (EPL_IS(n, dequantize_blockwise))
+            return true;
+    return false;
+}
+
 /* A fused node is one step: the anchor's last one with the chain behind it, or the chain alone. An anchor without a fast
  * kernel for its case runs by itself, and the chain reads its result. */
 bool epl_lower_fused(epl_block *b, const epl_node *fused, const char **why)
 {
+    if (is_coded(fused))
+        return lower_coded(b, fused);
     const epl_node *anchor = anchor_of(fused->regions[0]);
     epl_chain       c      = chain_for(fused->outputs[0]->shape);
     int             in[EPL_CHAIN_MAX_IN], out[EPL_CHAIN_MAX_OUT];
@@ -191,11 +275,11 @@ bool epl_lower_fused(epl_block *b, const epl_node *fused, const char **why)
             return false;
     }
     const int raw = anchor ? epl_buffer_of(b, anchor->outputs[0]) : -1;
-    if (!fill_chain(b, &c, fused, anchor, in)) {
-        b->program->failed = !epl_fail(b->program->ctx, EPL_ERR_LIMIT, "a fused chain of %lld steps and %lld inputs",
-                                       (long long)c.n_steps, (long long)c.n_in);
-        return false;
-    }
+    if (!fill_chain(b, &c, fused, anchor != NULL, anchor ? (const epl_value *const[]){ anchor->outputs[0] } : NULL, in))
+        return too_long(b, &c);
+    for (int i = 0; i < fused->n_outputs; i++)
+        if (!add_result(&c, epl_graph_output_at(fused->regions[0], i)))
+            return too_long(b, &c);
     if (behind)
         return epl_step_set_chain(b, &b->steps[b->n_steps - 1], &c, (int)c.n_in - 1, in + 1, fused->n_outputs, out);
     if (anchor)

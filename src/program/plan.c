@@ -145,7 +145,7 @@ static bool may_overwrite(const epl_block *b, const epl_step *s, int buffer)
         if (root_of(b, s->in[i]) == buffer && !(s->in_place >> i & 1u))
             return false;
     for (int i = 0; i < s->n_chain_in; i++)
-        if (root_of(b, s->chain_in[i]) == buffer)
+        if (root_of(b, s->chain_in[i]) == buffer && !(s->chain_in_place >> i & 1u))
             return false;
     return true;
 }

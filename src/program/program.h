@@ -50,6 +50,7 @@ typedef struct epl_step {
     double            work;     /* of the node: operations, or bytes moved where they weigh more */
     bool              once;     /* depends on nothing that changes: runs when the program is made */
     unsigned          in_place; /* bit i: a result may take the place of input i, if it has that size and dies here */
+    unsigned          chain_in_place; /* the same for inputs of the chain */
     const char       *declined; /* why no fast kernel, or NULL */
     epl_block       **blocks;   /* of control flow, by region */
     int               temp;     /* control flow: the buffer that holds the blocks' arenas; -1 */

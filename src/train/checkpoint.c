@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STATE_KEY   "espalier.training"
 #define AUGMENT_KEY "espalier.augment"
 
 static bool path_of(const epl_trainer *t, const char *file, char *out, size_t size)
@@ -128,7 +127,7 @@ bool epl_trainer_save(epl_trainer *t)
         return true;
     epl_weights *w = epl_weights_new(t->ctx);
     char *state = state_text(t);
-    bool  ok    = w && state && epl_weights_set_metadata(w, STATE_KEY, state);
+    bool  ok    = w && state && epl_weights_set_metadata(w, EPL_TRAINING_KEY, state);
     for (int i = 0; ok && i < epl_weights_count(t->model->weights); i++) {
         const char *name = epl_weights_name(t->model->weights, i);
         if (!t->built.borrowed || !epl_glob(t->built.borrowed, name))
@@ -161,15 +160,15 @@ static bool take_tensors(epl_trainer *t, const epl_weights *from, const char *pa
 
 static bool take_state(epl_trainer *t, const epl_weights *w, const char *path)
 {
-    const char *text  = epl_weights_metadata(w, STATE_KEY), *print = NULL;
+    const char *text  = epl_weights_metadata(w, EPL_TRAINING_KEY), *print = NULL;
     char        mine[24];
     epl_json   *state = text ? epl_json_parse(t->ctx, text, strlen(text), path) : NULL;
     if (!text)
-        return epl_fail(t->ctx, EPL_ERR_FORMAT, "%s: is no checkpoint (no metadata '" STATE_KEY "')", path);
+        return epl_fail(t->ctx, EPL_ERR_FORMAT, "%s: is no checkpoint (no metadata '" EPL_TRAINING_KEY "')", path);
     snprintf(mine, sizeof mine, "%016llx", (unsigned long long)t->fingerprint);
     print = epl_json_string(epl_json_get(state, "options"));
     bool ok = state != NULL;
-    if (ok && (!print || strcmp(print, mine) != 0))
+    if (ok && (!print || (strcmp(print, mine) != 0 && strcmp(print, EPL_ANY_OPTIONS) != 0)))
         ok = epl_fail(t->ctx, EPL_ERR_ARGUMENT, "%s: was made with another network, data set, optimizer, schedule, batch, seed or "
                       "augmentation; the run cannot go on from it", path);
     if (ok && !get_state(t, state))

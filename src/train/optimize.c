@@ -39,6 +39,7 @@ typedef struct scalars {
     epl_value *correct1, *correct2; /* f64: 1 - beta^t */
     epl_value *clip;               /* f32: what gradients are multiplied with; NULL: nothing */
     epl_value *keep;               /* f32: what averages keep; NULL: no averages */
+    epl_value *t;                  /* f64: the number of this update, from 1 */
 } scalars;
 
 /* t, the number of this update from 1, in f64. */
@@ -78,8 +79,8 @@ static epl_value *clip_factor(epl_graph *g, int n, epl_value *const *gradients, 
 
 static scalars make_scalars(epl_graph *g, int n, epl_value *const *gradients, epl_value *rate, const epl_optimizer_opts *o)
 {
-    scalars    s = { .rate = rate };
     epl_value *t = step_number(g);
+    scalars    s = { .rate = rate, .t = t };
     if (epl_rule_counts(o->kind)) {
         s.correct1 = correction(g, t, o->beta1);
         s.correct2 = correction(g, t, o->beta2);
@@ -144,12 +145,37 @@ bool epl_average_begin(const epl_graph *g, epl_weights *w)
 
 /* ---- parameters ---- */
 
-static epl_value *clipped(epl_graph *g, epl_value *grad, const scalars *s, const epl_optimizer_opts *o)
+/* The gradient's squared norms in the last 100 updates, this one included; the first fills them all. */
+static epl_value *last_norms(epl_graph *g, const char *name, epl_value *square, epl_value *t)
+{
+    epl_value *old   = epl_state(g, epl_prefixed(g, "train.norms.", name), EPL_F32, EPL_SHAPE(100), EPL_INIT_ZEROS, 0);
+    epl_value *place = epl_mod(g, epl_affine(g, t, 1, -1), epl_scalar(g, EPL_F64, 100));
+    epl_value *here  = epl_equal(g, epl_range(g, EPL_F64, 0, 100, 1), place);
+    epl_value *fresh = epl_or(g, here, epl_equal(g, t, epl_scalar(g, EPL_F64, 1)));
+    epl_value *new   = epl_where(g, fresh, square, old);
+    epl_update(g, old, new);
+    return new;
+}
+
+/* What the gradient is multiplied with: sqrt(percentile / square) where that is less than 1. */
+static epl_value *percentile_factor(epl_graph *g, const char *name, epl_value *grad, epl_value *t, int percentile)
+{
+    epl_value *square = epl_reduce_sum_square(g, epl_cast(g, grad, EPL_F32), (epl_reduce_opts){ 0 });
+    epl_value *most   = epl_topk(g, last_norms(g, name, square, t), 0, 100 - percentile, (epl_topk_opts){ 0 }, NULL);
+    epl_value *limit  = epl_reshape(g, epl_slice_axis(g, most, 0, 99 - percentile, 100 - percentile), EPL_SCALAR);
+    epl_value *ratio  = epl_sqrt(g, epl_div(g, limit, square));
+    epl_value *one    = epl_scalar(g, EPL_F32, 1);
+    return epl_where(g, epl_less(g, ratio, one), ratio, one);
+}
+
+static epl_value *clipped(epl_graph *g, const char *name, epl_value *grad, const scalars *s, const epl_optimizer_opts *o)
 {
     if (!grad)
         return NULL;
     if (s->clip)
         grad = epl_mul(g, grad, epl_cast(g, s->clip, epl_dtype_of(grad)));
+    if (o->clip_percentile > 0 && o->clip_percentile < 100)
+        grad = epl_mul(g, grad, epl_cast(g, percentile_factor(g, name, grad, s->t, o->clip_percentile), epl_dtype_of(grad)));
     return o->clip_value > 0 ? epl_clip(g, grad, -o->clip_value, o->clip_value) : grad;
 }
 
@@ -159,7 +185,8 @@ static void update_parameter(epl_graph *g, epl_value *w, epl_value *grad, const 
     const epl_parameter_group *group = group_of(o, name);
     const epl_dtype            type  = epl_dtype_of(w);
     epl_value *rate = group ? epl_affine(g, s->rate, epl_default(group->rate_scale, 1), 0) : s->rate;
-    epl_rule r = { .g = g, .o = o, .name = name, .w = w, .grad = clipped(g, grad, s, o), .decay = decay_of(o, group, w) };
+    epl_rule r = { .g = g, .o = o, .name = name, .w = w, .grad = clipped(g, name, grad, s, o), .decay = decay_of(o, group, w) };
+    r.coded = epl_slot_is_coded(&o->slots, group ? group->bits : 0, name, type, epl_shape_count(epl_shape_of(w)));
     r.rate = epl_cast(g, rate, type);
     if (s->correct1) {
         epl_value *one = epl_scalar(g, EPL_F64, 1);
@@ -182,6 +209,8 @@ bool epl_optimize_with(epl_graph *g, int n, epl_value *const *parameters, epl_va
         epl_graph_fail(g, EPL_ERR_ARGUMENT, "there is no optimizer %d", (int)o.kind);
         return false;
     }
+    if (!epl_slots_check(g, &o))
+        return false;
     const scalars s = make_scalars(g, n, gradients, rate, &o);
     for (int i = 0; i < n && !epl_graph_failed(g); i++)
         update_parameter(g, parameters[i], gradients[i], &s, &o);

@@ -8,19 +8,24 @@ double epl_default(double x, double otherwise) { return x != 0 ? x : otherwise; 
 
 static epl_value *scaled(epl_rule *r, epl_value *x, double a) { return epl_affine(r->g, x, a, 0); }
 
-static epl_value *slot(epl_rule *r, const char *prefix)
+/* slot := keep slot + give x */
+static epl_value *follow_to(epl_rule *r, const char *slot, bool square, double keep, epl_value *x, double give)
 {
-    return r->w ? epl_state(r->g, epl_prefixed(r->g, prefix, r->name), epl_dtype_of(r->w), epl_shape_of(r->w), EPL_INIT_ZEROS, 0)
-                : NULL;
+    epl_value *old = epl_slot_read(r, slot, square);
+    epl_value *new = epl_add(r->g, scaled(r, old, keep), give == 1 ? x : scaled(r, x, give));
+    epl_slot_write(r, slot, square, new);
+    return new;
 }
 
-/* slot := keep slot + give x */
-static epl_value *follow(epl_rule *r, const char *prefix, double keep, epl_value *x, double give)
+static epl_value *follow(epl_rule *r, const char *slot, double keep, epl_value *x, double give)
 {
-    epl_value *old = slot(r, prefix);
-    epl_value *new = epl_add(r->g, scaled(r, old, keep), give == 1 ? x : scaled(r, x, give));
-    epl_update(r->g, old, new);
-    return new;
+    return follow_to(r, slot, false, keep, x, give);
+}
+
+/* The same of x squared. */
+static epl_value *follow_square(epl_rule *r, const char *slot, double keep, epl_value *x, double give)
+{
+    return follow_to(r, slot, true, keep, epl_square(r->g, x), give);
 }
 
 static epl_value *step_back(epl_rule *r, epl_value *direction)
@@ -37,7 +42,7 @@ static epl_value *with_momentum(epl_rule *r, epl_value *d)
 {
     if (r->o->momentum == 0)
         return d;
-    epl_value *b = follow(r, "train.momentum.", r->o->momentum, d, 1);
+    epl_value *b = follow(r, "momentum", r->o->momentum, d, 1);
     return r->o->nesterov ? epl_add(r->g, d, scaled(r, b, r->o->momentum)) : b;
 }
 
@@ -46,8 +51,8 @@ static epl_value *sgd(epl_rule *r) { return step_back(r, with_momentum(r, decaye
 /* The moments of Adam. */
 static void moments(epl_rule *r, epl_value *d, epl_value **m, epl_value **v)
 {
-    *m = follow(r, "train.m.", r->o->beta1, d, 1 - r->o->beta1);
-    *v = follow(r, "train.v.", r->o->beta2, epl_square(r->g, d), 1 - r->o->beta2);
+    *m = follow(r, "m", r->o->beta1, d, 1 - r->o->beta1);
+    *v = follow_square(r, "v", r->o->beta2, d, 1 - r->o->beta2);
 }
 
 static epl_value *adam_step(epl_rule *r, epl_value *d, epl_value *from)
@@ -70,17 +75,17 @@ static epl_value *adamw(epl_rule *r) { return adam_step(r, r->grad, decayed_weig
 static epl_value *rmsprop(epl_rule *r)
 {
     epl_value *d = decayed_gradient(r);
-    epl_value *v = follow(r, "train.v.", r->o->beta2, epl_square(r->g, d), 1 - r->o->beta2);
+    epl_value *v = follow_square(r, "v", r->o->beta2, d, 1 - r->o->beta2);
     epl_value *direction = epl_div(r->g, d, epl_affine(r->g, epl_sqrt(r->g, v), 1, r->o->epsilon));
     if (r->o->momentum)
-        direction = follow(r, "train.momentum.", r->o->momentum, direction, 1);
+        direction = follow(r, "momentum", r->o->momentum, direction, 1);
     return step_back(r, direction);
 }
 
 static epl_value *adagrad(epl_rule *r)
 {
     epl_value *d = decayed_gradient(r);
-    epl_value *v = follow(r, "train.v.", 1, epl_square(r->g, d), 1);
+    epl_value *v = follow_square(r, "v", 1, d, 1);
     return step_back(r, epl_div(r->g, d, epl_affine(r->g, epl_sqrt(r->g, v), 1, r->o->epsilon)));
 }
 
@@ -90,9 +95,9 @@ static epl_value *root_of(epl_rule *r, epl_value *v) { return epl_sqrt(r->g, epl
 static epl_value *adadelta(epl_rule *r)
 {
     epl_value *d = decayed_gradient(r);
-    epl_value *v = follow(r, "train.v.", r->o->beta2, epl_square(r->g, d), 1 - r->o->beta2);
-    epl_value *u = epl_mul(r->g, epl_div(r->g, root_of(r, slot(r, "train.m.")), root_of(r, v)), d);
-    follow(r, "train.m.", r->o->beta2, epl_square(r->g, u), 1 - r->o->beta2);
+    epl_value *v = follow_square(r, "v", r->o->beta2, d, 1 - r->o->beta2);
+    epl_value *u = epl_mul(r->g, epl_div(r->g, root_of(r, epl_slot_read(r, "m", true)), root_of(r, v)), d);
+    follow_square(r, "m", r->o->beta2, u, 1 - r->o->beta2);
     return step_back(r, u);
 }
 
@@ -109,14 +114,26 @@ static epl_value *norm(epl_rule *r, epl_value *x)
     return epl_sqrt(r->g, epl_reduce_sum_square(r->g, x, (epl_reduce_opts){ 0 }));
 }
 
+/* min(1, most |w| / |u|) */
+static epl_value *cut_to(epl_rule *r, epl_value *u, double most)
+{
+    epl_value *ratio = epl_div(r->g, scaled(r, norm(r, r->w), most), norm(r, u)); // of zeros: NaN, which is not below 1
+    epl_value *one = epl_scalar(r->g, epl_dtype_of(r->w), 1);
+    return epl_where(r->g, epl_less(r->g, ratio, one), ratio, one);
+}
+
 static epl_value *lars(epl_rule *r)
 {
     if (!r->w || epl_rank(r->w) <= 1)
         return sgd(r);
+    if (r->o->most) {
+        epl_value *b = follow(r, "momentum", r->o->momentum, decayed_gradient(r), 1);
+        return step_back(r, epl_mul(r->g, cut_to(r, b, r->o->most), b));
+    }
     epl_value *w = norm(r, r->w), *g = norm(r, r->grad);
     epl_value *both = epl_add(r->g, g, scaled(r, w, r->decay));
     epl_value *local = epl_mul(r->g, r->rate, trust_ratio(r, scaled(r, w, r->o->trust), both));
-    epl_value *v = follow(r, "train.momentum.", r->o->momentum, epl_mul(r->g, local, decayed_gradient(r)), 1);
+    epl_value *v = follow(r, "momentum", r->o->momentum, epl_mul(r->g, local, decayed_gradient(r)), 1);
     return epl_sub(r->g, r->w, v);
 }
 
@@ -128,7 +145,8 @@ static epl_value *lamb(epl_rule *r)
     epl_value *u = epl_div(r->g, epl_mul(r->g, m, r->correct1), root);
     if (r->decay)
         u = epl_add(r->g, u, scaled(r, r->w, r->decay));
-    return epl_sub(r->g, r->w, epl_mul(r->g, epl_mul(r->g, r->rate, trust_ratio(r, norm(r, r->w), norm(r, u))), u));
+    epl_value *ratio = r->o->most ? cut_to(r, u, r->o->most) : trust_ratio(r, norm(r, r->w), norm(r, u));
+    return epl_sub(r->g, r->w, epl_mul(r->g, epl_mul(r->g, r->rate, ratio), u));
 }
 
 static epl_value *product(epl_rule *r, epl_value *a, epl_value *b) { return epl_matmul(r->g, a, b, (epl_matmul_opts){ 0 }); }
@@ -158,11 +176,20 @@ static epl_value *muon(epl_rule *r)
     if (!r->w || epl_rank(r->w) < 2)
         return adamw(r);
     const int64_t columns = epl_dim(r->w, -1), rows = epl_shape_count(epl_shape_of(r->w)) / columns;
-    epl_value    *b = follow(r, "train.momentum.", r->o->momentum, r->grad, 1);
+    epl_value    *b = follow(r, "momentum", r->o->momentum, r->grad, 1);
     epl_value    *d = epl_add(r->g, r->grad, scaled(r, b, r->o->momentum));
     epl_value    *o = orthogonalized(r, epl_reshape(r->g, d, EPL_SHAPE(rows, columns)));
     const double  scale = 0.2 * sqrt((double)(rows > columns ? rows : columns));
     return epl_sub(r->g, decayed_weight(r), epl_mul(r->g, r->rate, scaled(r, epl_reshape_like(r->g, o, r->w), scale)));
+}
+
+static epl_value *lion(epl_rule *r)
+{
+    epl_value *old = epl_slot_read(r, "m", false);
+    epl_value *lead = epl_sub(r->g, old, r->grad); // one difference for both means makes one kernel of them
+    epl_value *c = epl_add(r->g, r->grad, scaled(r, lead, r->o->beta1));
+    epl_slot_write(r, "m", false, epl_add(r->g, r->grad, scaled(r, lead, r->o->beta2)));
+    return epl_sub(r->g, decayed_weight(r), epl_mul(r->g, r->rate, epl_sign(r->g, c)));
 }
 
 /* ---- the table ---- */
@@ -176,7 +203,7 @@ static const struct {
     { "adamw", adamw, true, 0.001, 0.999, 1e-8 },    { "rmsprop", rmsprop, false, 0.01, 0.99, 1e-8 },
     { "adagrad", adagrad, false, 0.01, 0.999, 1e-10 }, { "lars", lars, false, 0.1, 0.999, 1e-8 },
     { "lamb", lamb, true, 0.001, 0.999, 1e-6 },      { "muon", muon, true, 0.001, 0.999, 1e-8 },
-    { "adadelta", adadelta, false, 1, 0.9, 1e-6 },
+    { "adadelta", adadelta, false, 1, 0.9, 1e-6 },   { "lion", lion, false, 0.0001, 0.99, 1e-8 },
 };
 
 static bool known(epl_optimizer_kind kind) { return (unsigned)kind < EPL_COUNT(table); }
@@ -196,6 +223,7 @@ epl_optimizer_opts epl_optimizer_defaults(epl_optimizer_opts o)
     o.beta2   = epl_default(o.beta2, table[o.kind].beta2);
     o.epsilon = epl_default(o.epsilon, table[o.kind].epsilon);
     o.trust   = epl_default(o.trust, 0.001);
+    o.slots   = epl_slot_defaults(o.slots);
     return o;
 }
 

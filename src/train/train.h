@@ -17,11 +17,19 @@ typedef struct epl_rule {
     epl_value  *adam_rate, *adam_root; /* rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
     epl_value  *correct1, *correct2;   /* 1 / (1 - beta1^t), 1 / (1 - beta2^t) */
     double      decay;
+    bool        coded;                 /* the slots are 8-bit codes */
 } epl_rule;
 
 typedef epl_value *epl_rule_fn(epl_rule *r); /* the parameter's next value; updates slots */
 epl_rule_fn *epl_rule_of(epl_optimizer_kind kind);
 bool         epl_rule_counts(epl_optimizer_kind kind); /* needs the corrections */
+
+/* slots.c: the parameter's slot (NULL while the graph has failed), and its next value. `square`: never negative. */
+epl_value *epl_slot_read(epl_rule *r, const char *slot, bool square);
+void       epl_slot_write(epl_rule *r, const char *slot, bool square, epl_value *next);
+bool       epl_slots_check(epl_graph *g, const epl_optimizer_opts *o); /* false with the graph failed */
+epl_slot_opts epl_slot_defaults(epl_slot_opts o);
+bool       epl_slot_is_coded(const epl_slot_opts *o, int group_bits, const char *name, epl_dtype dtype, int64_t count);
 
 double epl_default(double x, double otherwise); /* zero means default */
 
@@ -38,6 +46,10 @@ bool epl_is_frozen(const epl_optimizer_opts *o, const char *name); /* the parame
 int epl_trained_parameters(const epl_graph *g, const epl_optimizer_opts *o, const char *frozen, epl_value **out);
 
 bool epl_is_metric_loss(const char *name); /* epl_metric_loss knows it */
+
+/* A checkpoint's metadata under which its state stands as JSON, and the options there of one that fits any run. */
+#define EPL_TRAINING_KEY "espalier.training"
+#define EPL_ANY_OPTIONS  "0000000000000000"
 
 /* ---- the step ---- */
 bool epl_step_check_norms(const epl_model *m, const epl_step_opts *o); /* the mode that is asked for is possible; norms.c */
