@@ -274,17 +274,28 @@ EPL_API epl_value *epl_prototypes(epl_graph *g, epl_value *z, epl_prototypes_opt
 
 /* Recurrent layers over sequences x [N, L, C] -> [N, L, width] (twice the width if bidirectional): LSTM, Hochreiter &
  * Schmidhuber 1997, with the forget gate's bias starting at one; GRU, Cho et al. 2014, in the form with the reset gate behind the
- * product. "<name>.input" [D, C, G width], "<name>.recurrent" [D, width, G width], "<name>.bias" [D, 2 G width]; layers above the
- * first are "<name>2", ... */
+ * product. "<name>.input" [D, C, G width], "<name>.recurrent" [D, width, G width], "<name>.bias" [D, 2 G width] (input's half
+ * first); layers above the first are "<name>2", ... */
 typedef struct epl_recurrent_layer_opts {
     const char *name;   /* default "lstm", "gru" */
     int         width;  /* required */
     int         layers; /* default 1 */
     bool        bidirectional;
     double      dropout; /* between layers */
+    bool        one_bias; /* LSTM: "<name>.bias" [D, 4 width] alone */
+    double      init;     /* kernels start uniform in +-init; default 1 / sqrt(width) */
 } epl_recurrent_layer_opts;
 EPL_API epl_value *epl_lstm(epl_graph *g, epl_value *x, epl_recurrent_layer_opts o);
 EPL_API epl_value *epl_gru(epl_graph *g, epl_value *x, epl_recurrent_layer_opts o);
+
+/* An LSTM that looks at a memory [N, S, C] before each step: x [N, T, D] -> [N, T, width]. At step t it reads [x_t; context_t],
+ *
+ *   context_t = sum over s of softmax_s(v . tanh(h_(t-1) Wq + memory_s Wk)) memory_s        Bahdanau et al. 2015 (arXiv:1409.0473)
+ *
+ * Creates "<name>.query" [width, width], "<name>.key" [C, width], "<name>.score" [width, 1], and the weights of an LSTM with
+ * one_bias. The contexts [N, T, C] go to *context (may be NULL). o.name defaults to "lstm"; layers, bidirectional and dropout are
+ * not for it. */
+EPL_API epl_value *epl_attention_lstm(epl_graph *g, epl_value *x, epl_value *memory, epl_recurrent_layer_opts o, epl_value **context);
 
 /* ---- transformers --------------------------------------------------------------------------------------------------- */
 

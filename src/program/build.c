@@ -96,6 +96,27 @@ epl_step *epl_kernel_add(epl_block *b, const epl_node *n, const char *kernel, co
     return s;
 }
 
+int epl_packed(const epl_block *b, const char *pack, const void *params, size_t key_bytes, int weight)
+{
+    const epl_kernel *k = epl_kernel_find(b->program->kernels, pack);
+    const bool scarce = b->program->opts.memory_limit > 0 && !b->program->opts.frozen; // what is computed twice shall not be kept
+    for (size_t i = scarce ? 0 : b->n_steps; i-- > 0;) {
+        const epl_step *s = &b->steps[i];
+        if (s->kind == EPL_STEP_KERNEL && s->kernel == k && s->in[0] == weight && memcmp(s->params, params, key_bytes) == 0)
+            return s->out[0];
+    }
+    return -1;
+}
+
+int epl_pack(epl_block *b, const epl_node *n, const char *pack, const void *params, size_t params_bytes, int weight, size_t bytes)
+{
+    int packed = epl_packed(b, pack, params, params_bytes, weight);
+    if (packed >= 0)
+        return packed;
+    packed = epl_buffer_new(b, bytes);
+    return epl_kernel_add(b, n, pack, params, params_bytes, 1, &weight, 1, &packed) ? packed : -1;
+}
+
 bool epl_step_set_chain(epl_block *b, epl_step *s, const epl_chain *chain, int n_chain_in, const int *chain_in, int n_out,
                         const int *out)
 {

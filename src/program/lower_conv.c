@@ -37,13 +37,6 @@ static epl_conv_params conv_params(const epl_node *n, epl_shape x, epl_shape w, 
 
 static bool is_depthwise(const epl_conv_params *p) { return p->groups == p->c && p->groups == p->m && p->groups > 1; }
 
-/* Weights in the kernel's layout: once if they are constant, else in every step. */
-static int pack(epl_block *b, const epl_node *n, const char *kernel, const epl_conv_params *p, int w, int64_t floats)
-{
-    const int packed = epl_buffer_new(b, (size_t)floats * sizeof(float));
-    return epl_kernel_add(b, n, kernel, p, sizeof *p, 1, &w, 1, &packed) ? packed : -1;
-}
-
 bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
 {
     if (!all_f32(n, why))
@@ -54,7 +47,8 @@ bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
     const bool depthwise = is_depthwise(&p) && epl_has_kernel(b, "dwconv");
     if (epl_lower_sparse(b, n, &p, x, n->inputs[1], false, bias, y))
         return true;
-    const int  weight    = depthwise ? w : pack(b, n, "conv_pack", &p, w, epl_conv_packed_floats(&p, b->program->kernels->vector));
+    const size_t packed = (size_t)epl_conv_packed_floats(&p, b->program->kernels->vector) * sizeof(float);
+    const int    weight = depthwise ? w : epl_pack(b, n, "conv_pack", &p, sizeof p, w, packed);
     return epl_kernel_add(b, n, depthwise ? "dwconv" : "conv", &p, sizeof p, 3, (int[]){ x, weight, bias }, 1, &y) != NULL;
 }
 
@@ -62,7 +56,8 @@ bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
 static bool input_grad(epl_block *b, const epl_node *n, const epl_conv_params *p, int dy, int w, int bias, int dx)
 {
     const bool depthwise = is_depthwise(p) && epl_has_kernel(b, "dwconv_dx");
-    const int  weight    = depthwise ? w : pack(b, n, "conv_dx_pack", p, w, epl_conv_dx_packed_floats(p, b->program->kernels->vector));
+    const size_t packed  = (size_t)epl_conv_dx_packed_floats(p, b->program->kernels->vector) * sizeof(float);
+    const int  weight    = depthwise ? w : epl_pack(b, n, "conv_dx_pack", p, sizeof *p, w, packed);
     return epl_kernel_add(b, n, depthwise ? "dwconv_dx" : "conv_dx", p, sizeof *p, 3, (int[]){ dy, weight, bias }, 1, &dx) != NULL;
 }
 

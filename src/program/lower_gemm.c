@@ -21,10 +21,9 @@ static bool gemm(epl_block *b, const epl_node *n, epl_gemm_params p, const epl_v
     const int a = epl_buffer_of(b, n->inputs[0]), c = epl_buffer_of(b, n->outputs[0]);
     int       matrix = epl_buffer_of(b, bv);
     if (worth_packing(b, &p, matrix)) {
-        const int packed = epl_buffer_new(b, (size_t)epl_gemm_packed_floats(&p, b->program->kernels->vector) * sizeof(float));
-        if (!epl_kernel_add(b, n, "gemm_pack", &p, sizeof p, 1, &matrix, 1, &packed))
+        matrix = epl_pack(b, n, "gemm_pack", &p, sizeof p, matrix, (size_t)epl_gemm_packed_floats(&p, b->program->kernels->vector) * sizeof(float));
+        if (matrix < 0)
             return false;
-        matrix = packed;
         p.b_packed = 1;
     }
     return epl_kernel_add(b, n, "gemm", &p, sizeof p, 3, (int[]){ a, matrix, bias }, 1, &c) != NULL;

@@ -5,6 +5,8 @@
 
 #include "kernels/sparse_layout.h"
 
+#include <stddef.h>
+
 typedef struct known { /* a value that stays as it is; `own` where it had to be computed */
     const epl_tensor *value;
     epl_tensor       *own;
@@ -150,10 +152,12 @@ bool epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p,
 {
     const int64_t taps = p->kd * p->kh * p->kw * p->c;
     epl_sparse_pack_params pack = { *p, transposed ? 1 : p->m, transposed ? taps : 1, 1 };
-    if (!choose(b, p, w, &pack))
+    const int in = epl_buffer_of(b, w);
+    int packed = epl_has_kernel(b, "sparse_pack") ? epl_packed(b, "sparse_pack", &pack, offsetof(epl_sparse_pack_params, capacity), in) : -1;
+    if (packed < 0 && !choose(b, p, w, &pack))
         return false;
-    const int in = epl_buffer_of(b, w), packed = epl_buffer_new(b, (size_t)pack.capacity * 4);
-    return epl_kernel_add(b, n, "sparse_pack", &pack, sizeof pack, 1, &in, 1, &packed) &&
+    packed = packed < 0 ? epl_pack(b, n, "sparse_pack", &pack, sizeof pack, in, (size_t)pack.capacity * 4) : packed;
+    return packed >= 0 &&
            epl_kernel_add(b, n, "sparse_conv", p, sizeof *p, 3, (int[]){ x, packed, bias }, 1, &y);
 }
 

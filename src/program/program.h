@@ -123,6 +123,12 @@ epl_step  *epl_step_add(epl_block *b, const epl_node *n, epl_step_kind kind, int
 epl_step  *epl_kernel_add(epl_block *b, const epl_node *n, const char *kernel, const void *params, size_t params_bytes,
                           int n_in, const int *in, int n_out, const int *out);
 bool       epl_has_kernel(const epl_block *b, const char *kernel);
+
+/* A weight in a kernel's layout, by a step of the kernel `pack`: its buffer, or that of an earlier step which packs the same (a
+ * recurrent layer's steps read one weight). epl_packed only looks: -1 where there is none; the first `key_bytes` of the
+ * parameters are compared. */
+int        epl_packed(const epl_block *b, const char *pack, const void *params, size_t key_bytes, int weight);
+int        epl_pack(epl_block *b, const epl_node *n, const char *pack, const void *params, size_t params_bytes, int weight, size_t bytes);
 void      *epl_block_alloc(epl_block *b, size_t bytes);           /* lives as long as the program */
 
 /* Attaches an element-wise chain to the kernel step that produces what register 0 of the chain reads. The chain's results
