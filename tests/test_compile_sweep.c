@@ -88,7 +88,7 @@ static epl_model *models_net(test *t, epl_context *ctx, int first)
             continue;
         }
         CHECK(t, epl_graph_n_inputs(g) == 1 && epl_graph_n_outputs(g) <= MOST);
-        x = epl_input(all, epl_zoo_at(i)->name, EPL_F32, epl_shape_of(epl_graph_input_at(g, 0)), NULL);
+        x = epl_input(all, epl_zoo_at(i)->name, epl_dtype_of(epl_graph_input_at(g, 0)), epl_shape_of(epl_graph_input_at(g, 0)), NULL);
         char prefix[64];
         snprintf(prefix, sizeof prefix, "%s.", epl_zoo_at(i)->name);
         CHECK_OK(t, ctx, epl_graph_inline(all, g, &x, y, prefix));

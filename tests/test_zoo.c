@@ -93,6 +93,13 @@ static const struct {
     { "resnext:stem=small,depth=29,cardinality=8,group_width=64,image=32,classes=10", 34426698, 0 },
     { "unet:norm=0", 31030658, 0 },
     { "lenet", 61706, 0.416520 },
+    /* Zaremba et al. 2014: V h + 2 (4h 2h + 4h) + h V + V; Zhu & Gupta 2017's translation, with attention 2 h^2 + h */
+    { "lstm-lm:preset=ptb-small", 4651600, 0 },
+    { "lstm-lm:preset=ptb-medium", 19775200, 0 },
+    { "lstm-lm:preset=ptb-large", 66022000, 0 },
+    { "lstm-lm:preset=ptb-small,tie=1", 2651600, 0 },
+    { "seq2seq-lstm:source=2,target=2", 210916036, 0 },
+    { "seq2seq-lstm:source=2,target=2,attention=none", 208817860, 0 },
 };
 
 PROPERTY(models_have_the_published_size, EPL_COUNT(published))

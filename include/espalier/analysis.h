@@ -370,6 +370,37 @@ EPL_API bool epl_init_lsuv(epl_model *m, const epl_tensor *x, uint64_t seed);
  * norm of its weight's gradient for the targets (NULL: left out). The caller owns the table. */
 EPL_API epl_table *epl_init_report(const epl_model *m, const epl_tensor *x, const epl_tensor *target);
 
+/* ---- confidence -------------------------------------------------------------------------------------------------------------------
+ * What a classifier's probabilities, the softmax of its logits, are worth. Logits are f32 [n, classes], labels i64 [n]. The confidence in
+ * an answer is its probability. */
+enum { EPL_MAX_BINS = 64 };
+
+typedef struct epl_calibration {
+    int64_t n;
+    double  accuracy, nll; /* nll: the mean of -log p(label) */
+    double  ece;           /* the mean over samples of |accuracy - confidence| of their bin: Guo et al. 2017 (arXiv:1706.04599), eq. (3) */
+    int     n_bins;        /* of the confidence, equally wide, (low, high] */
+    double  count[EPL_MAX_BINS], right[EPL_MAX_BINS], confidence[EPL_MAX_BINS]; /* samples; share that is right; mean confidence */
+} epl_calibration;
+
+EPL_API bool epl_calibration_of(epl_context *ctx, const epl_tensor *logits, const epl_tensor *labels, int bins, epl_calibration *out); /* bins: default 15 */
+EPL_API bool epl_confidences(epl_context *ctx, const epl_tensor *logits, double *out); /* [n] */
+EPL_API epl_plot *epl_reliability_plot(epl_context *ctx, const epl_calibration *c); /* the caller owns it */
+
+/* The area under the receiver's curve: how often a score of `in` is above one of `out`, equal ones count half. NaN after a failure. */
+EPL_API double epl_auroc(epl_context *ctx, const double *in, int64_t n_in, const double *out, int64_t n_out);
+
+/* The network's output 0, f32 [n, ...], for a data set of any labels: pictures of another size or colour are resized and converted, then
+ * prepared as the model says. The caller owns it. */
+EPL_API epl_tensor *epl_logits_of(const epl_model *m, epl_dataset *d, epl_progress progress);
+
+/* Does the confidence tell the data it knows from others? The area, of epl_logits_of both: Hendrycks & Gimpel 2017 (arXiv:1610.02136). */
+EPL_API double epl_ood_auroc(const epl_model *m, epl_dataset *in, epl_dataset *out);
+
+/* Gradient flow: the squared norm of the loss's gradient by each parameter, for one batch in training mode (batch norms with its statistics),
+ * and their sum in *total. What a frozen mask hides has no gradient. The caller owns the table. */
+EPL_API epl_table *epl_gradient_flow(const epl_model *m, const epl_tensor *x, const epl_tensor *target, epl_loss_opts loss, double *total);
+
 /* ---- the design of a network -----------------------------------------------------------------------------------------------------
  * A row for each group of layers that work at one resolution: its side, layers, widths, shares of parameters and multiply-adds. Adds a line
  * to `remarks` for each of four principles of SimpleNet (Hasanpour et al. 2016) that is broken: a group holds more than half of the

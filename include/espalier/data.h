@@ -51,7 +51,7 @@ typedef struct epl_dataset_opts {
  *                                        printable ASCII characters are 1 to 95; a tab is read as a space, any other character
  *                                        as '?'. Windows lie end to end; the last tenth of every file is the test part. Default:
  *                                        the manual of CMake, 2.5 million characters that Debian 12's cmake-data installs
- *   blobs, moons, spirals, shapes, shapes-masks, waves, order, adding, tissue      generated; see epl_dataset_kind_at
+ *   blobs, moons, spirals, shapes, shapes-masks, waves, order, adding, tissue, noise   generated; see epl_dataset_kind_at
  *
  * A path that names a folder, a .npz, a .csv or a .txt file is understood without its kind. Errors say which key or file is
  * wrong, what was expected, and the package that brings a missing data set. The caller owns the result. */

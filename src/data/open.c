@@ -9,7 +9,7 @@ static const epl_source_kind *const kinds[] = {
     &epl_kind_fashion_mnist, &epl_kind_mnist, &epl_kind_idx,   &epl_kind_cifar10, &epl_kind_cifar100, &epl_kind_folder,
     &epl_kind_npz,           &epl_kind_npy,   &epl_kind_csv,   &epl_kind_blobs,   &epl_kind_moons,    &epl_kind_spirals,
     &epl_kind_shapes,        &epl_kind_shapes_masks,           &epl_kind_waves,   &epl_kind_order,    &epl_kind_adding,
-    &epl_kind_tissue,        &epl_kind_text,
+    &epl_kind_tissue,        &epl_kind_text,  &epl_kind_noise,
 };
 
 int epl_dataset_kind_count(void)

@@ -73,8 +73,8 @@ static epl_value *read_memory(const reader *m)
 {
     epl_graph *g = m->g;
     epl_value *fit = epl_tanh(g, epl_add(g, m->keys, epl_matmul(g, m->h, m->query, (epl_matmul_opts){ 0 })));
-    epl_value *weight = epl_softmax(g, epl_matmul(g, fit, m->score, (epl_matmul_opts){ 0 }), 1);
-    return epl_matmul(g, weight, m->memory, (epl_matmul_opts){ .trans_a = true });
+    epl_value *score = epl_reshape(g, epl_matmul(g, fit, m->score, (epl_matmul_opts){ 0 }), EPL_SHAPE(EPL_KEEP, 1, epl_dim(m->memory, 1)));
+    return epl_matmul(g, epl_softmax(g, score, -1), m->memory, (epl_matmul_opts){ 0 });
 }
 
 /* One step of the LSTM on [x_t; context]; keeps the context. */
