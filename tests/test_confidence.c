@@ -1,5 +1,4 @@
-/* Confidence: likelihood, calibration and the area under the receiver's curve against their definitions; gradient flow against
- * gradients that are known. */
+/* Confidence: likelihood and calibration against their definitions, other data; gradient flow against gradients that are known. */
 #include <math.h>
 
 #include <espalier/espalier.h>
@@ -40,21 +39,6 @@ TEST(a_calibrated_predictor_has_no_calibration_error)
     CHECK_FAILS(t, ctx, epl_calibration_of(ctx, labels, labels, 0, &c), EPL_ERR_SHAPE, "logits of [1000000]: f32 [n, classes]");
     epl_tensor_free(logits);
     epl_tensor_free(labels);
-}
-
-TEST(the_area_under_the_curve)
-{
-    epl_context *ctx = test_context(t);
-    const double low[] = { 0.1, 0.2, 0.3 }, high[] = { 0.4, 0.5 }, mixed[] = { 0.1, 0.4, 0.9, 0.2 }, some[] = { 0.2, 0.4, 0.5 };
-    CHECK(t, epl_auroc(ctx, high, 2, low, 3) == 1);
-    CHECK(t, epl_auroc(ctx, low, 3, high, 2) == 0);
-    CHECK(t, epl_auroc(ctx, mixed, 4, mixed, 4) == 0.5);
-    double wins = 0; // each pair by itself
-    for (int i = 0; i < 4; i++)
-        for (int k = 0; k < 3; k++)
-            wins += mixed[i] > some[k] ? 1 : mixed[i] == some[k] ? 0.5 : 0;
-    CHECK(t, fabs(epl_auroc(ctx, mixed, 4, some, 3) - wins / 12) < 1e-15);
-    CHECK(t, isnan(epl_auroc(ctx, low, 0, high, 2)));
 }
 
 /* Pictures of another size and colour reach the network; one that never saw them is no surer of noise than of itself. */

@@ -387,14 +387,11 @@ EPL_API bool epl_calibration_of(epl_context *ctx, const epl_tensor *logits, cons
 EPL_API bool epl_confidences(epl_context *ctx, const epl_tensor *logits, double *out); /* [n] */
 EPL_API epl_plot *epl_reliability_plot(epl_context *ctx, const epl_calibration *c); /* the caller owns it */
 
-/* The area under the receiver's curve: how often a score of `in` is above one of `out`, equal ones count half. NaN after a failure. */
-EPL_API double epl_auroc(epl_context *ctx, const double *in, int64_t n_in, const double *out, int64_t n_out);
-
 /* The network's output 0, f32 [n, ...], for a data set of any labels: pictures of another size or colour are resized and converted, then
  * prepared as the model says. The caller owns it. */
 EPL_API epl_tensor *epl_logits_of(const epl_model *m, epl_dataset *d, epl_progress progress);
 
-/* Does the confidence tell the data it knows from others? The area, of epl_logits_of both: Hendrycks & Gimpel 2017 (arXiv:1610.02136). */
+/* Does the confidence tell the data it knows from others? epl_auroc of the confidences of both: Hendrycks & Gimpel 2017 (arXiv:1610.02136). */
 EPL_API double epl_ood_auroc(const epl_model *m, epl_dataset *in, epl_dataset *out);
 
 /* Gradient flow: the squared norm of the loss's gradient by each parameter, for one batch in training mode (batch norms with its statistics),

@@ -3,7 +3,7 @@
 #include <espalier/analysis.h>
 
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 /* The softmax of a row: its largest value, where it is, and -log of the label's. */
 typedef struct softmax_row {
@@ -84,38 +84,6 @@ bool epl_confidences(epl_context *ctx, const epl_tensor *logits, double *out)
 }
 
 /* ---- telling apart ---- */
-
-typedef struct scored {
-    double score;
-    int    is_in;
-} scored;
-
-static int by_score(const void *a, const void *b)
-{
-    const scored *x = a, *y = b;
-    return (x->score > y->score) - (x->score < y->score);
-}
-
-/* The rank sum of Mann and Whitney, in one pass from the lowest score up; equal scores share. */
-double epl_auroc(epl_context *ctx, const double *in, int64_t n_in, const double *out, int64_t n_out)
-{
-    scored *all = n_in > 0 && n_out > 0 ? epl_alloc_array(ctx, (size_t)(n_in + n_out), sizeof *all) : NULL;
-    if (!all)
-        return (double)NAN;
-    for (int64_t i = 0; i < n_in + n_out; i++)
-        all[i] = i < n_in ? (scored){ in[i], 1 } : (scored){ out[i - n_in], 0 };
-    qsort(all, (size_t)(n_in + n_out), sizeof *all, by_score);
-    double wins = 0, below = 0;
-    for (int64_t i = 0, end; i < n_in + n_out; i = end) {
-        double ins = 0, outs = 0;
-        for (end = i; end < n_in + n_out && all[end].score == all[i].score; end++)
-            *(all[end].is_in ? &ins : &outs) += 1;
-        wins += ins * (below + outs / 2);
-        below += outs;
-    }
-    epl_release(ctx, all);
-    return wins / ((double)n_in * (double)n_out);
-}
 
 /* Pictures of other sizes and colours become such as the network takes; then what the model says that its inputs need. */
 static bool words_for(const epl_model *m, epl_dataset *d, epl_text *words)

@@ -1,5 +1,5 @@
 /* analyze: a network's design, how its weights start, and what limits its speed. */
-#include "training.h"
+#include "frontier.h"
 
 #include <string.h>
 
@@ -15,15 +15,25 @@ static bool design(cli *c, const epl_model *m)
     return ok;
 }
 
-static bool init(cli *c, const epl_model *m, const cli_data *data, int64_t batch)
+static epl_table *gradient_flow(cli *c, const epl_model *m, epl_dataset_info info, const epl_tensor *x, const epl_tensor *y)
+{
+    double total;
+    epl_table *t = epl_gradient_flow(m, x, y, (epl_loss_opts){ .name = info.n_classes ? "cross-entropy" : "mse" }, &total);
+    if (t && !c->json)
+        cli_remark(c, "squared norm of the gradient: %g", total);
+    return t;
+}
+
+/* Of the first samples of the data: what layers answer, or how much gradient reaches the weights. */
+static bool with_samples(cli *c, const epl_model *m, const cli_data *data, int64_t batch, bool flow)
 {
     epl_dataset *d = data->name ? cli_data_open(c, data, EPL_SPLIT_TRAIN, 0) : NULL;
     epl_tensor  *x = NULL, *y = NULL;
     if (!data->name)
-        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "what layers answer depends on samples: say --data");
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "what is measured depends on samples: say --data");
     const epl_dataset_info info = d ? epl_dataset_info_of(d) : (epl_dataset_info){ 0 };
     bool       ok = d && epl_dataset_tensors(d, 0, info.count < batch ? info.count : batch, &x, &y);
-    epl_table *t  = ok ? epl_init_report(m, x, info.n_classes ? y : NULL) : NULL;
+    epl_table *t  = !ok ? NULL : flow ? gradient_flow(c, m, info, x, y) : epl_init_report(m, x, info.n_classes ? y : NULL);
     ok = t && cli_print_table(c, t);
     epl_table_free(t);
     epl_tensor_free(x);
@@ -154,8 +164,8 @@ static bool efficiency(cli *c, cli_words networks, const cli_data *data, machine
 
 /* ---- the verb ---- */
 
-enum { DESIGN, INIT, WATERLINE, BLOCKS, EFFICIENCY };
-static const char *const known[] = { "design", "init", "waterline", "blocks", "efficiency" };
+enum { DESIGN, INIT, GRADFLOW, WATERLINE, BLOCKS, EFFICIENCY, FRONTIER };
+static const char *const known[] = { "design", "init", "gradflow", "waterline", "blocks", "efficiency", "frontier" };
 
 static int run(cli *c, int argc, char **argv)
 {
@@ -165,15 +175,15 @@ static int run(cli *c, int argc, char **argv)
     int64_t     batch = 64, workspace = 768, block_kib = 0;
     double      peak = 0, bandwidth = 0;
     const cli_option options[] = {
-        EPL_ARG("what", &what, "design, init, waterline, blocks, or efficiency"),
+        EPL_ARG("what", &what, "design, init, gradflow, waterline, blocks, efficiency, or frontier"),
         EPL_ARG_REST("model", &networks, CLI_MODEL_HELP),
         CLI_OPT_DATA(&data, false),
-        EPL_OPT_INT('b', "batch", &batch, 1, 1 << 16, "init: samples to look at"),
+        EPL_OPT_INT('b', "batch", &batch, 1, 1 << 16, "samples to look at; frontier: of a step"),
         EPL_OPT_REAL(0, "peak", &peak, 0, 1e9, "1e9 multiply-adds a second (0: measured)"),
         EPL_OPT_REAL(0, "bandwidth", &bandwidth, 0, 1e9, "1e9 bytes a second (0: measured)"),
         EPL_OPT_INT(0, "workspace", &workspace, 1, 1 << 20, "blocks: KiB for what a strip holds"),
         CLI_OPT_BLOCKS(&block_kib),
-        EPL_OPT_PATH('o', "plot", &out, "efficiency: an SVG of the gap between ideal and measured times"),
+        EPL_OPT_PATH('o', "plot", &out, "efficiency, frontier: an SVG"),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
@@ -183,12 +193,14 @@ static int run(cli *c, int argc, char **argv)
         k++;
     if (k == EPL_COUNT(known))
         return cli_end(c, cli_unknown(c, "analysis", what, known, EPL_COUNT(known)));
-    if (k != EFFICIENCY && networks.n != 1)
+    if (k != EFFICIENCY && k != FRONTIER && networks.n != 1)
         return cli_end(c, epl_fail(c->ctx, EPL_ERR_ARGUMENT, "`analyze %s` takes one network, but %d are given", known[k], networks.n));
     if (k == EFFICIENCY)
         return cli_end(c, efficiency(c, networks, &data, machine_of(c, peak, 1), block_kib, out));
+    if (k == FRONTIER)
+        return cli_end(c, cli_frontier(c, &networks, &data, batch, out));
     epl_model *m  = cli_model_load(c, networks.at[0], NULL);
-    const bool ok = m && (k == DESIGN ? design(c, m) : k == INIT ? init(c, m, &data, batch) : k == BLOCKS ? blocks(c, m, workspace)
+    const bool ok = m && (k == DESIGN ? design(c, m) : k == INIT || k == GRADFLOW ? with_samples(c, m, &data, batch, k == GRADFLOW) : k == BLOCKS ? blocks(c, m, workspace)
                                                                                          : waterline(c, m, machine_of(c, peak, bandwidth)));
     epl_model_free(m);
     return cli_end(c, ok);
@@ -199,9 +211,13 @@ const cli_verb cli_verb_analyze = {
     .summary  = "a network's design, how signals and gradients pass through it, what limits its speed",
     .about    = "`analyze design` shows where layers, parameters and multiply-adds are, and remarks where a design principle of SimpleNet "
                 "(Hasanpour et al. 2016) is broken. `analyze init` shows for each layer the variance of its answers to --data and the norm "
-                "of its gradient. `analyze waterline` is the roofline of the kernels that a program has, in sequence: the least time that multiply-adds "
+                "of its gradient. `analyze gradflow` is the squared norm of the gradient that reaches each parameter in training; what a mask "
+                "hides has none. `analyze waterline` is the roofline of the kernels that a program has, in sequence: the least time that multiply-adds "
                 "and memory allow, and how many kernels memory holds back (Lavin 2024, arXiv:2404.03617). `analyze blocks` lists what --fuse-blocks of bench "
-                "and compile can run strip by strip. `analyze efficiency` times several networks and shows what they use of the peak.",
-    .examples = "espalier analyze design vgg:depth=16\nespalier analyze init lenet --data fashion-mnist\nespalier analyze waterline convfirst:image=128 --peak 50 --bandwidth 20\nespalier analyze blocks convfirst:image=128\n"
-                "espalier analyze efficiency convfirst:image=128 resnet:depth=20 --plot gap.svg",
+                "and compile can run strip by strip. `analyze efficiency` times several networks and shows what they use of the peak. "
+                "`analyze frontier` puts networks beside each other by the parameters that are not zero and what they do on the test part of --data, and "
+                "marks those that no other beats with as few (Zhu & Gupta 2017, arXiv:1710.01878); bytes hold a bit for each weight.",
+    .examples = "espalier analyze design vgg:depth=16\nespalier analyze init lenet --data fashion-mnist\nespalier analyze gradflow p.safetensors --data fashion-mnist\nespalier analyze waterline convfirst:image=128 --peak 50 --bandwidth 20\nespalier analyze blocks convfirst:image=128\n"
+                "espalier analyze efficiency convfirst:image=128 resnet:depth=20 --plot gap.svg\n"
+                "espalier analyze frontier small.safetensors large.safetensors large-90.safetensors --data fashion-mnist --plot frontier.svg",
 };
