@@ -98,10 +98,10 @@ EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
 
 /* Runs narrow-wide-narrow pieces (inverted bottlenecks, perceptrons on every pixel, ConvNeXt's blocks) strip by strip of output rows, as
  * Lavin 2024 (arXiv:2404.03617) fuses blocks: each becomes a Loop, whose body holds the wide tensors of one strip alone. A strip has as
- * many rows as let what is alive in it fit into workspace_bytes (three quarters of a second cache of 1 MiB measured best; with several threads they meet after every layer of a strip, which takes
- * what is won), divides the map's height, and
- * may repeat at most 30 % of the multiply-adds in its halo; pieces for which there is no such strip stay. For inference, after
- * normalisation is folded (epl_prepare does both). Within rounding. Returns the number of pieces; -1 with the graph failed. */
+ * many rows as let what is alive in it fit into workspace_bytes, divides the map's height, and may repeat at most 30 % of the
+ * multiply-adds in its halo; pieces for which there is no such strip stay. Three quarters of a second cache of 1 MiB measured best on one
+ * thread; several meet after every layer of a strip, which takes what is won. For inference, after normalisation is folded (epl_prepare
+ * does both). Within rounding. Returns the number of pieces; -1 with the graph failed. */
 EPL_API int epl_fuse_blocks(epl_graph *g, size_t workspace_bytes);
 
 /* What it would do to a copy of g: a row for each piece - bytes that go through memory layer by layer and strip by strip (its two ends),
