@@ -338,8 +338,11 @@ static bool rewrite(fusion *f)
 {
     int *order = epl_alloc_array(f->g->ctx, (size_t)f->n + 1, sizeof *order), n_order = 0;
     bool ok = order != NULL;
-    for (int i = 0; ok && i < f->n; i++)
-        collect(f, find(f, i), order, &n_order);
+    for (int i = 0; ok && i < f->n; i++) {
+        const group *x = &f->groups[find(f, i)];
+        if (x->n_members == 1 || i == x->last || epl_shape_count(x->shape) > 1) // numbers wait for the last of what they sum up
+            collect(f, find(f, i), order, &n_order);
+    }
     for (int k = 0; ok && k < n_order; k++) {
         const group *x = &f->groups[order[k]];
         if (x->n_members > 1)
