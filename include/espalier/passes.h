@@ -61,6 +61,16 @@ EPL_API bool epl_tune_batch_norms(epl_graph *g, const char *pattern, epl_fold_re
 #define EPL_FOLDED_KEY "espalier.folded"
 EPL_API bool epl_deploy_batch_norms(epl_model *m, const char *pattern, epl_fold_report *report);
 
+/* ---- cuts ------------------------------------------------------------------------------------------------------------------
+ * Values through which everything passes on its way from x to y, the last of each block: blocks are scopes with numbers ("stage1.unit2",
+ * "block3", "conv1"), and what stands before the first is "stem". Inside a residual branch there is none: two tensors cross there. Release
+ * *points; names live as long as the graph. The last point ends the last block: behind it stands the head alone. */
+typedef struct epl_cut_point {
+    const char *name;
+    epl_value  *value;
+} epl_cut_point;
+EPL_API bool epl_cut_points(epl_graph *g, epl_value *x, epl_value *y, epl_cut_point **points, int *n);
+
 /* ---- weights as expressions ------------------------------------------------------------------------------------------------ */
 
 /* Puts an expression in a parameter's place: for each parameter whose name matches `pattern` (epl_glob), `build` returns the

@@ -108,6 +108,8 @@ typedef struct epl_parameter_group {
  * with all blocks the stem is, too: the pattern is then "". NULL with an error if there are fewer blocks. The caller owns it. */
 EPL_API char *epl_finetune_pattern(const epl_graph *g, int blocks);
 
+enum { EPL_MAX_CLIP_APART = 128 };
+
 typedef struct epl_optimizer_opts {
     epl_optimizer_kind kind;
     double rate;       /* default 0.1 for sgd and lars, 0.01 for rmsprop and adagrad, 1 for adadelta, 0.0001 for lion, else 0.001 */
@@ -122,6 +124,8 @@ typedef struct epl_optimizer_opts {
     double decay;      /* weight decay; default 0 */
     bool   decay_all;  /* default: parameters of rank 0 and 1 (biases, norms) do not decay */
     double clip_norm;  /* the gradient's norm over all parameters is at most this: Pascanu et al. 2013; 0: no limit */
+    const char *const *clip_apart; /* patterns of names: parameters of each have a norm of their own, the others one of theirs */
+    int    n_clip_apart;   /* at most EPL_MAX_CLIP_APART */
     double clip_value; /* each element of the gradient is at most this; 0: no limit */
     int    clip_percentile; /* each parameter's gradient is cut to the norm that this many of its last 100 did not exceed (the first one
                           stands for those that are not there yet); 0 or 100: no limit */
@@ -196,6 +200,7 @@ typedef struct epl_train_step {
     const char  *frozen;                      /* names (epl_glob) of parameters that are not trained; NULL: none */
     epl_arena   *arena;                       /* lives as long as the step is built */
     struct epl_wanted_gradient *wanted;       /* what epl_train_step_gradient asked for */
+    struct epl_step_links *links;             /* cuts and followers */
 } epl_train_step;
 
 EPL_API epl_value *epl_train_step_index(epl_train_step *s); /* i64 [N] */
@@ -206,6 +211,15 @@ EPL_API bool epl_train_step_log(epl_train_step *s, const char *name, epl_value *
 /* The gradient of the loss by a value of the network, as the step program's output "gradient.<name>". It is kept until the end of
  * each step. With accumulation it is that of the batch. */
 EPL_API bool epl_train_step_gradient(epl_train_step *s, const char *name, epl_value *v);
+
+/* Gradients end at v, which its readers take through a StopGradient from now on: what comes before is a module of its own, that other losses
+ * have to train. The step runs module by module, each forward and backward, so that only one module's activations are alive at a time;
+ * clip_norm counts for each module. Returns what the readers take. Cuts have to follow one another from x to the logits. */
+EPL_API epl_value *epl_train_step_cut(epl_train_step *s, epl_value *v);
+
+/* A link between tensors: at the end of each update dst := keep dst + (1 - keep) src, with src as it was before it, and dst as the
+ * optimizer left it where dst is a parameter that is trained. dst is a parameter or a state, src likewise, of one type and shape. */
+EPL_API bool epl_train_step_follow(epl_train_step *s, epl_value *dst, epl_value *src, double keep);
 
 /* More parameters that are not trained, and that checkpoints leave out: a teacher's. */
 EPL_API bool epl_train_step_borrow(epl_train_step *s, const char *pattern);
@@ -275,6 +289,54 @@ EPL_API epl_value *epl_metric_loss(epl_graph *g, epl_value *z, epl_value *labels
 /* R1 and R2 of distances d [N, M]: [M] and [N]. Of equal distances the first gets the gradient. */
 EPL_API epl_value *epl_prototype_r1(epl_graph *g, epl_value *d);
 EPL_API epl_value *epl_prototype_r2(epl_graph *g, epl_value *d);
+
+/* More losses of embeddings, one number for each row:
+ *   supervised contrastive  z [N, D], labels [N]: with z of length 1, -mean over the others p of i's class of
+ *                           log(exp(z_i z_p / T) / sum over a != i of exp(z_i z_a / T)); 0 without others. Khosla et al. 2020
+ *                           (arXiv:2004.11362), eq. (2)
+ *   similarity matching     x [N, ...], labels [N] of `classes`: the mean square of S(x) - S(one-hot), where S are cosines between samples
+ *                           less the batch's mean; images [N, S..., C] with C > 3 give their deviation over space. Nokland & Eidnes
+ *                           2019 (arXiv:1901.06656), sec. 2 */
+EPL_API epl_value *epl_supcon_loss(epl_graph *g, epl_value *z, epl_value *labels, double temperature);
+EPL_API epl_value *epl_similarity_loss(epl_graph *g, epl_value *x, epl_value *labels, int classes);
+
+/* ---- local learning -------------------------------------------------------------------------------------------------------
+ * The network is cut into modules that no gradient leaves; each but the last, which keeps the network's own head and loss, gets an
+ * auxiliary head and a loss of its own. A step's memory is that of the largest module. What the hook adds ("local.<j>...", j from 1) is
+ * trained and checkpointed with the rest, and is gone from the model when the trainer is freed; evaluation never sees it.
+ *
+ *   dgl      cross-entropy of the auxiliary classifier: Belilovsky et al. 2020 (arXiv:1901.08164)
+ *   predsim  0.01 of that and 0.99 of similarity matching behind a 3x3 convolution
+ *   infopro  a decoder's cross-entropy with the picture (each channel from 0 to 1 over the batch) times `reconstruction`, and that of the
+ *            classifier times `classification`, both going from their first to their second value over the modules: Wang et al. 2021
+ *            (arXiv:2101.10832)
+ *   supcon   infopro with supervised contrast of the classifier's last 128 outputs
+ *
+ * Momentum auxiliary network, Su et al. 2024 (arXiv:2407.05623): before the heads stands a twin of the block behind the cut. EMA: a copy that
+ * follows that block, forgetting a share `forget` of itself in each update. BLOCK: its result is added to that of a second copy, which
+ * learns ("learnable bias"; the authors' code). PARAM: the following copy learns, too, and a bias is added to its channels (the paper's text). */
+typedef enum epl_man { EPL_MAN_OFF = 0, EPL_MAN_EMA, EPL_MAN_BLOCK, EPL_MAN_PARAM } epl_man;
+
+typedef struct epl_local_opts {
+    int         modules;     /* K: cuts after floor(j n / K) of n blocks; K = n + 1 cuts behind the stem, too. 1: ordinary training */
+    const char *cuts;        /* instead: the modules' last blocks by name, "stage1.unit2,stage2.unit1", in their order */
+    const char *loss;        /* default "dgl" */
+    const char *aux;         /* layers of the auxiliary classifier, "1c2f": 3x3 convolutions (the first one doubles c channels below 64
+                                and halves the picture), then linear layers, hidden ones of 128. 0 to 3 c, 1 to 3 f; default "1c2f" */
+    double      reconstruction[2], classification[2]; /* default 5 to 0, 0.5 to 0.5; negative: 0. A module with neither is refused */
+    double      temperature; /* of supcon; default 0.07 */
+    epl_man     man;
+    double      forget;      /* 1 - momentum; default 0.005; negative: 0, the copies stay as they are */
+    bool        fresh;       /* copies start at random, not as copies */
+} epl_local_opts;
+
+/* The hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL after an unknown word. What the texts point to has to
+ * live as long. It logs each module's loss as "local<j>". */
+EPL_API epl_train_hook epl_local_hook(epl_context *ctx, epl_local_opts o);
+
+/* The networks that are put behind a cut, for [N, ..., C] of `like`, and what a decoder has to restore; for counting. */
+EPL_API epl_graph *epl_local_classifier(epl_context *ctx, epl_shape like, const char *aux, int outputs); /* logits */
+EPL_API epl_graph *epl_local_decoder(epl_context *ctx, epl_shape like, epl_shape picture);               /* logits of [N, H, W, C] */
 
 typedef struct epl_step_opts {
     int64_t            batch;        /* required */

@@ -46,7 +46,7 @@ typedef struct session {
     cli             *c;
     epl_dataset     *train, *val;
     epl_trainer_opts o;
-    epl_train_hook   hooks[8], fading, objective;
+    epl_train_hook   hooks[8], fading, objective, local;
     char             log[512], events[512], run[480];
     epl_parameter_group frozen[2];
     char            *resting; /* the pattern of --finetune-last */
@@ -90,6 +90,24 @@ static bool choose_norms(session *s, const epl_model *m, const cli_training *t)
         cli_remark(c, "%d of %d batch norms are folded in every step, which saves %s of its memory", r.folded, r.n, bytes);
     epl_fold_report_release(c->ctx, &r);
     return ok;
+}
+
+/* --local: a number of modules, or the names of blocks. */
+static bool add_local(session *s, const cli_training *t)
+{
+    static const char *const kinds[] = { "off", "ema", "block", "param" };
+    char *end;
+    if (!t->local)
+        return true;
+    const long     modules = strtol(t->local, &end, 10);
+    const bool     named = end == t->local || *end;
+    epl_local_opts o = { .modules = named ? 0 : (int)modules, .cuts = named ? t->local : NULL, .loss = t->local_loss, .aux = t->aux,
+                         .forget = t->man_momentum < 1 ? 1 - t->man_momentum : -1, .fresh = t->man_fresh };
+    for (size_t i = 0; i < EPL_COUNT(kinds); i++)
+        o.man = strcmp(t->man, kinds[i]) == 0 ? (epl_man)i : o.man;
+    s->local = epl_local_hook(s->c->ctx, o);
+    s->hooks[s->o.n_hooks++] = s->local;
+    return s->local.user != NULL;
 }
 
 /* A line for every epoch, above the progress. */
@@ -240,7 +258,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && open_data(&s, t) &&
+    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && add_local(&s, t) && open_data(&s, t) &&
               place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
@@ -260,6 +278,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
     epl_release(c->ctx, s.resting);
     epl_release(c->ctx, s.fading.user);
     epl_release(c->ctx, s.objective.user);
+    epl_release(c->ctx, s.local.user);
     epl_dataset_free(s.val);
     epl_dataset_free(s.train);
     return ok;

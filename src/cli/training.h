@@ -35,13 +35,16 @@ typedef struct cli_training {
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
     const char *augment, *optimizer, *schedule, *loss, *objective, *run, *freeze, *bn_mode;
+    const char *local, *local_loss, *aux, *man;
+    double      man_momentum;
+    bool        man_fresh;
     int64_t     finetune_last, fading;
     size_t      memory_limit;
 } cli_training;
 
 #define CLI_TRAINING                                                                                                           \
     { .epochs = 10, .batch = 64, .accumulate = 1, .workers = 1, .log_every = 50, .optimizer = "adamw", .schedule = "cosine",   \
-      .loss = "cross-entropy" }
+      .loss = "cross-entropy", .local_loss = "dgl", .aux = "1c2f", .man = "off", .man_momentum = 0.995 }
 
 #define CLI_OPT_TRAINING(t, must)                                                                                              \
     CLI_OPT_DATA(&(t)->data, must),                                                                                            \
@@ -64,6 +67,14 @@ typedef struct cli_training {
                 "train the last N blocks (stages) and what follows them alone (0: everything)"),                               \
     EPL_OPT_TEXT(0, "bn-mode", "MODE[:NAMES]", &(t)->bn_mode,                                                                  \
                  "batch norms (of these names): train, eval, tune or deploy, as in tune:stage1.* (default: train, where frozen tune)"), \
+    EPL_OPT_TEXT(0, "local", "K|NAMES", &(t)->local,                                                                            \
+                 "learn in K modules that no gradient leaves, or in modules that end with these blocks: stage1.unit2,stage2.unit1"), \
+    EPL_OPT_CHOICE(0, "local-loss", "dgl|predsim|infopro|supcon", &(t)->local_loss, "with --local: the modules' losses"),      \
+    EPL_OPT_TEXT(0, "aux", "LAYERS", &(t)->aux, "with --local: the modules' classifiers, convolutions and linear layers"),      \
+    EPL_OPT_CHOICE(0, "man", "off|ema|block|param", &(t)->man,                                                                  \
+                   "with --local: before them, a twin of the next block that follows it; it alone, with a learned one beside it, or learning, too"), \
+    EPL_OPT_REAL(0, "man-momentum", &(t)->man_momentum, 0, 1, "with --man: what the twin keeps of itself in an update"),        \
+    EPL_OPT_FLAG(0, "man-fresh", &(t)->man_fresh, "with --man: twins start at random, not as copies"),                          \
     EPL_OPT_INT(0, "deep-training", &(t)->fading, 0, 1e6,                                                                      \
                 "epochs until the activations between the layers of `deepen` are linear (0: not at all)"),                     \
     EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \

@@ -37,7 +37,7 @@ static double decay_of(const epl_optimizer_opts *o, const epl_parameter_group *g
 typedef struct scalars {
     epl_value *rate;               /* f32, as given */
     epl_value *correct1, *correct2; /* f64: 1 - beta^t */
-    epl_value *clip;               /* f32: what gradients are multiplied with; NULL: nothing */
+    epl_value *clip[EPL_MAX_CLIP_APART + 1]; /* f32: what gradients are multiplied with, by the group that is clipped together */
     epl_value *keep;               /* f32: what averages keep; NULL: no averages */
     epl_value *t;                  /* f64: the number of this update, from 1 */
 } scalars;
@@ -65,19 +65,35 @@ static epl_value *average_keep(epl_graph *g, epl_value *t, double ema)
     return epl_cast(g, epl_clip(g, ramp, 0, ema), EPL_F32);
 }
 
-/* Pascanu et al. 2013 (arXiv:1211.5063), Algorithm 1: min(1, most / norm). */
-static epl_value *clip_factor(epl_graph *g, int n, epl_value *const *gradients, double most)
+/* The group whose norm a parameter's gradient belongs to; the last one is that of the others. */
+static int clip_group(const epl_optimizer_opts *o, const char *name)
 {
-    epl_value *sum = NULL;
+    int i = 0;
+    while (i < o->n_clip_apart && !epl_glob(o->clip_apart[i], name))
+        i++;
+    return i;
+}
+
+/* Pascanu et al. 2013 (arXiv:1211.5063), Algorithm 1: min(1, most / norm). NULL for a group without members. */
+static epl_value *clip_factor(epl_graph *g, int n, epl_value *const *parameters, epl_value *const *gradients, const epl_optimizer_opts *o,
+                              int group)
+{
+    const double most = o->clip_norm;
+    epl_value   *sum = NULL;
     for (int i = 0; i < n; i++) {
+        if (clip_group(o, epl_value_name(parameters[i])) != group)
+            continue;
         epl_value *square = epl_reduce_sum_square(g, epl_cast(g, gradients[i], EPL_F32), (epl_reduce_opts){ 0 });
         sum = sum ? epl_add(g, sum, square) : square;
     }
+    if (!sum)
+        return NULL;
     epl_value *norm = epl_affine(g, epl_sqrt(g, sum), 1, 1e-6);
     return epl_clip(g, epl_div(g, epl_scalar(g, EPL_F32, most), norm), 0, 1);
 }
 
-static scalars make_scalars(epl_graph *g, int n, epl_value *const *gradients, epl_value *rate, const epl_optimizer_opts *o)
+static scalars make_scalars(epl_graph *g, int n, epl_value *const *parameters, epl_value *const *gradients, epl_value *rate,
+                            const epl_optimizer_opts *o)
 {
     epl_value *t = step_number(g);
     scalars    s = { .rate = rate, .t = t };
@@ -85,8 +101,8 @@ static scalars make_scalars(epl_graph *g, int n, epl_value *const *gradients, ep
         s.correct1 = correction(g, t, o->beta1);
         s.correct2 = correction(g, t, o->beta2);
     }
-    if (o->clip_norm > 0 && n > 0)
-        s.clip = clip_factor(g, n, gradients, o->clip_norm);
+    for (int group = 0; o->clip_norm > 0 && group <= o->n_clip_apart; group++)
+        s.clip[group] = clip_factor(g, n, parameters, gradients, o, group);
     if (o->ema > 0)
         s.keep = average_keep(g, t, o->ema);
     return s;
@@ -170,10 +186,11 @@ static epl_value *percentile_factor(epl_graph *g, const char *name, epl_value *g
 
 static epl_value *clipped(epl_graph *g, const char *name, epl_value *grad, const scalars *s, const epl_optimizer_opts *o)
 {
+    epl_value *factor = o->clip_norm > 0 ? s->clip[clip_group(o, name)] : NULL;
     if (!grad)
         return NULL;
-    if (s->clip)
-        grad = epl_mul(g, grad, epl_cast(g, s->clip, epl_dtype_of(grad)));
+    if (factor)
+        grad = epl_mul(g, grad, epl_cast(g, factor, epl_dtype_of(grad)));
     if (o->clip_percentile > 0 && o->clip_percentile < 100)
         grad = epl_mul(g, grad, epl_cast(g, percentile_factor(g, name, grad, s->t, o->clip_percentile), epl_dtype_of(grad)));
     return o->clip_value > 0 ? epl_clip(g, grad, -o->clip_value, o->clip_value) : grad;
@@ -211,7 +228,10 @@ bool epl_optimize_with(epl_graph *g, int n, epl_value *const *parameters, epl_va
     }
     if (!epl_slots_check(g, &o))
         return false;
-    const scalars s = make_scalars(g, n, gradients, rate, &o);
+    if (o.n_clip_apart > EPL_MAX_CLIP_APART)
+        return epl_graph_fail(g, EPL_ERR_LIMIT, "%d groups of parameters are to be clipped apart, at most %d can", o.n_clip_apart,
+                              EPL_MAX_CLIP_APART) != NULL;
+    const scalars s = make_scalars(g, n, parameters, gradients, rate, &o);
     for (int i = 0; i < n && !epl_graph_failed(g); i++)
         update_parameter(g, parameters[i], gradients[i], &s, &o);
     return !epl_graph_failed(g);

@@ -139,7 +139,7 @@ static void add_gradients(epl_train_step *s, int n, epl_value *const *w, epl_val
 }
 
 /* The second graph: the mean of what was added, through the optimizer; the sums begin again. */
-static epl_graph *update_graph(const epl_model *m, int n, epl_value *const *w, epl_optimizer_opts o)
+static epl_graph *update_graph(const epl_model *m, int n, epl_value *const *w, epl_optimizer_opts o, const epl_step_links *links)
 {
     epl_context *ctx = m->ctx;
     epl_graph   *g   = epl_graph_new(ctx, "update");
@@ -154,7 +154,7 @@ static epl_graph *update_graph(const epl_model *m, int n, epl_value *const *w, e
                                     p->attrs[4].r);
             mean[i] = epl_div(g, accumulator(g, w[i]), epl_cast(g, count, w[i]->dtype));
         }
-        ok = epl_optimize_with(g, n, own, mean, rate, o) && epl_average_states(g, m->graph, o);
+        ok = epl_optimize_with(g, n, own, mean, rate, o) && epl_average_states(g, m->graph, o) && epl_step_follow_all(g, links);
         for (int i = 0; ok && i < n; i++) {
             epl_value *sum = accumulator(g, w[i]);
             epl_update(g, sum, epl_zeros_like(g, sum));
@@ -190,7 +190,7 @@ static void output_wanted(const epl_train_step *s, epl_value *const *gradients)
         epl_output(s->graph, w->output, *gradients++);
 }
 
-static bool backward(const epl_model *m, const epl_step_opts *o, epl_train_step *s, epl_built_step *out)
+static bool backward(const epl_model *m, epl_step_opts *o, epl_train_step *s, epl_built_step *out)
 {
     epl_graph   *g    = s->graph;
     const size_t room = (size_t)(g->n_nodes + 1) + (size_t)count_wanted(s);
@@ -201,16 +201,20 @@ static bool backward(const epl_model *m, const epl_step_opts *o, epl_train_step 
     if (n == 0)
         return epl_fail(g->ctx, EPL_ERR_ARGUMENT, "network '%s' has no parameter to train", m->graph->name);
     add_wanted(s, w + n);
-    if (!epl_gradient(g, s->loss, n + count_wanted(s), w, dw))
+    if (!epl_step_clip_modules(s, n, w, &o->optimizer) || !epl_gradient(g, s->loss, n + count_wanted(s), w, dw))
         return false;
     output_wanted(s, dw + n);
+    bool ok;
     if (o->accumulate > 1) {
         add_gradients(s, n, w, dw);
-        out->update = update_graph(m, n, w, o->optimizer);
-        return out->update != NULL;
+        out->update = update_graph(m, n, w, o->optimizer, s->links);
+        ok = out->update != NULL;
+    } else {
+        epl_value *rate = epl_input(g, "rate", EPL_F32, EPL_SCALAR, NULL);
+        ok = epl_optimize_with(g, n, w, dw, rate, o->optimizer) && epl_average_states(g, m->graph, o->optimizer) &&
+             epl_step_follow_all(g, s->links);
     }
-    epl_value *rate = epl_input(g, "rate", EPL_F32, EPL_SCALAR, NULL);
-    return epl_optimize_with(g, n, w, dw, rate, o->optimizer) && epl_average_states(g, m->graph, o->optimizer);
+    return ok && (s->links->n_cuts == 0 || epl_order_modules(g, s->links->cuts, s->links->n_cuts));
 }
 
 /* Every state that the graphs name: the model's own first, so that averages can begin as copies. */
@@ -224,7 +228,8 @@ static bool fill_weights(const epl_model *m, epl_weights *weights, const epl_ste
 bool epl_build_step(const epl_model *m, epl_weights *weights, epl_step_opts o, uint64_t seed, epl_built_step *out)
 {
     *out = (epl_built_step){ .ctx = m->ctx, .graph = epl_graph_new(m->ctx, m->graph->name), .arena = epl_arena_new(m->ctx) };
-    epl_train_step s = { .graph = out->graph, .weights = weights, .arena = out->arena };
+    epl_step_links links = { .n_cuts = 0 };
+    epl_train_step s = { .graph = out->graph, .weights = weights, .arena = out->arena, .links = &links };
     bool ok = s.graph && s.arena && epl_step_check_norms(m, &o) && forward(m, &o, &s) && run_hooks(&o, &s);
     if (ok) {
         epl_output(s.graph, "loss", s.loss);

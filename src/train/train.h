@@ -52,6 +52,24 @@ bool epl_is_metric_loss(const char *name); /* epl_metric_loss knows it */
 #define EPL_ANY_OPTIONS  "0000000000000000"
 
 /* ---- the step ---- */
+/* Cuts and followers of a step; links.c */
+typedef struct epl_follower {
+    const char *dst, *src; /* names */
+    bool        dst_trains, src_trains; /* are parameters, not states */
+    epl_dtype   dtype;
+    epl_shape   shape;
+    double      keep;
+} epl_follower;
+
+typedef struct epl_step_links {
+    epl_node     *cuts[EPL_MAX_CLIP_APART];
+    int           n_cuts, n_followers, room;
+    epl_follower *followers;
+} epl_step_links;
+
+bool epl_step_follow_all(epl_graph *g, const epl_step_links *l); /* adds the links' updates to those of the optimizer */
+bool epl_step_clip_modules(epl_train_step *s, int n, epl_value *const *parameters, epl_optimizer_opts *o); /* each by its own norm */
+
 bool epl_step_check_norms(const epl_model *m, const epl_step_opts *o); /* the mode that is asked for is possible; norms.c */
 bool epl_step_set_norms(epl_graph *g, const epl_step_opts *o); /* training form, with norms as asked for */
 
