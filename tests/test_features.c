@@ -177,3 +177,28 @@ TEST(a_probe_reads_what_is_linear)
     epl_tensor_free(y);
     epl_dataset_free(d);
 }
+
+/* Turned, scaled and shifted features are the same; independent ones are not. */
+TEST(cka_does_not_see_rotations_and_scales)
+{
+    epl_context *ctx = test_context(t);
+    epl_tensor  *a = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(50, 2)), *b = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(50, 2));
+    epl_tensor  *c = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(50, 1)), *short_one = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(49, 1));
+    double       x = 0;
+    epl_tensor_fill_normal(a, t->rng, 0, 1);
+    for (int i = 0; i < 50; i++) {
+        const double u = epl_tensor_get(a, 2 * i), v = epl_tensor_get(a, 2 * i + 1);
+        epl_tensor_set(b, 2 * i, 3 * (0.6 * u - 0.8 * v) + 7);
+        epl_tensor_set(b, 2 * i + 1, 3 * (0.8 * u + 0.6 * v));
+        epl_tensor_set(c, i, i % 2);
+    }
+    CHECK_OK(t, ctx, epl_cka(ctx, a, b, &x));
+    CHECK_NEAR(t, x, 1, .atol = 1e-5);
+    CHECK_OK(t, ctx, epl_cka(ctx, a, c, &x));
+    CHECK(t, x >= 0 && x < 0.5);
+    CHECK_FAILS(t, ctx, epl_cka(ctx, a, short_one, &x), EPL_ERR_SHAPE, "features of the same samples");
+    epl_tensor_free(a);
+    epl_tensor_free(b);
+    epl_tensor_free(c);
+    epl_tensor_free(short_one);
+}

@@ -415,6 +415,10 @@ typedef struct epl_probe_opts {
 } epl_probe_opts;
 EPL_API bool epl_probe(epl_context *ctx, const epl_tensor *features, const epl_tensor *labels, epl_probe_opts o, double *accuracy);
 
+/* How alike two networks see the same samples, from 0 to 1: linear centred kernel alignment of features a [n, p] and b [n, q], row by row of
+ * the same sample. 1 where one is the other turned, scaled and shifted. Kornblith et al. 2019 (arXiv:1905.00414), eq. (5). */
+EPL_API bool epl_cka(epl_context *ctx, const epl_tensor *a, const epl_tensor *b, double *result);
+
 /* ---- embeddings --------------------------------------------------------------------------------------------------------------
  * What a network makes of samples before it classifies them, and what classes look like there. */
 typedef struct epl_embedded {

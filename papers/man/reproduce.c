@@ -152,7 +152,8 @@ enum { WHOLE, DGL_4, EMA_4, MAN_4, DGL_7, EMA_7, MAN_7 };
 typedef struct setting {
     epl_local_opts local;
     bool           whole; /* end to end */
-    double         probes[N_BLOCKS]; /* per cent, seed 0 */
+    double         probes[N_BLOCKS], alike[N_BLOCKS]; /* seed 0: per cent; to the network that learned end to end */
+    epl_tensor   **features;                          /* of that network: of all settings */
 } setting;
 
 static bool add_modules(paper_run *r, paper_training *t)
@@ -192,8 +193,12 @@ static bool probe_blocks(paper_run *r, paper_training *t)
         epl_tensor *f = epl_features(t->model, part, (epl_features_opts){ .layer = blocks[i], .average = true, .batch = 100 });
         double      accuracy = NAN;
         ok = f && epl_probe(paper_context(r), f, labels, (epl_probe_opts){ .folds = 3, .epochs = 20 }, &accuracy);
+        ok = ok && (s->whole || epl_cka(paper_context(r), s->features[i], f, &s->alike[i]));
         s->probes[i] = 100 * accuracy;
-        epl_tensor_free(f);
+        if (s->whole)
+            s->features[i] = f;
+        else
+            epl_tensor_free(f);
     }
     epl_tensor_free(labels);
     epl_dataset_free(part);
@@ -247,8 +252,19 @@ static void plot_probes(paper_run *r, const paper_variant *v)
     paper_plot_take(r, "probes", "How well a linear classifier reads each block's result (means over space of 1000 test pictures, 3 folds), seed 0.", p);
 }
 
+static void plot_alike(paper_run *r, const paper_variant *v)
+{
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "block (1: the stem)", .y_label = "CKA with the same block end to end" });
+    static const double x[N_BLOCKS] = { 1, 2, 3, 4, 5, 6, 7 };
+    static const int shown[] = { DGL_7, EMA_7, MAN_7 };
+    for (size_t i = 0; i < EPL_COUNT(shown); i++)
+        epl_plot_line(p, v[shown[i]].name, x, ((const setting *)v[shown[i]].user)->alike, N_BLOCKS, (epl_line_opts){ .markers = true });
+    paper_plot_take(r, "alike", "How alike each block sees the same 1000 pictures as that of the network that learned end to end (linear CKA), seed 0.", p);
+}
+
 static void full(paper_run *r)
 {
+    epl_tensor *features[N_BLOCKS] = { NULL };
     setting s[N_NETWORKS] = { [WHOLE] = { .whole = true } };
     static const char *const names[N_NETWORKS] = { "end to end", "DGL, 4", "DGL and EMA, 4", "DGL and MAN, 4", "DGL, 7", "DGL and EMA, 7", "DGL and MAN, 7" };
     paper_variant v[N_NETWORKS];
@@ -258,6 +274,7 @@ static void full(paper_run *r)
     for (int i = 0; i < N_NETWORKS; i++) {
         static const epl_man twins[] = { EPL_MAN_BLOCK, EPL_MAN_OFF, EPL_MAN_EMA };
         s[i].local = (epl_local_opts){ .modules = i < DGL_7 ? 4 : 7, .aux = "0c2f", .man = i ? twins[i % 3] : EPL_MAN_OFF };
+        s[i].features = features;
         v[i] = (paper_variant){ .name = names[i], .model = NET, .begin = add_modules, .end = probe_blocks, .user = &s[i] };
     }
     if (paper_train(r, v, N_NETWORKS, recipe, accuracy)) {
@@ -265,7 +282,10 @@ static void full(paper_run *r)
         check_planned(r, v);
         plot_by_modules(r, v, accuracy);
         plot_probes(r, v);
+        plot_alike(r, v);
     }
+    for (int i = 0; i < N_BLOCKS; i++)
+        epl_tensor_free(features[i]);
 }
 
 const paper paper_man = {

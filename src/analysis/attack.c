@@ -54,7 +54,7 @@ static epl_program *gradient_program(const epl_model *m, const epl_attack_opts *
         epl_value *sum = epl_reduce_sum(g, each, (epl_reduce_opts){ 0 });
         loss = loss ? epl_add(g, loss, sum) : sum;
     }
-    const bool ok = loss && epl_gradient(g, loss, 1, &x, &dx) && epl_output(g, "gradient", dx);
+    const bool ok = loss && epl_tune_batch_norms(g, NULL, NULL) && epl_gradient(g, loss, 1, &x, &dx) && epl_output(g, "gradient", dx);
     epl_remove_dead(g);
     epl_program *p = ok && epl_graph_finish(g) ? epl_program_new(g, m->weights, (epl_program_opts){ .frozen = true }) : NULL;
     epl_raw_close(&raw);

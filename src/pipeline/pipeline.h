@@ -40,6 +40,7 @@ typedef struct epl_stage {
     epl_optimizer_opts optimizer;
     epl_schedule_opts  schedule;
     epl_loss_opts      loss;
+    epl_norm_modes     norms;
     int64_t            epochs, batch;
     epl_distill_opts   distill;
     bool               look_up;       /* the teacher's answers are computed once */

@@ -11,14 +11,14 @@ static const char *const kinds[EPL_N_STAGE_KINDS] = { "train", "prune", "prune-c
 
 /* The keys of each kind of stage. What a training stage does not say, `defaults` may. */
 static const char *const train_keys[] = { "stage", "do", "note", "model", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
-                                          "augment", "loss", "smoothing", "temperature", "alpha", "answers" };
+                                          "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers" };
 static const char *const prune_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule", "augment",
-                                          "loss", "smoothing", "temperature", "alpha", "answers", "sparsity", "criterion", "distribution", "skip",
+                                          "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers", "sparsity", "criterion", "distribution", "skip",
                                           "begin", "end", "every" };
 static const char *const channel_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
-                                            "augment", "loss", "smoothing", "temperature", "alpha", "answers", "macs", "criterion", "round_to" };
+                                            "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers", "macs", "criterion", "round_to" };
 static const char *const compile_keys[] = { "stage", "do", "note", "models", "target" };
-static const char *const default_keys[] = { "batch", "optimizer", "schedule", "augment", "loss", "smoothing", "temperature", "alpha", "answers" };
+static const char *const default_keys[] = { "batch", "optimizer", "schedule", "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers" };
 static const char *const file_keys[] = { "name", "title", "data", "seed", "defaults", "stages" };
 
 static epl_stage *stage_named(epl_pipeline *p, const epl_yaml *y, const char *name, const epl_stage *before)
@@ -78,19 +78,21 @@ static bool read_answers(const epl_yaml *map, bool *once)
 static bool read_recipe(epl_stage *s, const epl_yaml *defaults)
 {
     epl_context *ctx = s->pipeline->ctx;
-    const char  *optimizer, *schedule;
+    const char  *optimizer, *schedule, *bn_mode;
 #define FROM(key) where(s, defaults, key)
     if (!epl_yaml_int(s->yaml, "epochs", 0, 100000, &s->epochs, 1) || !epl_yaml_int(FROM("batch"), "batch", 1, 1 << 20, &s->batch, 64) ||
         !epl_yaml_text(FROM("optimizer"), "optimizer", &optimizer, "sgd:momentum=0.9,nesterov=1") ||
         !epl_yaml_text(FROM("schedule"), "schedule", &schedule, "cosine") ||
         !epl_yaml_text(FROM("augment"), "augment", &s->augment, NULL) ||
+        !epl_yaml_text(FROM("bn_mode"), "bn_mode", &bn_mode, NULL) ||
         !epl_yaml_text(FROM("loss"), "loss", &s->loss.name, "cross-entropy") ||
         !epl_yaml_real(FROM("smoothing"), "smoothing", 0, 0.99, &s->loss.smoothing, 0) ||
         !epl_yaml_real(FROM("temperature"), "temperature", 0.01, 1000, &s->distill.temperature, 4) ||
         !epl_yaml_real(FROM("alpha"), "alpha", 0, 1, &s->distill.alpha, 0.9) || !read_answers(FROM("answers"), &s->look_up))
         return false;
     if (!located(FROM("optimizer"), "optimizer", epl_optimizer_parse(ctx, optimizer, &s->optimizer)) ||
-        !located(FROM("schedule"), "schedule", epl_schedule_parse(ctx, schedule, &s->schedule)))
+        !located(FROM("schedule"), "schedule", epl_schedule_parse(ctx, schedule, &s->schedule)) ||
+        (bn_mode && !located(FROM("bn_mode"), "bn_mode", epl_norm_modes_parse(ctx, bn_mode, &s->norms))))
         return false;
 #undef FROM
     return read_reference(s, "from", &s->from) && read_reference(s, "teacher", &s->teacher);

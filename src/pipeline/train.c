@@ -117,7 +117,7 @@ static bool train(epl_stage *s, epl_model *m, const epl_train_hook *hooks, int n
 {
     const epl_pipeline *p = s->pipeline;
     epl_trainer_opts    o = {
-        .epochs = (int)s->epochs, .batch = s->batch, .optimizer = s->optimizer, .schedule = s->schedule, .loss = s->loss,
+        .epochs = (int)s->epochs, .batch = s->batch, .optimizer = s->optimizer, .schedule = s->schedule, .loss = s->loss, .norms = s->norms,
         .augment = s->augment, .seed = p->seed, .checkpoint = epl_stage_path(s, "checkpoint"), .resume = true,
         .log = epl_stage_path(s, "log.jsonl"), .progress = p->opts.progress, .stop = p->opts.stop, .hooks = hooks, .n_hooks = n_hooks,
     };
