@@ -538,10 +538,18 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     j = json_of(t, ctx, words);
     CHECK(t, member(j, "accuracy") > 0.9);
     epl_json_free(j);
+    snprintf(words, sizeof words, "transform %s/t.safetensors --ift parallel -s 0.5 --match-flops dense -o %s/w.safetensors --json -q", dir, dir);
+    epl_json_free(json_of(t, ctx, words));
+    snprintf(words, sizeof words, "prune %s/w.safetensors --regrow set --every 3 --skip first,last --data npz:%s/data.npz --no-val -e 4 -b 16 "
+             "--json -q --no-run -o %s/q.safetensors", dir, dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK(t, member(j, "itop") > 0.5 && member(j, "itop") < 1 && member(j, "overlap") < 1);
+    epl_json_free(j);
+    fails(t, "transform lenet -o /dev/null --match-flops many", 2, "number of multiply-adds");
     fails(t, "prune mlp -o /dev/null --n-of-m 2", 2, "two numbers as in 2:4");
     fails(t, "prune mlp -o /dev/null --teacher mlp", 2, "say --data");
     fails(t, "prune mlp -o /dev/null --regrow set", 2, "works while training");
-    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --data npz:%s/data.npz --no-val -e 6 -b 16 "
+    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/q.safetensors -s 0.75 --data npz:%s/data.npz --no-val -e 6 -b 16 "
              "--regrow rigl --every 2 --skip last --json -q --no-run", dir, dir, dir);
     j = json_of(t, ctx, words);
     CHECK(t, member(j, "itop") > 0.25 && member(j, "itop") < 1 && member(j, "overlap") < 1);

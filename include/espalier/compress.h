@@ -269,6 +269,45 @@ typedef struct epl_recalibrate_opts {
 } epl_recalibrate_opts;
 EPL_API bool epl_recalibrate_norms(epl_model *m, epl_dataset *d, epl_recalibrate_opts o);
 
+/* ---- larger and sparse, for the same multiply-adds -------------------------------------------------------------------
+ * Thangarasa et al. 2023 (Sparse-IFT, arXiv:2303.11525): each layer is replaced by a larger one of sparsity s that costs as much, so
+ * that there is more to choose the weights from. K is what an output reads, for a convolution kernel positions times channels.
+ *
+ *   wide        all widths times sqrt(1 / (1 - s)), tied axes together: the greatest common divisor of the widths grows and is rounded
+ *               down. Axes that the network's inputs and outputs hold stay
+ *   parallel    round(1 / (1 - s)) copies of layer and norm, summed
+ *   factorized  a layer with d = ceil(K out / ((1 - s) (K + out))) outputs, then norm and relu, then a 1x1 one; both sparse
+ *   doped       the layer sparse, plus a dense pair through r = floor(s K out / (K + out)) channels
+ *
+ * Rewritten are convolutions and linear layers that `layers` matches, but the first and the last layer, grouped convolutions, and
+ * 1x1 convolutions on the way of a shortcut. Masked are the same and the shortcuts, at random and uniformly; what is dense stays so.
+ * Weights of another shape than before start anew. Train the result as it is (static masks), or with epl_regrow_hook. */
+typedef struct epl_ift_opts {
+    const char *member;   /* "wide" (default), "parallel", "factorized", "doped" */
+    double      sparsity; /* s, in [0, 1) */
+    const char *layers;   /* default "*" */
+    const char *between;  /* factorized: "relu" (default), "norm" alone, "linear" */
+    bool        u_only;   /* factorized: V stays dense, d = K out / ((1 - s) K + out) */
+    bool        match;    /* the masks' sparsity is chosen so that multiply-adds are those of before, or `macs` */
+    double      macs;     /* of one run of the graph as bound; 0: those of before */
+    uint64_t    seed;     /* of new weights and masks */
+} epl_ift_opts;
+
+typedef struct epl_ift_result {
+    int     layers;      /* rewritten; for wide: masked */
+    double  scale;       /* wide: of the widths; parallel: branches */
+    double  sparsity;    /* of the masks */
+    int64_t params_before, params_after, nonzero;  /* trained scalars; that are not masked */
+    double  macs_before, macs_after, macs_nonzero; /* as if nothing were zero; without zeros */
+    int64_t choice_before, choice_after;           /* weights of the rewritten layers: to choose from */
+    int64_t activations_before, activations_after; /* elements of all values that are computed in one run */
+} epl_ift_result;
+
+/* False, and the model as it was, on failure: a width that somebody else holds (the sentence names the operator), a target out of reach
+ * (with what can be reached). `out` may be NULL. */
+EPL_API bool epl_ift(epl_model *m, epl_ift_opts o, epl_ift_result *out);
+EPL_API bool epl_ift_account(const epl_graph *g, epl_ift_opts o, epl_ift_result *out); /* what it would be, without weights */
+
 /* ---- reports ----------------------------------------------------------------------------------------------------------- */
 typedef struct epl_sparsity {
     int64_t weights, nonzero;               /* that can be masked; not zero as the network reads them */

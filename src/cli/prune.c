@@ -114,13 +114,22 @@ static bool remove_channels(cli *c, epl_model *m, const pruning *p, const cli_tr
     return ok;
 }
 
-/* The first masks may need gradients. */
+static bool is_masked(const epl_model *m)
+{
+    for (int i = 0; i < epl_weights_count(m->weights); i++)
+        if (epl_glob("*.mask", epl_weights_name(m->weights, i)))
+            return true;
+    return false;
+}
+
+/* The first masks: the network's own if it has any, else chosen, which may need gradients. */
 static bool begin_regrowth(cli *c, epl_model *m, const pruning *p, const cli_training *t, epl_train_hook *hook)
 {
     epl_regrow_opts o = { .prune = p->o.prune, .method = p->regrow, .schedule = p->drop_schedule, .fraction = p->drop_fraction,
                           .every = p->every, .end = p->o.end };
-    epl_weights *g[2];
-    const bool   ok = all_evidence(c, m, p, t, &o.prune, g);
+    epl_weights *g[2] = { NULL, NULL };
+    const bool   masked = is_masked(m), ok = masked || all_evidence(c, m, p, t, &o.prune, g);
+    o.prune.sparsity = masked ? 0 : o.prune.sparsity;
     if (ok)
         *hook = epl_regrow_hook(m, o);
     epl_weights_free(g[0]);

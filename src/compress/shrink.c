@@ -2,6 +2,7 @@
  * agree with them; all other shapes follow by inference, and are compared with what the classes say. */
 #include "compress/units.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- tensors ---- */
@@ -15,13 +16,16 @@ static bool kept_of(epl_units *u, const epl_value *v, kept *k)
 {
     *k = (kept){ .shape = v->shape };
     for (int a = 0; a < v->shape.rank; a++) {
-        k->list[a] = epl_alloc_array(u->ctx, (size_t)v->shape.dim[a] + 1, sizeof *k->list[a]);
+        const int64_t d = v->shape.dim[a], will = epl_units_left(u, v, a);
+        k->list[a] = epl_alloc_array(u->ctx, (size_t)(will > d ? will : d) + 1, sizeof *k->list[a]);
         if (!k->list[a])
             return false;
         int64_t left = 0;
-        for (int64_t i = 0; i < v->shape.dim[a]; i++)
+        for (int64_t i = 0; i < d && left < will; i++)
             if (!u->gone[epl_unit_of(u, v, a, i)])
                 k->list[a][left++] = i;
+        for (; d > 0 && left < will; left++) // where there will be more: from the beginning again
+            k->list[a][left] = left % d;
         k->shape.dim[a] = left;
     }
     return true;
@@ -80,13 +84,32 @@ static bool set_int(epl_node *copy, const char *name, int64_t x)
 
 typedef bool fix_fn(epl_units *u, const epl_node *n, epl_node *copy);
 
+/* The scale at which a weight starts, where it is one that follows from how much a unit reads (He, LeCun) or reads and feeds (Glorot). */
+static double start_of(double scale, double count, epl_shape old, double new_count, epl_shape new)
+{
+    static const double known[] = { 1, 2, 3, 6, 1.0 / 3 };
+    const double reads = count / (double)old.dim[old.rank - 1], feeds = count / (double)old.dim[old.rank - 2], square = scale * scale;
+    const double now_reads = new_count / (double)new.dim[new.rank - 1], now_feeds = new_count / (double)new.dim[new.rank - 2];
+    for (size_t i = 0; i < EPL_COUNT(known); i++)
+        if (fabs(square * reads - known[i]) < 1e-6 * known[i])
+            return sqrt(known[i] / now_reads);
+    if (fabs(square * feeds - 2) < 2e-6)
+        return sqrt(2 / now_feeds);
+    return fabs(square * (reads + feeds) - 6) < 6e-6 ? sqrt(6 / (now_reads + now_feeds)) : scale;
+}
+
 static bool fix_source(epl_units *u, const epl_node *n, epl_node *copy)
 {
     const epl_value *v = n->outputs[0];
-    int64_t dims[EPL_MAX_RANK];
+    epl_shape new = v->shape;
     for (int a = 0; a < v->shape.rank; a++)
-        dims[a] = epl_units_left(u, v, a);
-    return set_ints(copy, "shape", v->shape.rank, dims);
+        new.dim[a] = epl_units_left(u, v, a);
+    if (u->times && new.rank >= 2 && EPL_IS(n, parameter) && n->attrs[4].r > 0) {
+        const double scale = start_of(n->attrs[4].r, (double)epl_shape_count(v->shape), v->shape, (double)epl_shape_count(new), new);
+        if (!epl_node_set_attr(copy, 4, EPL_A_R(scale)))
+            return false;
+    }
+    return set_ints(copy, "shape", new.rank, new.dim);
 }
 
 static bool fix_constant(epl_units *u, const epl_node *n, epl_node *copy)
@@ -146,9 +169,7 @@ static bool fix_slice(epl_units *u, const epl_node *n, epl_node *copy)
         if (epl_units_left(u, x, axis) == d)
             continue;
         const int64_t start = from[i] < 0 ? from[i] + d : from[i];
-        from[i] = 0;
-        for (int64_t k = 0; k < start && k < d; k++)
-            from[i] += !u->gone[epl_unit_of(u, x, axis, k)];
+        from[i] = epl_units_left_of(u, x, axis, start < d ? start : d);
         to[i] = from[i] + epl_units_left(u, y, axis);
     }
     return set_ints(copy, "starts", starts->n, from) && set_ints(copy, "ends", starts->n, to);

@@ -1,6 +1,7 @@
 /* units: classes of elements by union-find, and the axes that are joined or cut by reshapes. */
 #include "compress/units.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,13 +31,17 @@ static int64_t root_of(epl_units *u, int64_t e)
 
 int64_t epl_unit_of(epl_units *u, const epl_value *v, int axis, int64_t i) { return root_of(u, epl_element(v, axis, i)); }
 
-int64_t epl_units_left(epl_units *u, const epl_value *v, int axis)
+int64_t epl_units_left_of(epl_units *u, const epl_value *v, int axis, int64_t n)
 {
-    int64_t left = 0;
-    for (int64_t i = 0; i < v->shape.dim[axis]; i++)
-        left += !u->gone[epl_unit_of(u, v, axis, i)];
-    return left;
+    double left = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t root = epl_unit_of(u, v, axis, i);
+        left += u->gone[root] ? 0 : u->times ? u->times[root] : 1;
+    }
+    return llround(left);
 }
+
+int64_t epl_units_left(epl_units *u, const epl_value *v, int axis) { return epl_units_left_of(u, v, axis, v->shape.dim[axis]); }
 
 void epl_tie(epl_units *u, int64_t a, int64_t b)
 {

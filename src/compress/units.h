@@ -14,6 +14,7 @@ typedef struct epl_units {
     int64_t          *parent; /* union-find; roots are the lowest of their class */
     const epl_node  **frozen; /* of roots: who holds it, or NULL */
     bool             *gone;   /* of roots: chosen to be removed */
+    double           *times;  /* of roots: how many there will be of each; NULL: 1. Whoever sets it releases it */
     bool              through_norms;
     epl_units_block  *blocks; /* axes that are one axis elsewhere; settled last */
     size_t            n_blocks, cap_blocks;
@@ -26,7 +27,8 @@ void epl_units_release(epl_units *u);
 /* ---- elements ---- */
 int64_t epl_element(const epl_value *v, int axis, int64_t i);
 int64_t epl_unit_of(epl_units *u, const epl_value *v, int axis, int64_t i); /* the class: its root */
-int64_t epl_units_left(epl_units *u, const epl_value *v, int axis);         /* how many of the axis are not gone */
+int64_t epl_units_left(epl_units *u, const epl_value *v, int axis);         /* how many the axis will have */
+int64_t epl_units_left_of(epl_units *u, const epl_value *v, int axis, int64_t n); /* of its first n */
 
 /* ---- for ties.c ---- */
 void epl_tie(epl_units *u, int64_t a, int64_t b);
