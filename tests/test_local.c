@@ -296,6 +296,35 @@ PROPERTY(what_was_added_leaves_the_model, 2)
     epl_model_free(m);
 }
 
+static epl_model *after_epochs(test *t, epl_context *ctx, epl_dataset *d, int epochs, const char *folder)
+{
+    epl_train_hook   hook = epl_local_hook(ctx, (epl_local_opts){ .modules = 3, .aux = "0c1f", .man = EPL_MAN_PARAM });
+    epl_trainer_opts o = { .batch = 8, .epochs = epochs, .checkpoint = folder, .resume = true, .hooks = &hook, .n_hooks = 1,
+                           .optimizer = { .rate = 0.05, .momentum = 0.9, .clip_norm = 1 } };
+    epl_model *m = epl_model_new_take(epl_zoo_build(ctx, NET));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 3));
+    epl_trainer *tr = epl_trainer_new(m, d, NULL, o);
+    CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
+    epl_trainer_free(tr);
+    epl_release(ctx, hook.user);
+    return m;
+}
+
+/* Heads and twins lie in the checkpoint with the rest. */
+TEST(a_run_that_goes_on_ends_with_the_same_bits)
+{
+    epl_context *ctx = test_context(t);
+    epl_dataset *d = noise(ctx);
+    epl_model   *whole = after_epochs(t, ctx, d, 2, test_temp(t, "whole")), *parts = after_epochs(t, ctx, d, 1, test_temp(t, "parts"));
+    epl_model_free(parts);
+    parts = after_epochs(t, ctx, d, 2, test_temp(t, "parts"));
+    for (int i = 0; i < epl_weights_count(whole->weights); i++)
+        CHECK(t, epl_tensor_equal(epl_weights_at(whole->weights, i), epl_weights_at(parts->weights, i)));
+    epl_model_free(whole);
+    epl_model_free(parts);
+    epl_dataset_free(d);
+}
+
 TEST(impossible_wishes_are_refused)
 {
     epl_context *ctx = test_context(t);

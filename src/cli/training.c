@@ -92,8 +92,25 @@ static bool choose_norms(session *s, const epl_model *m, const cli_training *t)
     return ok;
 }
 
+/* What the modules are for: a step's memory, beside that of ordinary training. */
+static bool tell_local(session *s, const epl_model *m, const cli_training *t)
+{
+    epl_program_memory local, whole;
+    char               a[32], b[32];
+    epl_step_opts      o = { .batch = t->batch, .optimizer = s->o.optimizer, .hooks = &s->local, .n_hooks = 1 };
+    if (!epl_train_memory(m, o, &local))
+        return false;
+    o.n_hooks = 0;
+    if (!epl_train_memory(m, o, &whole))
+        return false;
+    epl_format_bytes(a, (double)local.total);
+    epl_format_bytes(b, (double)whole.total);
+    cli_remark(s->c, "a step in modules takes %s, end to end it would take %s", a, b);
+    return true;
+}
+
 /* --local: a number of modules, or the names of blocks. */
-static bool add_local(session *s, const cli_training *t)
+static bool add_local(session *s, const epl_model *m, const cli_training *t)
 {
     static const char *const kinds[] = { "off", "ema", "block", "param" };
     char *end;
@@ -107,7 +124,7 @@ static bool add_local(session *s, const cli_training *t)
         o.man = strcmp(t->man, kinds[i]) == 0 ? (epl_man)i : o.man;
     s->local = epl_local_hook(s->c->ctx, o);
     s->hooks[s->o.n_hooks++] = s->local;
-    return s->local.user != NULL;
+    return s->local.user && tell_local(s, m, t);
 }
 
 /* A line for every epoch, above the progress. */
@@ -258,7 +275,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && add_local(&s, t) && open_data(&s, t) &&
+    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && add_local(&s, m, t) && open_data(&s, t) &&
               place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
