@@ -120,7 +120,8 @@ EPL_API epl_weights *epl_synflow_scores(const epl_model *m, const epl_prune_opts
  *
  * where n every is the largest multiple of every in end - begin, and final is prune.sparsity. Masks are chosen again from
  * the weights at each of them; with frozen gradients they only lose elements. Later they rest; with EPL_MASK_STE and
- * EPL_MASK_SRSTE they follow the weights to the run's end. All is a function of the update's number and of what checkpoints
+ * EPL_MASK_SRSTE they follow the weights to the run's end. Layers with a sparsity of their own go the same part of their way. Where
+ * `every` is more than end - begin there is one update, at begin, to final. All is a function of the update's number and of what checkpoints
  * hold. */
 typedef struct epl_pruner_opts {
     epl_prune_opts prune;       /* criteria without gradients */
@@ -130,6 +131,7 @@ typedef struct epl_pruner_opts {
     int64_t        begin_step, end_step; /* instead, where end_step is given: updates, from 1 */
     int64_t        every;       /* updates; default a fiftieth of the time between, at least 1 */
     double         exponent;    /* of cubic: default 3 */
+    bool           allow_regrow; /* initial may be above prune.sparsity: weights come back, which needs EPL_MASK_STE or _SRSTE */
 } epl_pruner_opts;
 
 /* Sparsity after update `step` of `total`; 0 before begin. */

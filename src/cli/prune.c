@@ -1,4 +1,5 @@
 /* prune: weights set to zero under masks, at once or little by little while training; or whole channels removed. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "training.h"
@@ -14,6 +15,7 @@ typedef struct pruning {
     const char     *regrow, *drop_schedule; /* weights go and come back while training */
     double          drop_fraction;
     epl_regrow_result regrown;
+    cli_words       layers; /* "NAMES=S" */
 } pruning;
 
 /* "2:4" or "1x16" into two numbers. */
@@ -23,6 +25,24 @@ static bool read_pair(cli *c, const char *option, const char *text, char between
     if (!text || (sscanf(text, "%d%c%d%c", a, &middle, b, &rest) == 3 && middle == between && *a > 0 && *b > 0))
         return true;
     return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--%s is '%s', but must be two numbers as in %s", option, text, between == ':' ? "2:4" : "1x16");
+}
+
+/* --layer: names, the last '=', a number. */
+static bool read_layers(cli *c, const cli_words *words, epl_prune_opts *o)
+{
+    epl_layer_sparsity *list = epl_arena_alloc(c->arena, (size_t)(words->n + 1) * sizeof *list);
+    for (int i = 0; list && i < words->n; i++) {
+        char  *names = epl_arena_strdup(c->arena, words->at[i]), *equals = names ? strrchr(names, '=') : NULL, *end = NULL;
+        const double x = equals ? strtod(equals + 1, &end) : -1;
+        if (!equals || end == equals + 1 || *end || !(x >= 0 && x < 1))
+            return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--layer is '%s', but must be names and a sparsity of at least 0 and below 1, as in head.weight=0.5",
+                            words->at[i]);
+        *equals = 0;
+        list[i] = (epl_layer_sparsity){ names, x };
+    }
+    o->layers   = list;
+    o->n_layers = words->n;
+    return list != NULL;
 }
 
 static epl_mask_gradient gradient_of(const char *name)
@@ -253,7 +273,7 @@ static bool settle(cli *c, pruning *p)
     if (p->by_channels ? targets != 1 : targets != 0)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? "--channels needs one of --ratio, --macs and --params, not %d of them"
                                                                  : "--ratio and --params go with --channels (%d given)", targets);
-    return read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
+    return read_layers(c, &p->layers, o) && read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
 }
 
 static int run(cli *c, int argc, char **argv)
@@ -287,9 +307,13 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_INT(0, "round-to", &p.round_to, 0, 1 << 16, "with --channels: leave multiples of N"),
         EPL_OPT_TEXT(0, "pattern", "NAMES", &p.o.prune.pattern, "which weights"),
         EPL_OPT_TEXT(0, "skip", "NAMES", &p.o.prune.skip, "which weights not; also first, last, depthwise"),
+        EPL_OPT_REPEATED(0, "layer", "NAMES=S", &p.layers, "a sparsity of their own for these weights; may be given several times"),
         EPL_OPT_FLAG(0, "bake", &p.bake, "multiply the masks in and drop them: the zeros are no longer held"),
         EPL_OPT_FLAG(0, "report", &p.report, "print a line for every weight"),
         EPL_OPT_CHOICE(0, "pruning", "cubic|linear|exponential|oneshot", &p.pruning, "with --data: how sparsity grows while training"),
+        EPL_OPT_REAL(0, "exponent", &p.o.exponent, 0, 100, "of cubic (0: 3)"),
+        EPL_OPT_REAL(0, "initial", &p.o.initial, 0, 0.99999, "with --data: the sparsity at the begin"),
+        EPL_OPT_FLAG(0, "allow-regrow", &p.o.allow_regrow, "--initial may be above --sparsity: weights come back, with --mask-gradient ste or srste"),
         EPL_OPT_REAL(0, "begin", &p.o.begin, 0, 1, "with --data: where in the run pruning begins"),
         EPL_OPT_REAL(0, "end", &p.o.end, 1e-6, 1, "with --data: where it ends; the rest is for recovery"),
         EPL_OPT_INT(0, "every", &p.every, 0, 1e12, "with --data: updates between prunings (0: a fiftieth of the time between, 100 with --regrow)"),

@@ -43,6 +43,7 @@ typedef struct choice {
     double               *densities;
     float                *scores; /* of all layers behind each other */
     unsigned char        *keep;
+    double                way;    /* of layers with a sparsity of their own: the part of it that is reached */
 } choice;
 
 static bool score_layer(choice *c, const epl_prune_opts *o, const epl_layer *l, float *scores)
@@ -84,7 +85,7 @@ static bool choose_layer(choice *c, int i)
     }
     const epl_layer_sparsity *own = own_sparsity(c->o, l->name);
     const epl_grain b = epl_grain_of(l, c->o);
-    const double    sparsity = own ? own->sparsity : 1 - c->densities[i];
+    const double    sparsity = own ? c->way * own->sparsity : 1 - c->densities[i];
     const int64_t   keep = epl_keep_count(b.n, sparsity);
     if (keep < 1)
         return epl_fail(c->m->ctx, EPL_ERR_ARGUMENT, "a sparsity of %g leaves none of the %lld %s of '%s'", sparsity,
@@ -187,7 +188,7 @@ static bool search_macs(choice *c, const epl_prune_opts *ranking, int64_t ranked
         }
         for (int i = 0; i < c->layers.n; i++) {
             const epl_layer_sparsity *own = own_sparsity(c->o, c->layers.items[i].name);
-            macs -= c->layers.items[i].macs * (own ? own->sparsity : 1 - c->densities[i]);
+            macs -= c->layers.items[i].macs * (own ? c->way * own->sparsity : 1 - c->densities[i]);
         }
         left = macs / all;
         *(left > c->o->macs ? &low : &high) = *sparsity;
@@ -226,7 +227,7 @@ static bool choose(choice *c, double sparsity)
 
 bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity)
 {
-    choice c = { .m = m, .o = o };
+    choice c = { .m = m, .o = o, .way = o->sparsity > 0 && !(o->macs > 0) ? sparsity / o->sparsity : 1 };
     bool ok = epl_weight_layers_find(m->graph, &c.layers) && epl_weight_layers_choose(&c.layers, o->pattern, o->skip) && choose(&c, sparsity);
     for (int i = 0; ok && i < c.layers.n; i++)
         ok = epl_mask_apply(m, c.layers.items[i].name);
@@ -238,7 +239,7 @@ bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity)
 }
 
 /* A pattern that matches nothing is a mistake in writing. */
-static bool check_layers(const epl_model *m, const epl_prune_opts *o)
+bool epl_prune_check_layers(const epl_model *m, const epl_prune_opts *o)
 {
     epl_layers layers = { 0 };
     bool ok = epl_weight_layers_find(m->graph, &layers);
@@ -278,5 +279,5 @@ static bool prune(epl_model *m, epl_prune_opts o)
 bool epl_prune_weights(epl_model *m, epl_prune_opts o)
 {
     const epl_mask_opts masks = { o.pattern, o.skip, o.gradient, o.lambda };
-    return epl_prune_check(m->ctx, &o) && check_layers(m, &o) && epl_masks_add(m, masks) >= 0 && prune(m, o);
+    return epl_prune_check(m->ctx, &o) && epl_prune_check_layers(m, &o) && epl_masks_add(m, masks) >= 0 && prune(m, o);
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/sparse_layout.h"
 
+#include <math.h>
 #include <stddef.h>
 
 typedef struct known { /* a value that stays as it is; `own` where it had to be computed */
@@ -109,12 +110,20 @@ static known evaluate(const epl_program *p, const epl_value *v)
     return k;
 }
 
-/* A dense kernel's multiply-adds fill their vectors with channels. */
+/* What fetching a vector of weights takes where it is read for few pixels, in the units of epl_sparse_cost: the more of them there are, the
+ * further away they lie. */
+static double fetching(double floats) { return fmin(fmax(floats / 65536, 2), 16); }
+
+/* A dense kernel's multiply-adds fill their vectors with channels; a recurrent layer's step, or a classifier's for one sample, waits for
+ * the weights instead. A weight that is not zero takes 8 bytes of the list. */
 static bool is_worth_it(const epl_conv_params *p, int64_t nnz, int64_t vector)
 {
     const epl_sparse_layout l = epl_sparse_layout_of(p, vector);
     const double taps = (double)(p->kd * p->kh * p->kw * p->c), pixels = (double)(p->n * p->od * p->oh * p->ow);
-    return epl_sparse_cost(p, &l, vector, (double)nnz) < 0.8 * taps * pixels * (double)((p->m + vector - 1) / vector);
+    const double vectors = taps * (double)((p->m + vector - 1) / vector), list = 2 * (double)nnz;
+    const double fetch = fetching(taps * (double)p->m), dense = vectors * (pixels > fetch ? pixels : fetch);
+    const double sparse = epl_sparse_cost(p, &l, vector, (double)nnz) + (pixels < 8 ? fetching(list) * list / (double)vector : 0);
+    return sparse < 0.8 * dense;
 }
 
 /* The units that these weights take when packed; 0 without memory. */
