@@ -802,6 +802,48 @@ TEST(networks_are_rewritten_and_searched)
 
 /* ---- heads: directions and prototypes ---- */
 
+/* What eval says besides accuracy, the page it writes, and networks beside each other. */
+TEST(measures_and_the_frontier)
+{
+    epl_context *ctx = test_context(t);
+    char         words[2048], small[512], large[512], page[512];
+    snprintf(small, sizeof small, "%s", test_temp(t, "small.safetensors"));
+    snprintf(large, sizeof large, "%s", test_temp(t, "large.safetensors"));
+    snprintf(page, sizeof page, "%s", test_temp(t, "page.html"));
+    snprintf(words, sizeof words, "new cnn:image=16,channels=1,width=4,classes=3 -o %s", small);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "prune cnn:image=16,channels=1,width=8,classes=3 -o %s -s 0.9 --layer head.*=0.5", large);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "eval %s --data shapes:image=16,channels=1,classes=3,test=60 --json --report %s "
+             "--measures nll,ece,ood:noise:image=20,channels=3,fgsm:0,pgd:8/255:2", small, page);
+    epl_json *j = json_of(t, ctx, words);
+    double accuracy, loss, x;
+    CHECK(t, epl_json_f64(epl_json_get(j, "accuracy"), &accuracy) && epl_json_f64(epl_json_get(j, "loss"), &loss));
+    CHECK(t, epl_json_f64(epl_json_get(j, "nll"), &x) && x > loss - 1e-5 && x < loss + 1e-5);
+    CHECK(t, epl_json_f64(epl_json_get(j, "fgsm:0"), &x) && x == accuracy);
+    CHECK(t, epl_json_f64(epl_json_get(j, "pgd:8/255:2"), &x) && x <= accuracy);
+    CHECK(t, epl_json_f64(epl_json_get(j, "ood:noise:image=20,channels=3"), &x) && x >= 0 && x <= 1);
+    epl_json_free(j);
+    char *html = test_read_file(t, page, NULL);
+    CHECK(t, strstr(html, "Reliability") && strstr(html, "ood:noise"));
+    free(html);
+    fails(t, "eval cnn --data shapes --measures nl", 2, "no measure is named 'nl'; did you mean 'nll'?");
+    fails(t, "eval cnn --data shapes --measures pgd:2:3", 2, "expected pgd:EPS:STEPS");
+    fails(t, "eval cnn --data shapes --measures nll:2", 2, "takes nothing");
+    fails(t, "prune cnn -o /nowhere/x --layer head.weight", 2, "as in head.weight=0.5");
+    snprintf(words, sizeof words, "analyze frontier %s %s --data shapes:image=16,channels=1,classes=3,test=60 --json", large, small);
+    j = json_of(t, ctx, words);
+    CHECK_INT(t, epl_json_length(j), 2);
+    int64_t first = 0, second = 0;
+    CHECK(t, epl_json_i64(epl_json_get(epl_json_at(j, 0), "nonzero"), &first) && epl_json_i64(epl_json_get(epl_json_at(j, 1), "nonzero"), &second));
+    CHECK(t, first > 0 && first < second);
+    CHECK_STR(t, epl_json_string(epl_json_get(epl_json_at(j, 0), "frontier")), "*");
+    epl_json_free(j);
+    snprintf(words, sizeof words, "analyze gradflow %s --data shapes:image=16,channels=1,classes=3 -b 16", large);
+    succeeds(t, words);
+    succeeds(t, "eval lstm-lm:hidden=8,layers=1,length=16 --data text:" EPL_SOURCE_DIR "/LICENSE,window=16 --limit 20");
+}
+
 TEST(novel_imprint_and_explain)
 {
     epl_context *ctx = test_context(t);

@@ -95,6 +95,9 @@ static void check_masks(paper_run *r)
     const epl_model *a = pruned(r, "erk", 0.1, 3), *b = pruned(r, "erk", 0.1, 3), *c = pruned(r, "erk", 0.1, 4);
     paper_check_true(r, "the same seed, the same masks", same_masks(a, b));
     paper_check_true(r, "another seed, others", a && c && !same_masks(a, c));
+    epl_model *m = paper_model(r, "resnet:depth=8", 0);
+    const epl_prune_opts blind = { .criterion = "random", .ratios_of = "snip", .sparsity = 0.5 };
+    paper_check_refused(r, "ratios of a criterion that looks at data, without", m && epl_prune_weights(m, blind), "needs");
     paper_check_refused(r, "a density of more than 1", pruned(r, "erk", 1.5, 0), "sparsity");
     paper_check_refused(r, "a density of 0", pruned(r, "uniform", 0, 0), "sparsity");
 }
