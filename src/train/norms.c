@@ -67,10 +67,10 @@ bool epl_tune_saves(const epl_model *m, epl_step_opts o, epl_fold_report *pairs,
     epl_graph *g = pairs ? epl_graph_copy(m->graph) : NULL;
     bool ok = !pairs || (g && epl_tune_batch_norms(g, o.norms.pattern, pairs));
     epl_graph_free(g);
+    o.norms.mode = EPL_NORM_TUNE; // first, so that what is refused is what was asked for
+    ok = ok && epl_train_memory(m, o, &tune);
     o.norms.mode = EPL_NORM_EVAL;
     ok = ok && epl_train_memory(m, o, &eval);
-    o.norms.mode = EPL_NORM_TUNE;
-    ok = ok && epl_train_memory(m, o, &tune);
     *bytes = ok && tune.total < eval.total ? eval.total - tune.total : 0;
     return ok;
 }
