@@ -232,7 +232,9 @@ EPL_API int64_t epl_nm_packed_bytes(int64_t count, int n, int m, int value_bytes
  * units' weights at zero.
  *
  * criterion: l2 (root of the mean square of the unit's weights), l1 (mean |w|), bn-gamma (mean |weight| of its batch norms; l2
- * where there is none), taylor ((sum w g)^2 with given gradients), random. */
+ * where there is none), fpgm (sum of distances to the other filters; He et al. 2019, arXiv:1811.00250), taylor ((sum w g)^2 with
+ * given gradients), act-mean (mean |activation| on given samples), apoz (share of samples' positions where it is not 0; Hu et al. 2016,
+ * arXiv:1607.03250), random. */
 typedef struct epl_channel_opts {
     const char *pattern, *skip; /* of the weights that lose outputs, as above */
     const char *criterion;      /* default "l2" */
@@ -243,6 +245,7 @@ typedef struct epl_channel_opts {
     int         min_channels;   /* of a group; default 1 */
     bool        through_norms;  /* axes that layer and RMS norms average over may shrink, too: their statistics change */
     const epl_weights *gradients;
+    const epl_tensor  *samples;       /* a batch of inputs, for act-mean and apoz */
     uint64_t           seed;
 } epl_channel_opts;
 
@@ -257,6 +260,11 @@ typedef struct epl_channel_result {
  * `out` may be NULL. False, and the model as it was, on failure: nothing can be removed (the sentence names an operator
  * that forbids it), or the target cannot be met. */
 EPL_API bool epl_prune_channels(epl_model *m, epl_channel_opts o, epl_channel_result *out);
+
+/* Removes the units that make no difference, and nothing else: whoever reads them has zeros for them, or they are always 0 (rows of zeros
+ * without a bias; norms whose scale and shift are 0). Masks are baked in first. What is computed stays, within rounding. A channel
+ * that is constant but not 0 stays. */
+EPL_API bool epl_compact(epl_model *m, epl_channel_result *out);
 
 /* A row for each group: weight, units, how many parameters they hold, lowest and highest score; and one for each axis of a
  * weight that cannot shrink, with the operator that forbids it. The caller owns the table. */
@@ -315,11 +323,14 @@ typedef struct epl_sparsity {
     int64_t weights, nonzero;               /* that can be masked; not zero as the network reads them */
     int64_t parameters, parameters_nonzero; /* all trained scalars */
     double  macs, macs_nonzero;             /* of one run of the graph as bound; without the products with zero weights */
+    int64_t empty_rows, empty_columns;      /* outputs and inputs of weights that have nothing but zeros */
 } epl_sparsity;
 EPL_API bool epl_sparsity_of(const epl_model *m, epl_sparsity *out);
 
-/* A row for each weight: shape, weights, not zero, density, MACs with and without zeros, bytes dense, as CSR with 32- and
- * 16-bit columns, and as bitmap with values; then the sums. The caller owns the table. */
+/* A row for each weight: shape, weights, not zero, density, outputs and inputs without any weight, MACs with and without zeros; bytes
+ * dense, as CSR with 32- and 16-bit columns, as bitmap with values, as blocks of 4 x 4 with 32-bit columns, as n of every 4 input
+ * channels packed (n the most that a group has), as values with differences of channels (12 bytes each; Elsen et al. 2020,
+ * arXiv:1911.09723); then the sums. The caller owns the table. */
 EPL_API epl_table *epl_sparsity_report(const epl_model *m);
 
 #ifdef __cplusplus

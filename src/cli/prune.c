@@ -9,7 +9,8 @@ typedef struct pruning {
     epl_channel_opts channels;
     bool            by_channels; /* whole channels, not weights */
     const char     *teacher, *pruning, *gradient, *n_of_m, *block;
-    bool            bake, report;
+    bool            bake, report, compact;
+    int64_t         recalibrate; /* batches; instead of training */
     int64_t         every, gradient_samples, round_to;
     epl_distill_opts distill;
     const char     *regrow, *drop_schedule; /* weights go and come back while training */
@@ -60,20 +61,37 @@ static bool is_once(const char *criterion)
 
 static bool at_once(const epl_prune_opts *o) { return is_once(o->criterion) || is_once(o->ratios_of) || o->macs > 0; }
 
+typedef struct one_batch {
+    epl_dataset *d;
+    char        *words;
+    epl_loader  *l;
+    epl_batch    b;
+} one_batch;
+
+static bool batch_open(cli *c, const cli_training *t, int64_t samples, one_batch *o)
+{
+    *o = (one_batch){ .d = cli_data_open(c, &t->data, EPL_SPLIT_TRAIN, t->val_fraction) };
+    const int64_t count = o->d ? epl_dataset_info_of(o->d).count : 0;
+    o->words = o->d ? epl_augment_fixed_words(c->ctx, t->augment ? t->augment : "") : NULL;
+    const epl_loader_opts lo = { .batch = samples < count ? samples : count, .shuffle = true, .seed = (uint64_t)c->seed, .augment = o->words,
+                                 .no_prefetch = true };
+    o->l = o->words ? epl_loader_new(c->ctx, o->d, lo) : NULL;
+    return o->l && epl_loader_next(o->l, &o->b);
+}
+
+static void batch_close(cli *c, one_batch *o)
+{
+    epl_loader_free(o->l);
+    epl_release(c->ctx, o->words);
+    epl_dataset_free(o->d);
+}
+
 static epl_weights *evidence(cli *c, const epl_model *m, const char *criterion, const cli_training *t, int64_t samples)
 {
-    epl_dataset *d = cli_data_open(c, &t->data, EPL_SPLIT_TRAIN, t->val_fraction);
-    const int64_t count = d ? epl_dataset_info_of(d).count : 0;
-    char   *words = d ? epl_augment_fixed_words(c->ctx, t->augment ? t->augment : "") : NULL;
-    epl_loader_opts lo = { .batch = samples < count ? samples : count, .shuffle = true, .seed = (uint64_t)c->seed, .augment = words,
-                           .no_prefetch = true };
-    epl_loader  *l = words ? epl_loader_new(c->ctx, d, lo) : NULL;
-    epl_batch    b;
+    one_batch o;
     const epl_loss_opts loss = { .name = t->loss, .smoothing = t->smoothing };
-    epl_weights *g = l && epl_loader_next(l, &b) ? epl_prune_evidence(m, criterion, b.x, b.labels, loss) : NULL;
-    epl_loader_free(l);
-    epl_release(c->ctx, words);
-    epl_dataset_free(d);
+    epl_weights *g = batch_open(c, t, samples, &o) ? epl_prune_evidence(m, criterion, o.b.x, o.b.labels, loss) : NULL;
+    batch_close(c, &o);
     return g;
 }
 
@@ -122,11 +140,16 @@ static bool remove_channels(cli *c, epl_model *m, const pruning *p, const cli_tr
 {
     epl_channel_opts   o = p->channels;
     epl_channel_result r = { 0 };
-    epl_weights       *g;
-    bool ok = evidence_for(c, o.criterion, m, p, t, &g);
+    epl_weights       *g = NULL;
+    one_batch          batch = { 0 };
+    const bool         listens = strcmp(o.criterion, "act-mean") == 0 || strcmp(o.criterion, "apoz") == 0;
+    bool ok = listens && !t->data.name ? epl_fail(c->ctx, EPL_ERR_ARGUMENT, "the criterion '%s' looks at activations: say --data", o.criterion)
+              : listens ? batch_open(c, t, p->gradient_samples, &batch) : evidence_for(c, o.criterion, m, p, t, &g);
     o.gradients = g;
+    o.samples   = batch.b.x;
     ok = ok && epl_prune_channels(m, o, &r);
     epl_weights_free(g);
+    batch_close(c, &batch);
     if (ok)
         cli_remark(c, "removed %lld of %lld channels in %d groups: %.1f %% of the multiply-adds and %.1f %% of the parameters left",
                    (long long)r.removed, (long long)r.units, r.groups, 100 * r.macs_after / r.macs_before,
@@ -215,6 +238,9 @@ static bool print_sparsity(cli *c, const epl_model *m, const pruning *p, const c
     epl_sparsity s;
     if (!epl_sparsity_of(m, &s))
         return false;
+    if (s.empty_rows + s.empty_columns > 0)
+        cli_remark(c, "%lld outputs and %lld inputs of weights have nothing but zeros (--compact removes what makes no difference)",
+                   (long long)s.empty_rows, (long long)s.empty_columns);
     if (p->report) {
         epl_table *t = epl_sparsity_report(m);
         const bool ok = t && cli_print_table(c, t);
@@ -235,21 +261,51 @@ static bool print_sparsity(cli *c, const epl_model *m, const pruning *p, const c
     return cli_print_take(c, epl_text_detach(&text));
 }
 
+static bool recalibrate(cli *c, epl_model *m, const pruning *p, const cli_training *t)
+{
+    epl_dataset *d = cli_data_open(c, &t->data, EPL_SPLIT_TRAIN, t->val_fraction);
+    const bool   ok = d && epl_recalibrate_norms(m, d, (epl_recalibrate_opts){ .batches = (int)p->recalibrate, .batch = t->batch,
+                                                                              .augment = t->augment, .seed = (uint64_t)c->seed });
+    epl_dataset_free(d);
+    return ok;
+}
+
+static bool compact(cli *c, epl_model *m)
+{
+    epl_channel_result r;
+    if (!epl_compact(m, &r))
+        return false;
+    cli_remark(c, "%lld of %lld units made no difference and are gone: %.1f %% of the parameters left", (long long)r.removed, (long long)r.units,
+               100 * (double)r.params_after / (double)r.params_before);
+    return true;
+}
+
+/* The options against each other. */
+static bool agree(cli *c, const pruning *p, const cli_training *t)
+{
+    const char *needs = p->teacher ? "--teacher teaches" : p->regrow ? "--regrow works" : NULL;
+    if (needs && !t->data.name)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s while training: say --data", needs);
+    if (p->recalibrate && (needs || !t->data.name))
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--recalibrate-bn takes --data and does not train: %s", needs ? needs : "there is no data");
+    return !p->regrow || !p->by_channels ||
+           epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--regrow brings back weights, not channels: --channels does not go with it");
+}
+
 static bool prune(cli *c, const char *in, const char *out, pruning *p, const cli_training *t)
 {
-    epl_model *m = cli_model_load(c, in, NULL);
+    const bool train = t->data.name && !p->recalibrate;
+    epl_model *m = agree(c, p, t) ? cli_model_load(c, in, NULL) : NULL;
     bool ok = m != NULL;
-    if (ok && p->teacher && !t->data.name)
-        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--teacher teaches while training: say --data");
-    if (ok && p->regrow && (!t->data.name || p->by_channels))
-        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? "--regrow brings back weights, not channels: --channels does not go with it"
-                                                               : "--regrow works while training: say --data");
     if (ok)
-        ok = t->data.name ? prune_while_training(c, m, p, t, out)
-             : p->by_channels ? remove_channels(c, m, p, t) : prune_at_once(c, m, p, t);
-    if (ok && p->bake)
+        ok = train ? prune_while_training(c, m, p, t, out) : p->by_channels ? remove_channels(c, m, p, t) : prune_at_once(c, m, p, t);
+    if (ok && p->recalibrate)
+        ok = recalibrate(c, m, p, t);
+    if (ok && p->compact)
+        ok = compact(c, m);
+    else if (ok && p->bake)
         ok = epl_bake(m);
-    if (ok && (p->bake || !t->data.name))
+    if (ok && (p->compact || p->bake || !train))
         ok = epl_model_save(m, out);
     ok = ok && print_sparsity(c, m, p, out);
     epl_model_free(m);
@@ -298,7 +354,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_TEXT(0, "n-of-m", "N:M", &p.n_of_m, "keep the N best of every M input channels instead, as in 2:4"),
         EPL_OPT_FLAG(0, "transposable", &p.o.prune.transposable, "with --n-of-m: of every M output channels, too"),
         EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
-        EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|taylor|random", &p.channels.criterion,
+        EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|fpgm|taylor|act-mean|apoz|random", &p.channels.criterion,
                        "remove whole channels instead, the lowest of these scores first, with all that hangs on them"),
         EPL_OPT_REAL(0, "ratio", &p.channels.ratio, 0, 0.999, "with --channels: the share to remove"),
         EPL_OPT_REAL(0, "macs", &p.channels.macs, 0, 0.999, "the share of multiply-adds to leave, instead of --sparsity or --ratio"),
@@ -309,6 +365,9 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_TEXT(0, "skip", "NAMES", &p.o.prune.skip, "which weights not; also first, last, depthwise"),
         EPL_OPT_REPEATED(0, "layer", "NAMES=S", &p.layers, "a sparsity of their own for these weights; may be given several times"),
         EPL_OPT_FLAG(0, "bake", &p.bake, "multiply the masks in and drop them: the zeros are no longer held"),
+        EPL_OPT_FLAG(0, "compact", &p.compact, "bake, and remove the units that make no difference: the network becomes a smaller one"),
+        EPL_OPT_INT(0, "recalibrate-bn", &p.recalibrate, 0, 1e9,
+                    "with --data: do not train, but measure the statistics of batch norms anew over N batches"),
         EPL_OPT_FLAG(0, "report", &p.report, "print a line for every weight"),
         EPL_OPT_CHOICE(0, "pruning", "cubic|linear|exponential|oneshot", &p.pruning, "with --data: how sparsity grows while training"),
         EPL_OPT_REAL(0, "exponent", &p.o.exponent, 0, 100, "of cubic (0: 3)"),

@@ -197,25 +197,38 @@ static epl_channel_result result_of(epl_channel_plan *p, const epl_graph *after)
     return r;
 }
 
+/* The model becomes g with the weights that are left. */
+static bool become(epl_model *m, epl_channel_plan *p, epl_graph *g, epl_channel_result *out)
+{
+    epl_weights *w = g ? slice_weights(p) : NULL;
+    if (!w) {
+        epl_graph_free(g);
+        return false;
+    }
+    if (out)
+        *out = result_of(p, g);
+    epl_graph *old = m->graph;
+    epl_weights_free(m->weights);
+    m->graph   = g;
+    m->weights = w;
+    epl_channels_release(p); // it speaks of the former graph
+    epl_graph_free(old);
+    return true;
+}
+
+bool epl_channels_finish(epl_model *m, epl_channel_plan *p, epl_channel_result *out)
+{
+    revive(p);
+    return become(m, p, epl_units_shrink(&p->units), out);
+}
+
 bool epl_prune_channels(epl_model *m, epl_channel_opts o, epl_channel_result *out)
 {
     epl_channel_plan p = { 0 };
     epl_graph *g = NULL;
-    bool ok = epl_channels_plan(m, o, &p) && epl_channels_choose(&p, &g);
-    epl_weights *w = ok ? slice_weights(&p) : NULL;
-    ok = w != NULL;
-    if (ok && out)
-        *out = result_of(&p, g);
+    const bool ok = epl_channels_plan(m, o, &p) && epl_channels_choose(&p, &g) && become(m, &p, g, out);
     epl_channels_release(&p);
-    if (!ok) {
-        epl_graph_free(g);
-        return false;
-    }
-    epl_graph_free(m->graph);
-    epl_weights_free(m->weights);
-    m->graph   = g;
-    m->weights = w;
-    return true;
+    return ok;
 }
 
 /* ---- the table ---- */

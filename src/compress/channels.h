@@ -35,7 +35,14 @@ typedef struct epl_channel_plan {
 bool epl_channels_plan(const epl_model *m, epl_channel_opts o, epl_channel_plan *out);
 void epl_channels_release(epl_channel_plan *p);
 
+/* ---- activations.c: scores by what the units say on the options' samples ---- */
+bool epl_channels_score_activations(epl_channel_plan *p, bool apoz);
+
 /* Marks what goes, as the options say; *graph receives the smaller network (the caller's). */
 bool epl_channels_choose(epl_channel_plan *p, epl_graph **graph);
+
+/* m becomes the network without the units that are marked as gone; an axis of which all would go keeps its best. Releases the plan on
+ * success. `out` may be NULL. */
+bool epl_channels_finish(epl_model *m, epl_channel_plan *p, epl_channel_result *out);
 
 #endif

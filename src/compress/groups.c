@@ -176,9 +176,51 @@ static bool score_gammas(epl_channel_plan *p)
     return true;
 }
 
+/* Filters whose weights are close to the others' can go: He et al. 2019 (arXiv:1811.00250), eq. (4). Means over the weights. */
+static void add_distances(epl_channel_plan *p, const epl_value *v, const epl_tensor *w)
+{
+    const int64_t m = epl_channels(v), rows = epl_tensor_count(w) / m;
+    for (int64_t c = 0; c < m; c++) {
+        const int unit = unit_of(p, v, v->shape.rank - 1, c);
+        double    sum = 0;
+        for (int64_t j = 0; unit >= 0 && j < m; j++) {
+            double square = 0;
+            for (int64_t r = 0; r < rows; r++) {
+                const double d = epl_tensor_get(w, r * m + c) - epl_tensor_get(w, r * m + j);
+                square += d * d;
+            }
+            sum += sqrt(square);
+        }
+        if (unit >= 0) {
+            p->list[unit].sum += sum;
+            p->list[unit].count++;
+        }
+    }
+}
+
+static bool score_distances(epl_channel_plan *p)
+{
+    for (const epl_node *n = p->units.graph->first; n; n = n->next) {
+        const epl_value *v = EPL_IS(n, parameter) ? n->outputs[0] : NULL;
+        if (!v || v->shape.rank < 2 || !epl_dtype_is_float(v->dtype) || !touches_unit(p, v))
+            continue;
+        const epl_tensor *w = weight_of(p, v);
+        if (!w)
+            return false;
+        add_distances(p, v, w);
+    }
+    for (int i = 0; i < p->n; i++)
+        p->list[i].score = p->list[i].count > 0 ? p->list[i].sum / p->list[i].count : 0;
+    return true;
+}
+
 static bool score_units(epl_channel_plan *p)
 {
     const char *criterion = p->o.criterion && *p->o.criterion ? p->o.criterion : "l2";
+    if (strcmp(criterion, "fpgm") == 0)
+        return score_distances(p);
+    if (strcmp(criterion, "act-mean") == 0 || strcmp(criterion, "apoz") == 0)
+        return epl_channels_score_activations(p, strcmp(criterion, "apoz") == 0);
     if (strcmp(criterion, "random") == 0) {
         epl_rng r = epl_rng_at(p->o.seed, 0x636861);
         for (int i = 0; i < p->n; i++)
@@ -292,7 +334,7 @@ static bool order_units(epl_channel_plan *p)
 
 static bool check_options(epl_context *ctx, const epl_channel_opts *o)
 {
-    static const char *const criteria[] = { "l2", "l1", "bn-gamma", "taylor", "random" };
+    static const char *const criteria[] = { "l2", "l1", "bn-gamma", "fpgm", "taylor", "act-mean", "apoz", "random" };
     if (o->criterion && *o->criterion && epl_choose_word(ctx, "criterion for channels", o->criterion, criteria, EPL_COUNT(criteria)) < 0)
         return false;
     if (!(o->ratio >= 0 && o->ratio < 1) || !(o->macs >= 0 && o->macs < 1) || !(o->params >= 0 && o->params < 1))

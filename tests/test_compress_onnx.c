@@ -1,0 +1,111 @@
+/* labels: slow
+ *
+ * Channels removed from other people's networks: every ONNX file of a folder (EPL_ONNX_LIGHT: the ONNX project's light networks)
+ * loses a third of what it can lose, and computes what it computed with the removed units at zero. Files that have nothing to lose are
+ * counted. */
+#include "common/check.h"
+
+#include <espalier/espalier.h>
+
+#include <dirent.h>
+#include <stdlib.h>
+
+#include "compress/channels.h"
+
+static epl_tensor *outputs_of(test *t, const epl_model *m)
+{
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
+    CHECK_OK(t, m->ctx, p != NULL);
+    epl_rng r = epl_rng_at(3, 0);
+    for (int i = 0; i < epl_program_n_inputs(p); i++)
+        if (epl_program_input(p, i)->dtype == EPL_F32)
+            epl_tensor_fill_normal(epl_program_input(p, i), &r, 0, 1);
+    CHECK_OK(t, m->ctx, epl_program_run(p));
+    epl_tensor *y = epl_tensor_copy(m->ctx, epl_program_output(p, 0));
+    epl_program_free(p);
+    return y;
+}
+
+static void zero_gone(epl_channel_plan *p, epl_weights *w)
+{
+    for (const epl_node *n = p->units.graph->first; n; n = n->next) {
+        const epl_value *v = EPL_IS(n, parameter) ? n->outputs[0] : NULL;
+        epl_tensor      *x = v ? epl_weights_find(w, epl_value_name(v)) : NULL;
+        for (int a = 0; v && x && a < v->shape.rank; a++) {
+            const int64_t step = epl_shape_count_from(v->shape, a + 1, v->shape.rank), d = v->shape.dim[a], count = epl_tensor_count(x);
+            for (int64_t i = 0; i < d; i++)
+                for (int64_t base = i * step; p->units.gone[epl_unit_of(&p->units, v, a, i)] && base < count; base += d * step)
+                    memset((float *)x->data + base, 0, (size_t)step * sizeof(float));
+        }
+    }
+}
+
+/* Weights of such files are often all alike: they get values, so that a wrong slice shows. */
+static void draw(epl_model *m)
+{
+    epl_rng r = epl_rng_at(5, 0);
+    for (int i = 0; i < epl_weights_count(m->weights); i++) {
+        epl_tensor   *w = epl_weights_at(m->weights, i);
+        const int64_t fan = w->shape.rank > 1 ? epl_tensor_count(w) / w->shape.dim[w->shape.rank - 1] : 1;
+        if (w->dtype == EPL_F32 && w->shape.rank > 1)
+            epl_tensor_fill_normal(w, &r, 0, sqrt(2.0 / (double)fan));
+        for (int64_t k = 0; w->dtype == EPL_F32 && w->shape.rank < 2 && k < epl_tensor_count(w); k++)
+            epl_tensor_set(w, k, 0.5 + (double)epl_rng_uniform(&r));
+    }
+}
+
+static bool prune_one(test *t, epl_context *ctx, const char *path)
+{
+    epl_model *m = epl_onnx_load(ctx, path, (epl_onnx_opts){ 0 });
+    CHECK_OK(t, ctx, m != NULL);
+    draw(m);
+    const epl_channel_opts o = { .criterion = "l1", .ratio = 0.33 };
+    epl_channel_plan plan = { 0 };
+    epl_graph       *g = NULL;
+    if (!epl_channels_plan(m, o, &plan) || !epl_channels_choose(&plan, &g)) {
+        epl_error_clear(ctx);
+        epl_channels_release(&plan);
+        epl_model_free(m);
+        return false;
+    }
+    epl_graph_free(g);
+    epl_model *zeroed = epl_model_copy(m);
+    zero_gone(&plan, zeroed->weights);
+    epl_channels_release(&plan);
+    epl_channel_result r;
+    CHECK_OK(t, ctx, epl_prune_channels(m, o, &r) && epl_model_check(m) && epl_graph_verify(m->graph));
+    epl_tensor *want = outputs_of(t, zeroed), *got = outputs_of(t, m);
+    CHECK_CLOSE(t, got, want, .rtol = 1e-3, .atol = 1e-4);
+    printf("    %-60s %5lld of %5lld units, MACs %.3f, parameters %.3f\n", path, (long long)r.removed, (long long)r.units,
+           r.macs_after / r.macs_before, (double)r.params_after / (double)r.params_before);
+    epl_tensor_free(want);
+    epl_tensor_free(got);
+    epl_model_free(zeroed);
+    epl_model_free(m);
+    return true;
+}
+
+TEST(other_peoples_networks_lose_channels)
+{
+    const char *dir = getenv("EPL_ONNX_LIGHT");
+    struct dirent **entries = NULL;
+    const int n = dir ? scandir(dir, &entries, NULL, alphasort) : 0;
+    int pruned = 0, whole = 0;
+    if (!dir || n <= 0)
+        test_skip(t, "EPL_ONNX_LIGHT names no folder of ONNX files");
+    for (int i = 0; i < n; i++) {
+        char path[1024];
+        snprintf(path, sizeof path, "%s/%s", dir, entries[i]->d_name);
+        free(entries[i]);
+        if (!epl_glob("*.onnx", path))
+            continue;
+        epl_context *ctx = test_context(t);
+        if (prune_one(t, ctx, path))
+            pruned++;
+        else
+            whole++;
+    }
+    free(entries);
+    printf("    %d networks lost channels, %d have none to lose\n", pruned, whole);
+    CHECK(t, pruned > 0);
+}
