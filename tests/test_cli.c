@@ -546,6 +546,12 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     CHECK(t, member(j, "itop") > 0.5 && member(j, "itop") < 1 && member(j, "overlap") < 1);
     epl_json_free(j);
     fails(t, "transform lenet -o /dev/null --match-flops many", 2, "number of multiply-adds");
+    snprintf(words, sizeof words, "prune %s/t.safetensors --rounds 2 --rewind-to 3 -s 0.75 --data npz:%s/data.npz --no-val -e 2 -b 16 --json -q "
+             "--no-run -o %s/q.safetensors", dir, dir, dir);
+    j = json_of(t, ctx, words);
+    CHECK_NEAR(t, member(j, "nonzero") / member(j, "weights"), 0.25, .atol = 1e-3);
+    epl_json_free(j);
+    fails(t, "prune mlp -o /dev/null --rounds 2", 2, "while training");
     fails(t, "prune mlp -o /dev/null --n-of-m 2", 2, "two numbers as in 2:4");
     fails(t, "prune mlp -o /dev/null --teacher mlp", 2, "say --data");
     fails(t, "prune mlp -o /dev/null --regrow set", 2, "works while training");

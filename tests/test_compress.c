@@ -457,6 +457,40 @@ TEST(snip_takes_the_gradient_of_the_loss)
     epl_model_free(m);
 }
 
+/* Twice trained, pruned and taken back to update 4: what is left is what it was then. */
+TEST(weights_go_back_to_an_early_update)
+{
+    epl_context  *ctx = test_context(t);
+    epl_model    *m = zoo(t, ctx, net);
+    epl_dataset  *d = pictures(t, ctx, 60);
+    epl_rewinder *r = epl_rewinder_new(m, 4);
+    epl_weights  *then = NULL;
+    const epl_trainer_opts o = { .epochs = 1, .batch = 6, .hooks = &(epl_train_hook){ 0 }, .n_hooks = 1 };
+    CHECK_OK(t, ctx, r != NULL);
+    CHECK_FAILS(t, ctx, epl_rewind(m, r), EPL_ERR_ARGUMENT, "update 4");
+    for (int round = 1; round <= 2; round++) {
+        epl_train_hook   hook = epl_rewinder_hook(r);
+        epl_trainer_opts with = o;
+        with.hooks = &hook;
+        epl_trainer *tr = epl_trainer_new(m, d, NULL, with);
+        CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
+        epl_trainer_free(tr);
+        const double sparsity = epl_round_sparsity(0.75, round, 2);
+        CHECK_NEAR(t, sparsity, round == 1 ? 0.5 : 0.75, .atol = 1e-12);
+        CHECK_OK(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = sparsity }) && epl_rewind(m, r));
+        const epl_tensor *w = epl_weights_find(m->weights, "head.weight"), *mask = epl_mask_of(m->weights, "head.weight");
+        CHECK_INT(t, ones(m, "head.weight"), epl_keep_count(epl_tensor_count(w), sparsity));
+        for (int64_t i = 0; then && i < epl_tensor_count(w); i++)
+            CHECK_NEAR(t, epl_tensor_get(w, i), epl_tensor_get(mask, i) * epl_tensor_get(epl_weights_find(then, "head.weight"), i), 0);
+        if (!then)
+            then = epl_weights_copy(ctx, m->weights);
+    }
+    epl_weights_free(then);
+    epl_rewinder_free(r);
+    epl_dataset_free(d);
+    epl_model_free(m);
+}
+
 TEST(mistakes_are_named)
 {
     epl_context *ctx = test_context(t);

@@ -1,13 +1,14 @@
 /* labels: slow
  *
  * Channels removed from other people's networks: every ONNX file of a folder (EPL_ONNX_LIGHT: the ONNX project's light networks)
- * loses a third of what it can lose, and computes what it computed with the removed units at zero. Files that have nothing to lose are
- * counted. */
+ * loses a third of what it can lose, and computes what it computed with the removed units at zero. Files that have nothing to lose (channels
+ * shuffled between groups are one unit) are counted. */
 #include "common/check.h"
 
 #include <espalier/espalier.h>
 
 #include <dirent.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "compress/channels.h"
@@ -40,7 +41,29 @@ static void zero_gone(epl_channel_plan *p, epl_weights *w)
     }
 }
 
-/* Weights of such files are often all alike: they get values, so that a wrong slice shows. */
+/* The light networks' weights are one number spread out: they become parameters. A softmax at the end would hide differences. */
+static void make_whole(test *t, epl_model *m)
+{
+    epl_graph *g = m->graph;
+    int        k = 0;
+    for (epl_node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        const epl_node *out = EPL_IS(n, output) ? n->inputs[0]->producer : NULL;
+        if (EPL_IS(out, softmax))
+            epl_set_input(n, 0, out->inputs[0]);
+        if (!EPL_IS(n, expand) || !(EPL_IS(n->inputs[0]->producer, constant) || EPL_IS(n->inputs[0]->producer, reshape)))
+            continue;
+        char name[32];
+        snprintf(name, sizeof name, "/weight%d", k++);
+        epl_node *at = epl_graph_insert_before(g, n);
+        epl_replace(n->outputs[0], epl_parameter(g, name, EPL_F32, n->outputs[0]->shape, EPL_INIT_ONES, 0));
+        epl_graph_insert_before(g, at);
+    }
+    epl_remove_dead(g);
+    CHECK_OK(t, m->ctx, epl_graph_finish(g) && epl_model_init(m, 1) && epl_bake(m));
+}
+
+/* They get values of their own, so that a wrong slice shows. */
 static void draw(epl_model *m)
 {
     epl_rng r = epl_rng_at(5, 0);
@@ -58,11 +81,13 @@ static bool prune_one(test *t, epl_context *ctx, const char *path)
 {
     epl_model *m = epl_onnx_load(ctx, path, (epl_onnx_opts){ 0 });
     CHECK_OK(t, ctx, m != NULL);
+    make_whole(t, m);
     draw(m);
     const epl_channel_opts o = { .criterion = "l1", .ratio = 0.33 };
     epl_channel_plan plan = { 0 };
     epl_graph       *g = NULL;
     if (!epl_channels_plan(m, o, &plan) || !epl_channels_choose(&plan, &g)) {
+        printf("    %s: %s\n", path, epl_error_message(ctx));
         epl_error_clear(ctx);
         epl_channels_release(&plan);
         epl_model_free(m);
@@ -75,14 +100,19 @@ static bool prune_one(test *t, epl_context *ctx, const char *path)
     epl_channel_result r;
     CHECK_OK(t, ctx, epl_prune_channels(m, o, &r) && epl_model_check(m) && epl_graph_verify(m->graph));
     epl_tensor *want = outputs_of(t, zeroed), *got = outputs_of(t, m);
-    CHECK_CLOSE(t, got, want, .rtol = 1e-3, .atol = 1e-4);
+    double size = 0, error = 0;
+    for (int64_t i = 0; i < epl_tensor_count(want); i++) {
+        size  = fmax(size, fabs(epl_tensor_get(want, i)));
+        error = fmax(error, fabs(epl_tensor_get(want, i) - epl_tensor_get(got, i)));
+    }
+    CHECK(t, isfinite(size) && size > 0 && error <= 1e-4 * size);
     printf("    %-60s %5lld of %5lld units, MACs %.3f, parameters %.3f\n", path, (long long)r.removed, (long long)r.units,
            r.macs_after / r.macs_before, (double)r.params_after / (double)r.params_before);
     epl_tensor_free(want);
     epl_tensor_free(got);
     epl_model_free(zeroed);
     epl_model_free(m);
-    return true;
+    return r.removed > 0;
 }
 
 TEST(other_peoples_networks_lose_channels)

@@ -141,6 +141,23 @@ EPL_API double epl_pruner_sparsity(const epl_pruner_opts *o, int64_t step, int64
  * on failure. The options' texts and lists are borrowed for the life of the trainer. */
 EPL_API epl_train_hook epl_pruner_hook(epl_model *m, epl_pruner_opts o);
 
+/* ---- in rounds, going back -------------------------------------------------------------------------------------------
+ * Lottery tickets: train, prune, go back to the weights of update `step` (0: those of now), train again. The masks stay.
+ *
+ *     epl_rewinder *r = epl_rewinder_new(m, 0);
+ *     for (int round = 1; round <= rounds; round++) {
+ *         ... train m with the hook epl_rewinder_hook(r), epl_prune_weights(m, { .sparsity = epl_round_sparsity(0.9, round, rounds) })
+ *         epl_rewind(m, r);
+ *     }
+ *
+ * Frankle & Carbin 2019 (arXiv:1803.03635); to an early update: Frankle et al. 2020 (arXiv:1912.05671). */
+typedef struct epl_rewinder epl_rewinder;
+EPL_API epl_rewinder  *epl_rewinder_new(epl_model *m, int64_t step);
+EPL_API void           epl_rewinder_free(epl_rewinder *r);
+EPL_API epl_train_hook epl_rewinder_hook(epl_rewinder *r);                    /* keeps the weights when the first run is there */
+EPL_API bool           epl_rewind(epl_model *m, const epl_rewinder *r);       /* what masks cover becomes 0 again */
+EPL_API double         epl_round_sparsity(double sparsity, int round, int rounds); /* the same part of what is left goes in each */
+
 /* ---- dynamic sparse training ------------------------------------------------------------------------------------------
  * At the updates t = every, 2 every, ... below end, each layer drops the k smallest of its n active weights and k others, as many,
  * come back: k = floor(fraction(t) n). What comes back begins at 0 with optimizer slots of 0. The density of each layer stays as

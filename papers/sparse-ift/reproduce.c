@@ -165,7 +165,7 @@ static void full(paper_run *r)
     for (int i = 0; i < N_VARIANTS; i++)
         v[i] = (paper_variant){ .name = names[i], .model = "resnet:depth=8,width=8,image=14,channels=1", .begin = begin, .end = end,
                                 .user = &settings[i] };
-    paper_train(r, v, N_VARIANTS, (paper_recipe){ .samples = 12000, .test = 10000, .epochs = 7, .batch = 128, .augment = "resize:14",
+    paper_train(r, v, N_VARIANTS, (paper_recipe){ .samples = 10000, .test = 10000, .epochs = 6, .batch = 128, .augment = "resize:14",
                                                   .optimizer = "sgd:rate=0.1,momentum=0.9,nesterov=1,decay=5e-4" }, accuracy);
     if (!paper_ok(r))
         return;

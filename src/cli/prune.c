@@ -11,6 +11,7 @@ typedef struct pruning {
     const char     *teacher, *pruning, *gradient, *n_of_m, *block;
     bool            bake, report, compact;
     int64_t         recalibrate; /* batches; instead of training */
+    int64_t         rounds, rewind_to;
     int64_t         every, gradient_samples, round_to;
     epl_distill_opts distill;
     const char     *regrow, *drop_schedule; /* weights go and come back while training */
@@ -211,6 +212,23 @@ static bool prune_while_training(cli *c, epl_model *m, pruning *p, const cli_tra
     return ok;
 }
 
+/* Lottery tickets: train, prune, back to the weights of an early update, train again; the last time without pruning after it. */
+static bool prune_in_rounds(cli *c, epl_model *m, const pruning *p, const cli_training *t, const char *out)
+{
+    epl_rewinder  *r = epl_model_init(m, (uint64_t)c->seed) ? epl_rewinder_new(m, p->rewind_to) : NULL;
+    epl_train_hook hook = r ? epl_rewinder_hook(r) : (epl_train_hook){ 0 };
+    bool ok = r != NULL;
+    for (int round = 1; ok && round <= p->rounds; round++) {
+        pruning of_round = *p;
+        of_round.o.prune.sparsity = epl_round_sparsity(p->o.prune.sparsity, round, (int)p->rounds);
+        cli_remark(c, "round %d of %lld: training, then pruning to a sparsity of %.4g", round, (long long)p->rounds, of_round.o.prune.sparsity);
+        ok = cli_train(c, m, t, out, &hook, 1) && prune_at_once(c, m, &of_round, t) && epl_rewind(m, r);
+    }
+    ok = ok && cli_train(c, m, t, out, NULL, 0);
+    epl_rewinder_free(r);
+    return ok;
+}
+
 /* ---- what came of it ---- */
 
 static char *as_json(cli *c, const epl_sparsity *s, const pruning *p, const char *out)
@@ -283,7 +301,9 @@ static bool compact(cli *c, epl_model *m)
 /* The options against each other. */
 static bool agree(cli *c, const pruning *p, const cli_training *t)
 {
-    const char *needs = p->teacher ? "--teacher teaches" : p->regrow ? "--regrow works" : NULL;
+    const char *needs = p->teacher ? "--teacher teaches" : p->regrow ? "--regrow works" : p->rounds ? "--rounds prunes" : NULL;
+    if (p->rounds && (p->teacher || p->regrow || p->by_channels || t->resume))
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--rounds prunes weights between runs: no --teacher, --regrow, --channels or --resume");
     if (needs && !t->data.name)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s while training: say --data", needs);
     if (p->recalibrate && (needs || !t->data.name))
@@ -298,7 +318,7 @@ static bool prune(cli *c, const char *in, const char *out, pruning *p, const cli
     epl_model *m = agree(c, p, t) ? cli_model_load(c, in, NULL) : NULL;
     bool ok = m != NULL;
     if (ok)
-        ok = train ? prune_while_training(c, m, p, t, out) : p->by_channels ? remove_channels(c, m, p, t) : prune_at_once(c, m, p, t);
+        ok = p->rounds ? prune_in_rounds(c, m, p, t, out) : train ? prune_while_training(c, m, p, t, out) : p->by_channels ? remove_channels(c, m, p, t) : prune_at_once(c, m, p, t);
     if (ok && p->recalibrate)
         ok = recalibrate(c, m, p, t);
     if (ok && p->compact)
@@ -377,6 +397,9 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_REAL(0, "end", &p.o.end, 1e-6, 1, "with --data: where it ends; the rest is for recovery"),
         EPL_OPT_INT(0, "every", &p.every, 0, 1e12, "with --data: updates between prunings (0: a fiftieth of the time between, 100 with --regrow)"),
         EPL_OPT_CHOICE(0, "mask-gradient", "frozen|ste|srste", &p.gradient, "how the gradient passes the masks"),
+        EPL_OPT_INT(0, "rounds", &p.rounds, 0, 1000,
+                    "with --data: N times train, prune the same part of what is left, and go back; then train (lottery ticket)"),
+        EPL_OPT_INT(0, "rewind-to", &p.rewind_to, 0, 1e12, "with --rounds: go back to the weights after this update (0: the first)"),
         EPL_OPT_CHOICE(0, "regrow", "set|rigl|snfs", &p.regrow,
                        "with --data: sparse from the beginning, and the smallest weights go and others come back instead"),
         EPL_OPT_REAL(0, "drop-fraction", &p.drop_fraction, 0.001, 0.999, "with --regrow: the share of active weights that goes each time"),
