@@ -289,3 +289,200 @@ TEST(exclusive_branches_share_memory)
     CHECK_INT(t, one_large, other_large);
     CHECK_INT(t, both, one_large);
 }
+
+/* ---- choices for each sample ---- */
+
+/* Gates decide for each sample: x -> x + conv(x) where its first pixel is above zero, else x. */
+static epl_graph *gated_images(epl_context *ctx, int64_t batch, int blocks)
+{
+    epl_graph *g = epl_graph_new(ctx, "gates");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(batch, 4, 4, 8), "N,,,");
+    for (int k = 0; k < blocks; k++) {
+        epl_graph *yes = epl_region_new(g), *no = epl_region_new(g);
+        char       name[32];
+        epl_value *first = epl_slice_axis(g, epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, 128)), 1, k, k + 1);
+        epl_value *cond = epl_reshape(g, epl_greater(g, first, epl_scalar(g, EPL_F32, 0)), EPL_SHAPE(EPL_KEEP));
+        epl_value *in = epl_input(yes, "x", EPL_F32, epl_shape_of(x), NULL);
+        snprintf(name, sizeof name, "/w%d", k);
+        epl_value *w = epl_parameter(yes, name, EPL_F32, EPL_SHAPE(3, 3, 8, 8), EPL_INIT_NORMAL, 0.1);
+        epl_output(yes, "y", epl_add(yes, in, epl_convolve(yes, in, w, NULL, (epl_convolve_opts){ .pad = 1 })));
+        epl_output(no, "y", epl_input(no, "x", EPL_F32, epl_shape_of(x), NULL));
+        epl_if_each(g, cond, yes, no, 1, &x, 0, &x);
+    }
+    epl_output(g, "y", x);
+    return g;
+}
+
+/* Of the program of that graph, for some samples; each with its own share. */
+static void run_program(test *t, const epl_graph *g, epl_weights *w, const float *x, float *y, int64_t n)
+{
+    epl_program *p = epl_program_new(g, w, (epl_program_opts){ .frozen = true });
+    CHECK_OK(t, epl_graph_context(g), p != NULL);
+    const size_t bytes = epl_tensor_bytes(epl_program_input(p, 0));
+    const int64_t each = epl_dim(epl_graph_input_at(g, 0), 0);
+    for (int64_t i = 0; i < n; i += each) {
+        memcpy(epl_program_input(p, 0)->data, x + 128 * i, bytes);
+        CHECK_OK(t, epl_graph_context(g), epl_program_run(p));
+        memcpy(y + 128 * i, epl_program_output(p, 0)->data, bytes);
+    }
+    epl_program_free(p);
+}
+
+TEST(splitting_and_masking_equal_one_sample_at_a_time)
+{
+    enum { N = 21 };
+    epl_context *ctx = test_context(t);
+    epl_model   *m = epl_model_new_take(gated_images(ctx, N, 3));
+    epl_tensor  *x = drawn(ctx, EPL_SHAPE(N, 4, 4, 8), 9), *oracle = NULL;
+    float        each[N * 128], split[N * 128], masked[N * 128];
+    CHECK_OK(t, ctx, m && epl_model_init(m, 4));
+    CHECK_INT(t, epl_graph_n_parameters(m->graph), 3 * 576); // declared in regions, found outside
+    run(t, m->graph, m->weights, x, &oracle);
+    run_program(t, m->graph, m->weights, x->data, split, N);
+    epl_graph *mask = epl_graph_copy(m->graph), *chunks = epl_graph_copy(m->graph);
+    CHECK_OK(t, ctx, epl_mask_choices(mask) && epl_graph_verify(mask) && epl_split_choices(chunks, 4) && epl_graph_verify(chunks));
+    CHECK_INT(t, count_op(mask, "IfEach") + count_op(chunks, "IfEach"), 0);
+    CHECK_INT(t, count_op(mask, "Loop"), 0);
+    CHECK_INT(t, count_op(chunks, "Loop"), 3);
+    run_program(t, mask, m->weights, x->data, masked, N);
+    CHECK_CLOSE_F32(t, split, oracle->data, N * 128, .rtol = 1e-5, .atol = 1e-6);
+    CHECK_CLOSE_F32(t, masked, oracle->data, N * 128, .rtol = 1e-5, .atol = 1e-6);
+    run_program(t, chunks, m->weights, x->data, split, N);
+    CHECK_CLOSE_F32(t, split, oracle->data, N * 128, .rtol = 1e-5, .atol = 1e-6);
+    CHECK_OK(t, ctx, epl_graph_bind(m->graph, "N", 1));
+    run_program(t, m->graph, m->weights, x->data, each, N);
+    CHECK_CLOSE_F32(t, each, oracle->data, N * 128, .rtol = 1e-5, .atol = 1e-6);
+    epl_tensor_free(x);
+    epl_tensor_free(oracle);
+    epl_graph_free(mask);
+    epl_graph_free(chunks);
+    epl_model_free(m);
+}
+
+TEST(regions_are_counted)
+{
+    enum { N = 16 };
+    epl_context *ctx = test_context(t);
+    epl_model   *m = epl_model_new_take(gated_images(ctx, 1, 2));
+    epl_tensor  *x = drawn(ctx, EPL_SHAPE(1, 4, 4, 8), 9);
+    CHECK_OK(t, ctx, m && epl_model_init(m, 4));
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+    CHECK_OK(t, ctx, p != NULL);
+    CHECK_INT(t, epl_program_n_regions(p), 4);
+    for (int i = 0; i < N; i++) {
+        float *in = epl_program_input(p, 0)->data;
+        memcpy(in, x->data, epl_tensor_bytes(x));
+        in[0] = i < 5 ? 1.0f : -1.0f;
+        CHECK_OK(t, ctx, epl_program_run(p));
+    }
+    CHECK_INT(t, epl_program_region(p, 0).runs, 5);
+    CHECK_INT(t, epl_program_region(p, 1).runs, N - 5);
+    CHECK_INT(t, epl_program_region(p, 2).runs + epl_program_region(p, 3).runs, N);
+    CHECK_INT(t, epl_program_region(p, 0).cost.macs, 4 * 4 * 8 * 72);
+    CHECK_INT(t, epl_program_region(p, 1).cost.macs, 0);
+    CHECK_INT(t, epl_program_region(p, 3).node, 1);
+    CHECK_INT(t, epl_program_region(p, 0).parent, -1);
+    epl_program_clear_regions(p);
+    CHECK_INT(t, epl_program_region(p, 0).runs, 0);
+    epl_program_free(p);
+    epl_tensor_free(x);
+    epl_model_free(m);
+}
+
+/* ---- early exits ---- */
+
+/* Two exits: the sum of x, of x w, or of x w w, as soon as it is above a limit. */
+static epl_graph *exits(epl_context *ctx, int64_t batch, bool each)
+{
+    epl_graph *g = epl_graph_new(ctx, "exits");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(batch, 4), "N,");
+    for (int k = 0; k < 3; k++) {
+        epl_value *sum = epl_reduce_sum(g, x, (epl_reduce_opts){ EPL_AXES(1), .keep = true });
+        if (k == 2) {
+            epl_output(g, "sum", sum);
+            break;
+        }
+        epl_value *cond = epl_greater(g, sum, epl_scalar(g, EPL_F32, 1));
+        cond = each ? epl_reshape(g, cond, EPL_SHAPE(EPL_KEEP)) : epl_reshape(g, cond, EPL_SCALAR);
+        epl_exit(g, cond, 1, &sum);
+        x = epl_mul(g, x, epl_parameter(g, "w", EPL_F32, EPL_SHAPE(4), EPL_INIT_NORMAL, 2));
+    }
+    return g;
+}
+
+TEST(early_exits_take_the_first_value_that_will_do)
+{
+    enum { N = 12 };
+    epl_context *ctx = test_context(t);
+    epl_model   *m = epl_model_new_take(exits(ctx, N, true));
+    epl_graph   *one = exits(ctx, 1, false), *lowered = epl_graph_copy(m->graph);
+    epl_tensor  *x = drawn(ctx, EPL_SHAPE(N, 4), 2), *w, *y = NULL;
+    CHECK_OK(t, ctx, epl_model_init(m, 3) && epl_graph_finish(m->graph) && epl_lower_exits(lowered) && epl_graph_verify(lowered));
+    CHECK_INT(t, count_op(lowered, "Exit"), 0);
+    CHECK_INT(t, count_op(lowered, "IfEach"), 2);
+    CHECK_INT(t, count_op(lowered, "Mul"), 2); // moved, not copied
+    w = epl_weights_find(m->weights, "w");
+    run(t, lowered, m->weights, x, &y);
+    CHECK_OK(t, ctx, epl_lower_exits(one));
+    int taken[3] = { 0 };
+    for (int i = 0; i < N; i++) {
+        float v[4], sum = 0;
+        memcpy(v, (const float *)x->data + 4 * i, sizeof v);
+        for (int k = 0; k < 3; k++) {
+            sum = v[0] + v[1] + v[2] + v[3];
+            taken[k]++;
+            if (sum > 1)
+                break;
+            for (int c = 0; k < 2 && c < 4; c++)
+                v[c] *= ((const float *)w->data)[c];
+        }
+        epl_tensor *single = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(1, 4)), *z = NULL;
+        memcpy(single->data, (const float *)x->data + 4 * i, 16);
+        run(t, one, m->weights, single, &z);
+        CHECK_NEAR(t, epl_tensor_get(y, i), sum, .rtol = 1e-5);
+        CHECK_NEAR(t, epl_tensor_get(z, 0), sum, .rtol = 1e-5);
+        epl_tensor_free(single);
+        epl_tensor_free(z);
+    }
+    CHECK(t, taken[1] > 0 && taken[1] < N); // both kinds are among the samples
+    epl_tensor_free(x);
+    epl_tensor_free(y);
+    epl_graph_free(one);
+    epl_graph_free(lowered);
+    epl_model_free(m);
+}
+
+TEST(wrong_choices_are_explained)
+{
+    {
+        GRAPH(g);
+        epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), *y = NULL;
+        CHECK_FAILS(t, ctx, epl_if(g, epl_input(g, "c", EPL_BOOL, EPL_SHAPE(3), NULL), skip_region(g), skip_region(g), 1, &x, &y) != NULL,
+                    EPL_ERR_DTYPE, "the condition is bool[3]; a bool scalar is needed (IfEach takes one for each sample and splits the batch)");
+        epl_graph_free(g);
+    }
+    {
+        GRAPH(g);
+        epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), *y = NULL;
+        CHECK_FAILS(t, ctx, epl_if_each(g, epl_input(g, "c", EPL_BOOL, EPL_SHAPE(3), NULL), skip_region(g), skip_region(g), 1, &x, 0, &y) != NULL,
+                    EPL_ERR_SHAPE, "capture 0 is [4], the condition decides about 3 samples");
+        epl_graph_free(g);
+    }
+    {
+        GRAPH(g); // a value of one region is none of the other's
+        epl_graph *a = skip_region(g), *b = epl_region_new(g);
+        epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), *y = NULL;
+        epl_output(b, "y", epl_graph_output_at(a, 0));
+        CHECK_FAILS(t, ctx, epl_if(g, epl_input(g, "c", EPL_BOOL, EPL_SCALAR, NULL), a, b, 1, &x, &y) != NULL, EPL_ERR_ARGUMENT,
+                    "input 0 belongs to another graph");
+        epl_graph_free(g);
+    }
+    {
+        GRAPH(g);
+        epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL);
+        epl_exit(g, epl_input(g, "c", EPL_BOOL, EPL_SCALAR, NULL), 1, &x);
+        epl_output(g, "y", epl_reduce_sum(g, x, (epl_reduce_opts){ 0 }));
+        CHECK_FAILS(t, ctx, epl_lower_exits(g), EPL_ERR_SHAPE, "result 0 is f32[4] from region 0 and f32[] from region 1");
+        epl_graph_free(g);
+    }
+}

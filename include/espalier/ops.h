@@ -564,7 +564,7 @@ EPL_API epl_value *epl_recur_rnn(epl_graph *g, epl_value *x, epl_value *w, epl_v
 /* ---- control flow and custom gradients ------------------------------------------------------------------------------- */
 
 /* Regions are made with epl_region_new, filled, and consumed here. A region reads the captures through its inputs, in order,
- * with the same types. Each returns the node and writes its results to `out`, or returns NULL on failure and writes nothing:
+ * with the same types. Parameters and states that it declares are declared in g and become further captures. Each returns the node and writes its results to `out`, or returns NULL on failure and writes nothing:
  * let `out` begin with NULLs, and building can go on. */
 
 /* If: exactly one region runs, forward and backward. cond is a bool scalar; both regions have results of equal types. */
@@ -575,7 +575,19 @@ EPL_API epl_node *epl_if(epl_graph *g, epl_value *cond, epl_graph *then_region, 
 EPL_API epl_node *epl_switch(epl_graph *g, epl_value *index, int n_regions, epl_graph *const *regions, int n_captures,
                              epl_value *const *captures, epl_value **out);
 
-/* Loop, ONNX's meaning with a known maximum: at most `trip` iterations, as long as the condition holds.
+/* IfEach: a choice for every sample, cond [N]. The captures lie along the batch, [N, ...], but for the last `n_shared`, which all
+ * samples read. Result i of sample k is the then or else region's, as cond[k] says; samples must not mix in a region. How it is
+ * carried out is not the model's business: training computes both and selects, so that gradients flow (epl_mask_choices);
+ * inference of one sample is an If, of a batch runs each region on its own samples (epl_split_choices). */
+EPL_API epl_node *epl_if_each(epl_graph *g, epl_value *cond, epl_graph *then_region, epl_graph *else_region, int n_captures,
+                              epl_value *const *captures, int n_shared, epl_value **out);
+
+/* Exit: where cond (a bool scalar, or [N]: of samples) holds, the graph's outputs are these values and what stands behind it does not
+ * run. Programs and models make it an If or IfEach whose other branch is the rest (epl_lower_exits); nothing evaluates it as it is. */
+EPL_API epl_node *epl_exit(epl_graph *g, epl_value *cond, int n, epl_value *const *values);
+
+/* Loop, ONNX's meaning with a known maximum: at most `trip` iterations, as long as the condition holds. EPL_LOOP_UNLIMITED: the
+ * condition alone ends it; such a loop runs here but has to be given a limit to be compiled.
  *
  *   body's inputs   iteration (i64 scalar), condition (bool scalar), carried..., captures...
  *   body's outputs  condition, carried..., scans...
@@ -583,6 +595,7 @@ EPL_API epl_node *epl_switch(epl_graph *g, epl_value *index, int n_regions, epl_
  *
  * cond (NULL: true) decides about the first iteration. Differentiable: the gradient keeps the carried values of every
  * iteration that it needs (as further scans, which it adds to this node before its last result) and runs backwards. */
+#define EPL_LOOP_UNLIMITED INT32_MAX
 EPL_API epl_node *epl_loop(epl_graph *g, int64_t trip, epl_value *cond, int n_carried, epl_value *const *carried,
                            epl_graph *body, int n_captures, epl_value *const *captures, epl_value **out);
 

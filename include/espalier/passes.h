@@ -96,13 +96,27 @@ typedef struct epl_pass_opts {
  * becomes its iterations, of which there may be `unroll` (0: 64; negative: loops stay). Exact. */
 EPL_API bool epl_fold_control(epl_graph *g, int unroll);
 
+/* A loop whose condition alone ends it (EPL_LOOP_UNLIMITED), or NULL; and a limit for all of them, which is another meaning where one
+ * would have gone on. */
+EPL_API const epl_node *epl_endless_loop(const epl_graph *g);
+EPL_API bool            epl_limit_loops(epl_graph *g, int64_t most);
+
 /* What crosses the border of a region, by liveness: captures that no region reads and results that nobody reads go; constants are
  * declared inside, and with `weights` parameters and states, too (for graphs that do not change them); a result that is the same
  * capture, or the same constant, in every region is that outside; what a loop never changes is captured and not carried. Nodes that
  * are left without a result go. Exact. */
 EPL_API bool epl_trim_regions(epl_graph *g, bool weights);
 
-/* What lowering does to a graph: settle shapes, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
+/* Early exits (epl_exit) become If or IfEach: the rest of the graph moves into the other branch. Exact. */
+EPL_API bool epl_lower_exits(epl_graph *g);
+
+/* IfEach carried out: both regions for all samples and a selection (it has a gradient), or each region on its samples, `chunk` at a
+ * time (default 8), gathered before and put back after; a region without multiply-adds runs on all. Of one sample splitting leaves an
+ * If. Programs split; epl_set_training masks. Within the rounding of kernels that depend on the number of samples. */
+EPL_API bool epl_mask_choices(epl_graph *g);
+EPL_API bool epl_split_choices(epl_graph *g, int chunk);
+
+/* What lowering does to a graph: carry out exits and choices, settle shapes, fold and trim control flow, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
  * into the weights before it (if they are constants), merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
 

@@ -77,6 +77,20 @@ EPL_API int              epl_program_n_steps(const epl_program *p);
 EPL_API epl_step_profile epl_program_step(const epl_program *p, int i);
 EPL_API double           epl_program_time_s(const epl_program *p); /* of all profiled runs, steps and what is between them */
 
+/* Which paths are taken: how often each region of control flow ran since the program was made or the counts were cleared. Regions
+ * are numbered node by node, outer ones before those in them. */
+typedef struct epl_region_profile {
+    const char *op, *scope;   /* of the node that holds it; owned by the program */
+    int         node, region; /* the node's number among the nodes with regions; of its regions which */
+    int         parent;       /* the region around it; -1: none */
+    int64_t     runs;         /* of a loop's body: iterations */
+    epl_cost    cost;         /* of one run, without the regions in it */
+} epl_region_profile;
+EPL_API int                epl_program_n_regions(const epl_program *p);
+EPL_API epl_region_profile epl_program_region(const epl_program *p, int i);
+EPL_API void               epl_program_clear_regions(epl_program *p);
+EPL_API epl_cost           epl_program_outside(const epl_program *p); /* what every run costs, whatever is chosen */
+
 /* Programs by shape: search and varying batches make many. A cache returns the program of (graph, binding of the named
  * dimension, options), making it when it is new. It owns the programs; keeps at most `capacity`, dropping the least
  * recently used. */

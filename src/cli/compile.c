@@ -9,6 +9,10 @@ static bool keep_options(cli *c, const cli_compiling *o, const char *dir)
     epl_text_addf(&text, "--name=%s\n--weights=%s\n", o->name, o->weights);
     if (o->target)
         epl_text_addf(&text, "--target=%s\n", o->target);
+    if (o->max_trip)
+        epl_text_addf(&text, "--max-trip=%lld\n", (long long)o->max_trip);
+    if (o->unroll)
+        epl_text_addf(&text, "--unroll=%lld\n", (long long)o->unroll);
     if (o->dims.batch)
         epl_text_addf(&text, "--batch=%lld\n", (long long)o->dims.batch);
     for (int i = 0; i < o->dims.named.n; i++)

@@ -8,6 +8,7 @@ typedef struct cli_compiling {
     const char *name, *target, *weights, *optimizer, *loss;
     cli_dims    dims;
     int64_t     block_kib;
+    int64_t     max_trip, unroll;
     bool        train;
 } cli_compiling;
 
@@ -19,6 +20,8 @@ typedef struct cli_compiling {
     EPL_OPT_CHOICE('t', "target", "generic|x86-64-v3|x86-64-v4|aarch64", &(o)->target,                                         \
                    "instruction set (default: the best of this machine)"),                                                     \
     EPL_OPT_CHOICE(0, "weights", "auto|source|file", &(o)->weights, "where weights go; auto: a file where they are many"),     \
+    EPL_OPT_INT(0, "max-trip", &(o)->max_trip, 0, 1e9, "the most iterations of loops that have no limit of their own"),        \
+    EPL_OPT_INT(0, "unroll", &(o)->unroll, -1, 4096, "write out loops of so many known iterations (0: 64, -1: none)"),         \
     CLI_OPT_DIMS(&(o)->dims),                                                                                                  \
     CLI_OPT_BLOCKS(&(o)->block_kib),                                                                                           \
     EPL_OPT_FLAG(0, "train", &(o)->train, "a training step rather than inference"),                                            \

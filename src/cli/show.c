@@ -104,25 +104,27 @@ static int run(cli *c, int argc, char **argv)
 {
     const char *in = NULL, *out = NULL;
     cli_dims dims = { 0 };
-    bool svg = false, program = false;
+    bool svg = false, program = false, flow = false, dot = false;
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_FLAG(0, "svg", &svg, "a picture of the graph, as SVG"),
         EPL_OPT_FLAG(0, "program", &program, "the planned steps of inference: kernel, operator, shapes, and why a fast kernel declined"),
+        EPL_OPT_FLAG(0, "hcfg", &flow, "the blocks between choices and loops, what they take and give, and where each goes on"),
+        EPL_OPT_FLAG(0, "dot", &dot, "the same for Graphviz"),
         EPL_OPT_PATH('o', "output", &out, "where to write it (default: the standard output)"),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
-    if (svg && program) {
-        epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--svg and --program do not go together");
+    if (svg + program + (flow || dot) > 1) {
+        epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s and %s do not go together", svg ? "--svg" : "--program", svg && program ? "--program" : flow ? "--hcfg" : "--dot");
         return cli_status(c);
     }
     epl_model *m = cli_model_load(c, in, &dims);
     bool ok = m != NULL;
     if (ok)
-        ok = cli_write_take(c, out, svg ? draw(c, m->graph) : program ? print_program(c, m) : epl_graph_print(m->graph));
+        ok = cli_write_take(c, out, svg ? draw(c, m->graph) : flow || dot ? epl_control_flow(m->graph, dot) : program ? print_program(c, m) : epl_graph_print(m->graph));
     epl_model_free(m);
     return cli_end(c, ok);
 }
@@ -132,5 +134,5 @@ const cli_verb cli_verb_show = {
     .summary  = "a network as text, as a picture, or as the steps of its program",
     .about    = "The text is the graph as model files carry it; docs/graph-text.md is its grammar.",
     .examples = "espalier show m.safetensors\nespalier show m.safetensors --svg -o m.svg\n"
-                "espalier show m.safetensors --program --batch 64",
+                "espalier show m.safetensors --program --batch 64\nespalier show skipnet-ff:depth=8 --hcfg",
 };

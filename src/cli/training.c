@@ -300,3 +300,33 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
     epl_dataset_free(s.train);
     return ok;
 }
+
+/* ---- samples of a data set, prepared as the model says ---- */
+
+epl_tensor *cli_data_samples(cli *c, const epl_model *m, const cli_data *data, epl_data_split split, int64_t limit)
+{
+    epl_dataset *d = cli_data_open(c, data, split, 0);
+    epl_loader  *l = d ? epl_loader_new(c->ctx, d, (epl_loader_opts){ .batch = 1,
+                                                                      .augment = epl_weights_metadata(m->weights, "espalier.augment") })
+                       : NULL;
+    epl_shape    shape = l ? epl_loader_x_shape(l) : EPL_SCALAR;
+    epl_tensor  *x = NULL;
+    epl_batch    b;
+    int64_t n = d ? epl_dataset_info_of(d).count : 0;
+    n = limit && limit < n ? limit : n;
+    for (int64_t i = 0; l && i < n; i++) {
+        if (!epl_loader_next(l, &b))
+            break;
+        shape.dim[0] = n;
+        x = x ? x : epl_tensor_new(c->ctx, b.x->dtype, shape);
+        if (!x)
+            break;
+        memcpy((char *)x->data + (size_t)i * epl_tensor_bytes(b.x), b.x->data, epl_tensor_bytes(b.x));
+    }
+    epl_loader_free(l);
+    epl_dataset_free(d);
+    if (epl_error_code(c->ctx) == EPL_OK)
+        return x;
+    epl_tensor_free(x);
+    return NULL;
+}

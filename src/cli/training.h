@@ -89,6 +89,9 @@ typedef struct cli_training {
     EPL_OPT_FLAG(0, "resume", &(t)->resume, "go on from the folder's last checkpoint")
 
 /* Opens a part of the data; the caller owns it. */
+/* The samples of a part of a data set, the first `limit` of them (0: all), as the model's augmentation words prepare them: [n, ...]. */
+epl_tensor *cli_data_samples(cli *c, const epl_model *m, const cli_data *data, epl_data_split split, int64_t limit);
+
 epl_dataset *cli_data_open(cli *c, const cli_data *d, epl_data_split split, double val_fraction);
 
 /* Trains m in place, prints what came of it, and saves it as `out`. */

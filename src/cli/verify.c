@@ -34,35 +34,6 @@ static char **with_kept_options(cli *c, const char *dir, int *argc, char **argv)
     return words;
 }
 
-/* ---- samples of a data set, prepared as the model says ---- */
-
-static epl_tensor *data_samples(cli *c, const epl_model *m, const cli_data *data, epl_data_split split)
-{
-    epl_dataset *d = cli_data_open(c, data, split, 0);
-    epl_loader  *l = d ? epl_loader_new(c->ctx, d, (epl_loader_opts){ .batch = 1,
-                                                                      .augment = epl_weights_metadata(m->weights, "espalier.augment") })
-                       : NULL;
-    epl_shape    shape = l ? epl_loader_x_shape(l) : EPL_SCALAR;
-    epl_tensor  *x = NULL;
-    epl_batch    b;
-    const int64_t n = d ? epl_dataset_info_of(d).count : 0;
-    for (int64_t i = 0; l && i < n; i++) {
-        if (!epl_loader_next(l, &b))
-            break;
-        shape.dim[0] = n;
-        x = x ? x : epl_tensor_new(c->ctx, b.x->dtype, shape);
-        if (!x)
-            break;
-        memcpy((char *)x->data + (size_t)i * epl_tensor_bytes(b.x), b.x->data, epl_tensor_bytes(b.x));
-    }
-    epl_loader_free(l);
-    epl_dataset_free(d);
-    if (epl_error_code(c->ctx) == EPL_OK)
-        return x;
-    epl_tensor_free(x);
-    return NULL;
-}
-
 /* ---- what came of it ---- */
 
 static char *as_json(cli *c, const epl_verify_result *r)
@@ -210,7 +181,7 @@ static int run(cli *c, int argc, char **argv)
     v.bench_runs = (int)bench;
     v.seed       = (uint64_t)c->seed;
     epl_model  *m = cli_compiling_model(c, in, &o);
-    epl_tensor *x = m && data.name ? data_samples(c, m, &data, split) : NULL;
+    epl_tensor *x = m && data.name ? cli_data_samples(c, m, &data, split, 0) : NULL;
     const epl_tensor *inputs[] = { x };
     if (x) {
         v.inputs   = inputs;

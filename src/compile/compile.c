@@ -1,6 +1,8 @@
 /* A model's program, planned for the target, printed as C. See compile.h. */
 #include "compile/ports.h"
 
+#include <espalier/passes.h>
+
 enum { MOST_IN_SOURCE = 16 << 20 };
 
 static bool has_updates(const epl_graph *g)
@@ -9,6 +11,16 @@ static bool has_updates(const epl_graph *g)
         if (EPL_IS(n, update))
             return true;
     return false;
+}
+
+/* A compiled network must come to an end. */
+static bool limit_loops(epl_graph *g, int64_t most)
+{
+    if (most > 0)
+        return epl_limit_loops(g, most);
+    const epl_node *endless = epl_endless_loop(g);
+    return !endless || epl_fail(epl_graph_context(g), EPL_ERR_ARGUMENT, "Loop%s%s has no limit to its iterations: say one with --max-trip (max_trip)",
+                                epl_node_scope(endless)[0] ? " " : "", epl_node_scope(endless));
 }
 
 static bool bind(epl_graph *g, epl_compile_opts o)
@@ -22,14 +34,15 @@ static bool bind(epl_graph *g, epl_compile_opts o)
 
 /* The program whose plan is printed; a step with updates keeps its weights as they lie. Runs on one thread: scratch memory is
  * counted for one. */
-epl_program *epl_compile_program(const epl_model *m, epl_compile_opts o, const epl_target *t)
+epl_program *epl_compile_program(const epl_model *m, epl_compile_opts o, const epl_target *t, bool reference)
 {
     const int    threads = epl_context_threads(m->ctx);
     epl_graph   *g = epl_graph_copy(m->graph);
     epl_program *p = NULL;
     epl_context_set_threads(m->ctx, 1);
-    if (g && bind(g, o))
-        p = epl_program_new(g, m->weights, (epl_program_opts){ .frozen = !has_updates(g), .sparse = !o.dense, .block_bytes = o.block_bytes, .isa = t->isa });
+    if (g && bind(g, o) && limit_loops(g, o.max_trip))
+        p = epl_program_new(g, m->weights, (epl_program_opts){ .frozen = !has_updates(g), .sparse = !o.dense, .block_bytes = o.block_bytes,
+                                                                  .isa = t->isa, .unroll = o.unroll, .reference = reference });
     epl_context_set_threads(m->ctx, threads);
     epl_graph_free(g);
     return p;
@@ -71,7 +84,7 @@ bool epl_compile(const epl_model *m, const char *dir, epl_compile_opts o, epl_ar
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "'%s' cannot name a compiled network: a C identifier of at most 48 letters can", e.name);
     epl_upper(e.upper, e.name);
     e.target = epl_target_find(ctx, o.target);
-    e.p      = e.target ? epl_compile_program(m, o, e.target) : NULL;
+    e.p      = e.target ? epl_compile_program(m, o, e.target, false) : NULL;
     bool ok  = e.p && epl_ports_make(&e) && epl_emit_plan(&e);
     if (ok) {
         settle(&e, o.weights);

@@ -105,6 +105,6 @@ void epl_literal_i64(char out[48], int64_t x);
 const char *epl_emit_clean(char out[96], const char *name); /* fit for comments and strings; returns out */
 
 /* ---- compile.c: shared with verify.c ---- */
-epl_program *epl_compile_program(const epl_model *m, epl_compile_opts o, const epl_target *t);
+epl_program *epl_compile_program(const epl_model *m, epl_compile_opts o, const epl_target *t, bool reference);
 
 #endif

@@ -47,14 +47,21 @@ static bool is_written(const epl_program *p, const epl_buffer *f)
     return false;
 }
 
+/* The same bytes are stored once: two regions that pack one weight have it twice. */
+static bool is_stored_as(const epl_stored *s, const epl_buffer *f, bool state)
+{
+    return s->data == f->data ||
+           (!state && !s->state && s->bytes == f->bytes && (f->bytes == 0 || memcmp(s->data, f->data, f->bytes) == 0));
+}
+
 static const epl_stored *store(epl_emitter *e, const epl_buffer *f)
 {
+    const bool state = f->place == EPL_PLACE_TENSOR && is_written(e->p, f);
     for (size_t i = 0; i < e->n_stored; i++)
-        if (e->stored[i].data == f->data)
+        if (is_stored_as(&e->stored[i], f, state))
             return &e->stored[i];
     if (!epl_grow(e->ctx, &e->stored, e->n_stored, &e->cap_stored, sizeof *e->stored))
         return NULL;
-    const bool state = f->place == EPL_PLACE_TENSOR && is_written(e->p, f);
     size_t    *end   = state ? &e->state_bytes : &e->stored_bytes;
     e->stored[e->n_stored] = (epl_stored){ f->data, f->bytes, *end, state, f->name };
     *end += EPL_ALIGN(f->bytes);

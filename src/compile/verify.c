@@ -38,11 +38,11 @@ static bool build(check *c)
     return ok;
 }
 
-/* The program with two arguments, under the runner if it needs one. */
-static bool execute(check *c, const char *first, const char *second, epl_text *said)
+/* The program with these arguments, under the runner if it needs one. */
+static bool execute(check *c, const char *first, const char *second, const char *third, const char *fourth, epl_text *said)
 {
     const char *runner = c->v.runner ? c->v.runner : epl_target_is_foreign(c->target) ? c->target->runner : NULL;
-    const char *argv[5] = { NULL };
+    const char *argv[7] = { NULL };
     int n = 0;
     epl_text path = EPL_TEXT(c->ctx);
     epl_text_addf(&path, "./%s", c->name);
@@ -51,6 +51,8 @@ static bool execute(check *c, const char *first, const char *second, epl_text *s
     argv[n++] = epl_text_str(&path);
     argv[n++] = first;
     argv[n++] = second;
+    argv[n++] = third;
+    argv[n++] = fourth;
     const bool ok = !path.failed && epl_process_run(c->ctx, c->dir, argv, said);
     epl_text_release(&path);
     return ok;
@@ -61,10 +63,34 @@ static bool measure(check *c)
     char     runs[24];
     epl_text said = EPL_TEXT(c->ctx);
     snprintf(runs, sizeof runs, "%d", c->v.bench_runs);
-    const bool  ok = execute(c, "--bench", runs, &said);
+    const bool  ok = execute(c, "--bench", runs, NULL, NULL, &said);
     const char *at = ok ? strstr(epl_text_str(&said), "median_us ") : NULL;
     c->out->latency_us = at ? atof(at + strlen("median_us ")) : 0;
     epl_text_release(&said);
+    return ok;
+}
+
+/* The least time of each sample, from the lines that the program writes. */
+static bool measure_samples(check *c)
+{
+    epl_text path = EPL_TEXT(c->ctx);
+    epl_map  map  = { 0 };
+    epl_text_addf(&path, "%s/times.txt", c->dir);
+    bool ok = !path.failed && execute(c, "--times", "5", "samples.bin", "times.txt", NULL) && epl_map_open(c->ctx, epl_text_str(&path), &map);
+    const char *at = ok ? (const char *)map.data : NULL, *end = at + map.size;
+    for (int64_t k = 0; at && k < c->n_samples; k++) {
+        char line[32] = "";
+        size_t n = 0;
+        while (at + n < end && at[n] != '\n' && n + 1 < sizeof line) {
+            line[n] = at[n];
+            n++;
+        }
+        c->v.sample_us[k] = atof(line);
+        at += n + (at + n < end);
+    }
+    epl_map_close(&map);
+    unlink(epl_text_str(&path));
+    epl_text_release(&path);
     return ok;
 }
 
@@ -131,6 +157,17 @@ static void compare(epl_output_difference *d, const epl_tensor *ours, const unsi
     d->n_different += e.n_different;
 }
 
+/* The index of the largest number, as classifiers mean it. */
+static int64_t label_of(const epl_tensor *t, const void *data)
+{
+    const epl_tensor view = { .dtype = t->dtype, .shape = t->shape, .data = (void *)(uintptr_t)data };
+    int64_t best = 0;
+    for (int64_t i = 1; i < epl_tensor_count(t); i++)
+        if (epl_tensor_get(&view, i) > epl_tensor_get(&view, best))
+            best = i;
+    return best;
+}
+
 static bool compare_all(check *c, const char *path)
 {
     epl_verify_result *r = c->out;
@@ -147,6 +184,8 @@ static bool compare_all(check *c, const char *path)
     for (int64_t k = 0; ok && k < c->n_samples; k++) {
         set_inputs(c, k);
         ok = epl_program_run(c->p);
+        if (ok && r->n_outputs && label_of(epl_program_output(c->p, 0), epl_program_output(c->p, 0)->data) != label_of(epl_program_output(c->p, 0), at))
+            r->labels_different++;
         for (int i = 0; ok && i < r->n_outputs; i++) {
             compare(&r->outputs[i], epl_program_output(c->p, i), at);
             at += epl_tensor_bytes(epl_program_output(c->p, i));
@@ -166,9 +205,11 @@ static bool run_check(check *c)
     epl_text_addf(&samples, "%s/samples.bin", c->dir);
     epl_text_addf(&results, "%s/results.bin", c->dir);
     bool ok = !samples.failed && !results.failed && check_inputs(c) && build(c) && write_samples(c, epl_text_str(&samples)) &&
-              execute(c, "samples.bin", "results.bin", NULL) && compare_all(c, epl_text_str(&results));
+              execute(c, "samples.bin", "results.bin", NULL, NULL, NULL) && compare_all(c, epl_text_str(&results));
     if (ok && c->v.bench_runs)
         ok = measure(c);
+    if (ok && c->v.sample_us)
+        ok = measure_samples(c);
     unlink(epl_text_str(&samples));
     unlink(epl_text_str(&results));
     epl_text_release(&samples);
@@ -182,7 +223,7 @@ bool epl_verify_artifact(const epl_model *m, const char *dir, epl_compile_opts o
     check c = { .ctx = m->ctx, .dir = dir, .name = o.name ? o.name : "model", .v = v, .out = out };
     c.target = epl_target_find(m->ctx, o.target);
     epl_model *copy = c.target ? epl_model_copy(m) : NULL; // a step would change the model's weights
-    c.p = copy ? epl_compile_program(copy, o, c.target) : NULL;
+    c.p = copy ? epl_compile_program(copy, o, c.target, v.reference) : NULL;
     bool ok = c.p != NULL;
     if (ok) {
         out->n_outputs = epl_program_n_outputs(c.p);

@@ -164,6 +164,10 @@ epl_value *epl_apply(epl_graph *g, const epl_op *op, int n_inputs, epl_value *co
 /* epl_apply(g, &epl_op_add, EPL_IN(a, b), NULL) */
 #define EPL_IN(...) (int)(sizeof((epl_value *[]){ __VA_ARGS__ }) / sizeof(epl_value *)), (epl_value *[]){ __VA_ARGS__ }
 
+/* dst's node for one of another graph: the marks of its inputs are the new ones, those of its outputs become that. Parameters and
+ * states are shared by name, with `prefix` before it. */
+bool epl_copy_node(epl_graph *dst, const epl_node *n, const char *prefix);
+
 void epl_node_move_last(epl_node *n);
 bool epl_node_fail(const epl_node *n, epl_error code, const char *format, ...) EPL_PRINTF(3, 4); /* returns false */
 bool epl_node_set_n_outputs(epl_node *n, int n_outputs);

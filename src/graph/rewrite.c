@@ -7,8 +7,7 @@
 
 static epl_graph *copy_region(epl_graph *root, const epl_graph *src, const char *prefix);
 
-/* dst's node for one of src; marks carry the new values. Parameters and states are shared by name. */
-static bool copy_node(epl_graph *dst, const epl_node *n, const char *prefix)
+bool epl_copy_node(epl_graph *dst, const epl_node *n, const char *prefix)
 {
     const bool named = EPL_IS(n, parameter) || EPL_IS(n, state);
     if (named) {
@@ -44,7 +43,7 @@ static bool copy_nodes(epl_graph *dst, const epl_graph *src, const char *prefix)
     if (dst->root->next_stream < src->root->next_stream)
         dst->root->next_stream = src->root->next_stream;
     for (const epl_node *n = src->first; n; n = n->next)
-        if (!copy_node(dst, n, prefix))
+        if (!epl_copy_node(dst, n, prefix))
             return false;
     return true;
 }
@@ -83,7 +82,7 @@ bool epl_graph_inline(epl_graph *dst, const epl_graph *src, epl_value *const *in
             n->outputs[0]->mark = inputs[n_inputs++];
         } else if (EPL_IS(n, output)) {
             outputs[n_outputs++] = n->inputs[0]->mark;
-        } else if (!copy_node(dst, n, prefix ? prefix : "")) {
+        } else if (!epl_copy_node(dst, n, prefix ? prefix : "")) {
             return false;
         }
     }

@@ -19,7 +19,7 @@ static bool bind_branch(epl_node *n, int region)
     return ok;
 }
 
-static bool infer_branches(epl_node *n)
+bool epl_infer_branches(epl_node *n)
 {
     char a[192], b[192];
     if (n->n_regions < 1)
@@ -52,9 +52,9 @@ static bool infer_if(epl_node *n)
     const epl_value *cond = n->inputs[0];
     char text[192];
     if (cond->dtype != EPL_BOOL || epl_shape_count(cond->shape) != 1)
-        return epl_node_fail(n, EPL_ERR_DTYPE, "the condition is %s%s; a bool scalar is needed", epl_dtype_name(cond->dtype),
-                             epl_shape_text(text, cond->shape));
-    return infer_branches(n);
+        return epl_node_fail(n, EPL_ERR_DTYPE, "the condition is %s%s; a bool scalar is needed%s", epl_dtype_name(cond->dtype),
+                             epl_shape_text(text, cond->shape), cond->dtype == EPL_BOOL ? " (IfEach takes one for each sample and splits the batch)" : "");
+    return epl_infer_branches(n);
 }
 
 static bool infer_switch(epl_node *n)
@@ -64,7 +64,7 @@ static bool infer_switch(epl_node *n)
     if (index->dtype != EPL_I64 || epl_shape_count(index->shape) != 1)
         return epl_node_fail(n, EPL_ERR_DTYPE, "the index is %s%s; an i64 scalar is needed", epl_dtype_name(index->dtype),
                              epl_shape_text(text, index->shape));
-    return infer_branches(n);
+    return epl_infer_branches(n);
 }
 
 /* ---- the gradient: the same choice between regions that repeat the forward computation and run it backwards ---- */
@@ -196,14 +196,26 @@ static epl_node *sample_switch(epl_graph *g, epl_rng *r, epl_dtype dtype)
     return sample_branches(g, r, dtype, &epl_op_switch, n_regions, epl_sample_input(g, EPL_I64, EPL_SCALAR, -1, 3, 0));
 }
 
+/* What the dearest region takes. */
+static epl_cost branches_cost(const epl_node *n)
+{
+    epl_cost most = { 0 };
+    for (int r = 0; r < n->n_regions; r++) {
+        const epl_cost c = epl_graph_cost(n->regions[r]);
+        if (c.macs > most.macs || (c.macs == most.macs && c.flops > most.flops))
+            most = c;
+    }
+    return most;
+}
+
 const epl_op epl_op_if = {
     .name = "If", .n_inputs = -1, .min_inputs = 1, .n_outputs = -1, .n_regions = 2, .flags = EPL_OP_REGION,
-    .infer = infer_if, .grad = grad_branches, .sample = sample_if,
+    .infer = infer_if, .grad = grad_branches, .cost = branches_cost, .sample = sample_if,
 };
 
 const epl_op epl_op_switch = {
     .name = "Switch", .n_inputs = -1, .min_inputs = 1, .n_outputs = -1, .n_regions = -1, .flags = EPL_OP_REGION,
-    .infer = infer_switch, .grad = grad_branches, .sample = sample_switch,
+    .infer = infer_switch, .grad = grad_branches, .cost = branches_cost, .sample = sample_switch,
 };
 
 epl_node *epl_switch(epl_graph *g, epl_value *index, int n_regions, epl_graph *const *regions, int n_captures,

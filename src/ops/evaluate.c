@@ -123,6 +123,23 @@ static bool run_branch(frame *f, const epl_node *n, const epl_tensor **in, epl_t
     return run_region(f, n, EPL_IS(n, if) ? !choice : (int)(choice < 0 ? 0 : choice > last ? last : choice), in + 1, out);
 }
 
+/* IfEach(cond, captures...): both regions, and of each sample the results that it asked for. */
+static bool run_each(frame *f, const epl_node *n, const epl_tensor **in, epl_tensor **out)
+{
+    epl_tensor **other = epl_alloc_array(f->ctx, (size_t)n->n_outputs + 1, sizeof *other);
+    bool ok = other && run_region(f, n, 0, in + 1, out) && run_graph(n->regions[1], f->weights, in + 1, other);
+    for (int i = 0; ok && i < n->n_outputs; i++) {
+        const size_t each = out[i]->shape.dim[0] ? epl_tensor_bytes(out[i]) / (size_t)out[i]->shape.dim[0] : 0;
+        for (int64_t k = 0; k < out[i]->shape.dim[0]; k++)
+            if (!epl_tensor_get_i64(in[0], k))
+                memcpy((char *)out[i]->data + (size_t)k * each, (char *)other[i]->data + (size_t)k * each, each);
+    }
+    for (int i = 0; other && i < n->n_outputs; i++)
+        epl_tensor_free(other[i]);
+    epl_release(f->ctx, other);
+    return ok;
+}
+
 /* Loop(cond, carried..., captures...): outputs carried..., scans..., the number of iterations made. */
 static bool run_loop(frame *f, const epl_node *n, const epl_tensor **in, epl_tensor **out)
 {
@@ -179,6 +196,7 @@ static bool run_node(frame *f, const epl_node *n)
     if (ok)
         ok = EPL_IS(n, if) || EPL_IS(n, switch) ? run_branch(f, n, in, out)
              : EPL_IS(n, loop)                  ? run_loop(f, n, in, out)
+             : EPL_IS(n, if_each)               ? run_each(f, n, in, out)
              : n->op->flags & EPL_OP_REGION     ? run_region(f, n, 0, in, out)
                                                 : epl_evaluate_node(n, in, out);
     epl_release(f->ctx, in);
@@ -222,6 +240,8 @@ static bool run_graph(const epl_graph *g, epl_weights *weights, const epl_tensor
     for (const epl_node *n = g->first; ok && n; n = n->next)
         if (n->op->flags & EPL_OP_SOURCE)
             ok = bind_source(&f, n, inputs, &n_inputs);
+        else if (EPL_IS(n, exit))
+            ok = epl_fail(g->ctx, EPL_ERR_UNSUPPORTED, "graph '%s' has an early exit: epl_lower_exits makes it a choice", g->name);
         else if (!(n->op->flags & EPL_OP_SINK))
             ok = run_node(&f, n);
     ok = ok && write_back(&f, g, outputs);

@@ -19,6 +19,15 @@ typedef struct epl_type {
  * dimension was bound to another size) the region's inputs take the new shapes and the region is inferred again. */
 bool epl_region_bind(epl_node *n, int region, int n_types, const epl_type *types);
 
+/* Regions that read the node's inputs after the first and have equal results: binds them, sets the node's outputs. */
+bool epl_infer_branches(epl_node *n);
+
+/* One more capture of a node, the last input of each of its regions, which do not read it yet. */
+bool epl_node_capture(epl_node *n, epl_value *v);
+
+/* A region that has no owner yet takes inputs of these values' types, and is inferred again. */
+bool epl_region_resize(epl_graph *region, int n, epl_value *const *like);
+
 /* Result i of the node, and of output k of the region, have the same type; sets it. */
 bool epl_region_result(epl_node *n, int result, const epl_graph *region, int output);
 

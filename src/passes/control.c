@@ -263,3 +263,27 @@ bool epl_fold_control(epl_graph *g, int unroll_limit)
 {
     return fold_control(g, unroll_limit < 0 ? 0 : unroll_limit ? unroll_limit : UNROLL);
 }
+
+/* ---- loops without a limit ---- */
+
+const epl_node *epl_endless_loop(const epl_graph *g)
+{
+    for (const epl_node *n = g->first; n; n = n->next) {
+        if (EPL_IS(n, loop) && epl_attr_i(n, "trip") == EPL_LOOP_UNLIMITED)
+            return n;
+        for (int r = 0; r < n->n_regions; r++) {
+            const epl_node *inside = epl_endless_loop(n->regions[r]);
+            if (inside)
+                return inside;
+        }
+    }
+    return NULL;
+}
+
+bool epl_limit_loops(epl_graph *g, int64_t most)
+{
+    for (const epl_node *n = epl_endless_loop(g); n; n = epl_endless_loop(g))
+        if (!epl_node_set_attr((epl_node *)(uintptr_t)n, epl_op_attr_index(n->op, "trip"), EPL_A_I(most)))
+            return false;
+    return epl_reinfer(g);
+}

@@ -59,6 +59,8 @@ bool epl_set_training(epl_graph *g) { return epl_set_training_but(g, NULL, NULL)
 
 bool epl_set_training_but(epl_graph *g, epl_stays_fn *stays, const void *user)
 {
+    if (!epl_lower_exits(g) || !epl_mask_choices(g))
+        return false;
     for (epl_node *n = g->first, *next; n && !epl_graph_failed(g); n = next) {
         next = n->next;
         if (!(n->op->flags & EPL_OP_MODAL) || (stays && stays(user, n)))

@@ -3,7 +3,7 @@
 
 bool epl_prepare(epl_graph *g, epl_pass_opts o)
 {
-    bool ok = epl_inline_calls(g) && epl_expand_recurrent(g) && epl_settle_shapes(g) && epl_fold_control(g, o.unroll) &&
+    bool ok = epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_expand_recurrent(g) && epl_settle_shapes(g) && epl_fold_control(g, o.unroll) &&
               epl_trim_regions(g, o.frozen) && (!o.frozen || epl_fold_batch_norm(g)) && epl_simplify(g) && epl_fold_control(g, o.unroll) &&
               epl_merge_common(g);
     if (ok)

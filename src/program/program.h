@@ -81,6 +81,7 @@ struct epl_block {
     int          n_inputs, n_outputs;
     size_t       arena_bytes;
     char        *arena;
+    int64_t      runs; /* of a region */
 };
 
 /* Whether a loop may end before its last iteration: it has a condition, or its body makes one. */

@@ -118,6 +118,7 @@ static void run_branch(epl_program *p, epl_block *b, const epl_step *s)
     const epl_view   v = { .data = pointer(b, s->in[0]), .dtype = selector->dtype };
     const int64_t    x = epl_ref_get_i64(&v, 0), last = s->node->n_regions - 1;
     epl_block       *taken = s->blocks[EPL_IS(s->node, if) ? !x : x < 0 ? 0 : x > last ? last : x];
+    taken->runs++;
     run_block(p, taken, false);
     copy_outputs(b, s, taken);
 }
@@ -152,6 +153,7 @@ static void run_loop(epl_program *p, epl_block *b, const epl_step *s)
     int64_t done = 0;
     for (; done < trip && *go; done++) {
         *iteration = done;
+        body->runs++;
         run_block(p, body, false);
         *go = *(const unsigned char *)pointer(body, body->outputs[0]);
         for (int i = 0; i < n_scans; i++) {
