@@ -22,6 +22,16 @@ static const char *const verbs[] = {
 #undef VERB
 };
 
+/* As it is typed: C names have '_' where verbs have '-'. */
+static const char *verb(int i)
+{
+    static char name[32];
+    snprintf(name, sizeof name, "%s", verbs[i]);
+    for (char *s = name; *s; s++)
+        *s = *s == '_' ? '-' : *s;
+    return name;
+}
+
 /* ---- running the command ---- */
 
 typedef struct outcome {
@@ -144,11 +154,11 @@ static void check_page(test *t, const char *name, const char *help)
 PROPERTY(help_is_what_the_page_says, EPL_COUNT(verbs))
 {
     char words[64];
-    snprintf(words, sizeof words, "%s --help", verbs[t->index]);
+    snprintf(words, sizeof words, "%s --help", verb(t->index));
     char *help = results_of(t, words);
     CHECK(t, strstr(help, "examples:\n  espalier ") != NULL);
-    check_page(t, verbs[t->index], help);
-    snprintf(words, sizeof words, "help %s", verbs[t->index]);
+    check_page(t, verb(t->index), help);
+    snprintf(words, sizeof words, "help %s", verb(t->index));
     char *again = results_of(t, words);
     CHECK_STR(t, again, help);
     free(help);
@@ -160,7 +170,7 @@ TEST(the_overview_is_what_the_index_says)
     char *help = results_of(t, "help");
     check_page(t, "index", help);
     for (size_t i = 0; i < EPL_COUNT(verbs); i++)
-        CHECK(t, strstr(help, verbs[i]) != NULL);
+        CHECK(t, strstr(help, verb((int)i)) != NULL);
     free(help);
 }
 
@@ -178,13 +188,13 @@ TEST(version_and_no_verb)
 PROPERTY(wrong_options_are_misuse, EPL_COUNT(verbs))
 {
     char words[64];
-    snprintf(words, sizeof words, "%s --thraeds 2", verbs[t->index]);
+    snprintf(words, sizeof words, "%s --thraeds 2", verb(t->index));
     fails(t, words, 2, "did you mean --threads?");
-    snprintf(words, sizeof words, "%s --threads many", verbs[t->index]);
+    snprintf(words, sizeof words, "%s --threads many", verb(t->index));
     fails(t, words, 2, "--threads is 'many', but must be a whole number from 0 to 1024");
-    snprintf(words, sizeof words, "%s --threads", verbs[t->index]);
+    snprintf(words, sizeof words, "%s --threads", verb(t->index));
     fails(t, words, 2, "--threads needs a value");
-    snprintf(words, sizeof words, "%s --quiet=3", verbs[t->index]);
+    snprintf(words, sizeof words, "%s --quiet=3", verb(t->index));
     fails(t, words, 2, "--quiet takes no value");
 }
 

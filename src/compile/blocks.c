@@ -2,8 +2,7 @@
  * not made, an output where it is made and read elsewhere. A value that only passes by is no business of the block's. */
 #include "compile/blocks.h"
 
-#include <espalier/ops.h>
-#include <espalier/passes.h>
+#include "passes/passes.h"
 
 #include <stdio.h>
 
@@ -34,7 +33,7 @@ static bool decides(const epl_node *n)
 
 static bool is_simple(const epl_node *n)
 {
-    if (!(n->op->flags & (EPL_OP_ELEMENTWISE | EPL_OP_VIEW)) && !EPL_IS(n, cast))
+    if ((!(n->op->flags & (EPL_OP_ELEMENTWISE | EPL_OP_VIEW)) && !EPL_IS(n, cast)) || epl_dtype_is_float(n->outputs[0]->dtype))
         return false;
     for (int i = 0; i < n->n_inputs; i++)
         if (n->inputs[i] && epl_shape_count(n->inputs[i]->shape) != 1)
@@ -146,7 +145,8 @@ static void number_values(const epl_graph *g, int64_t *next)
 
 static bool prepare(epl_graph *g, int unroll)
 {
-    return epl_lower_exits(g) && epl_split_choices(g, 0) && epl_fold_control(g, unroll) && epl_trim_regions(g, true);
+    return epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_fold_control(g, unroll) && epl_trim_regions(g, true) &&
+           epl_fold_batch_norm(g) && epl_simplify(g) && epl_fold_control(g, unroll) && epl_trim_regions(g, true);
 }
 
 epl_flow *epl_flow_new(const epl_graph *g, int unroll)

@@ -185,10 +185,26 @@ static void host_graph(partition *p, const epl_graph *g)
             host_block(p, &p->f->blocks[i]);
 }
 
+/* Weights that the logic reads, such as thresholds. */
+static void host_weights(partition *p)
+{
+    for (int i = 0; i < p->f->n_blocks; i++) {
+        const epl_flow_block *b = &p->f->blocks[i];
+        for (int k = 0; b->kind == EPL_BLOCK_LOGIC && k < b->n_nodes; k++)
+            for (int in = 0; in < b->nodes[k]->n_inputs; in++) {
+                const epl_node   *w = b->nodes[k]->inputs[in] ? b->nodes[k]->inputs[in]->producer : NULL;
+                const epl_tensor *t = EPL_IS(w, parameter) || EPL_IS(w, state) ? epl_weights_find(p->m->weights, w->attrs[0].s) : NULL;
+                if (t)
+                    line(p, "weight %s = %.9g\n", w->attrs[0].s, epl_tensor_get(t, 0));
+            }
+    }
+}
+
 static void host(partition *p)
 {
     const epl_graph *g = p->f->graph;
     char             shape[192], name[96];
+    host_weights(p);
     for (int i = 0; i < epl_graph_n_inputs(g); i++) {
         const epl_value *v = epl_graph_input_at(g, i);
         line(p, "input %s %s%s\n", epl_flow_name(v, name), epl_dtype_name(v->dtype), epl_shape_text(shape, v->shape));

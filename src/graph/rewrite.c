@@ -7,6 +7,35 @@
 
 static epl_graph *copy_region(epl_graph *root, const epl_graph *src, const char *prefix);
 
+/* The input of a node that its regions read as input i; -1: what the node makes itself. */
+static int read_by_region(const epl_node *n, int i)
+{
+    if (EPL_IS(n, loop))
+        return i < 2 ? -1 : i - 1;
+    if (EPL_IS(n, if) || EPL_IS(n, switch) || EPL_IS(n, if_each))
+        return i + 1;
+    return i < n->n_inputs ? i : -1;
+}
+
+/* What the copy reads may have another shape, of another batch: then the region is inferred again. */
+static bool fit_region(const epl_node *n, epl_graph *region, epl_value *const *inputs)
+{
+    bool changed = false;
+    int  i = 0;
+    for (epl_node *in = region->first; in; in = in->next) {
+        if (!EPL_IS(in, input))
+            continue;
+        const int        at = read_by_region(n, i++);
+        const epl_value *v = at >= 0 && at < n->n_inputs ? inputs[at] : NULL;
+        if (!v || v->shape.rank != in->outputs[0]->shape.rank || epl_shape_equal(v->shape, in->outputs[0]->shape))
+            continue;
+        changed = true;
+        if (!epl_node_set_attr(in, 2, EPL_A_INTS(v->shape.rank, v->shape.dim)))
+            return false;
+    }
+    return !changed || epl_reinfer(region);
+}
+
 bool epl_copy_node(epl_graph *dst, const epl_node *n, const char *prefix)
 {
     const bool named = EPL_IS(n, parameter) || EPL_IS(n, state);
@@ -25,7 +54,7 @@ bool epl_copy_node(epl_graph *dst, const epl_node *n, const char *prefix)
     for (int i = 0; ok && i < n->n_inputs; i++)
         inputs[i] = n->inputs[i] ? n->inputs[i]->mark : NULL;
     for (int i = 0; ok && i < n->n_regions; i++)
-        ok = (regions[i] = copy_region(dst, n->regions[i], prefix)) != NULL;
+        ok = (regions[i] = copy_region(dst, n->regions[i], prefix)) != NULL && fit_region(n, regions[i], inputs);
     epl_node *copy = ok ? epl_node_add(dst, n->op, n->n_inputs, inputs, n->attrs, n->n_regions, regions) : NULL;
     if (copy) {
         copy->scope = epl_arena_strdup(dst->arena, n->scope);

@@ -24,22 +24,33 @@ static epl_value *gru_step(epl_graph *g, epl_value *x, epl_value *h, int width)
     return epl_add(g, candidate, epl_mul(g, z, epl_sub(g, h, candidate)));
 }
 
-/* Carried: the state [N, width], the letter [N], whether the text is still going on [N]. Scans: logits and letters. Texts that have
- * ended give zeros. */
-static bool build_body(const decoder *d, epl_value *h0, epl_value *letter0, epl_value *going0)
+enum { STATE, LETTER, GOING, LOGITS, LETTERS, N_CARRIED };
+
+/* `all` with `one` at this position; both have it as axis 1. */
+static epl_value *put(epl_graph *g, epl_value *all, epl_value *one, epl_value *here)
 {
+    const int64_t length = epl_dim(all, 1);
+    const bool    rows   = epl_rank(all) == 3;
+    return epl_where(g, epl_reshape(g, here, rows ? EPL_SHAPE(length, 1) : EPL_SHAPE(length)),
+                     epl_reshape(g, one, rows ? EPL_SHAPE(EPL_KEEP, 1, epl_dim(all, 2)) : EPL_SHAPE(EPL_KEEP, 1)), all);
+}
+
+/* A letter more. What is carried: the state [N, width], the letter and whether the text is still going on [N], and what was written:
+ * logits [N, length, letters] and letters [N, length], zeros behind the end. */
+static bool build_body(const decoder *d, epl_value *const *start)
+{
+    static const char *const names[N_CARRIED] = { "state", "letter", "going", "logits", "letters" };
     epl_graph *g = d->body;
-    epl_input(g, "position", EPL_I64, EPL_SCALAR, NULL);
-    epl_value *again = epl_input(g, "again", EPL_BOOL, EPL_SCALAR, NULL);
-    epl_value *h = epl_input(g, "state", EPL_F32, epl_shape_of(h0), NULL), *letter = epl_input(g, "letter", EPL_I64, epl_shape_of(letter0), NULL);
-    epl_value *going = epl_input(g, "going", EPL_BOOL, epl_shape_of(going0), NULL);
-    epl_value *x = epl_embedding(g, letter, (epl_embedding_opts){ .count = d->letters, .width = d->width, .std = 0.3 });
-    h = gru_step(g, x, h, d->width);
+    epl_value *position = epl_input(g, "position", EPL_I64, EPL_SCALAR, NULL), *again = epl_input(g, "again", EPL_BOOL, EPL_SCALAR, NULL);
+    epl_value *now[N_CARRIED];
+    for (int i = 0; i < N_CARRIED; i++)
+        now[i] = epl_input(g, names[i], epl_dtype_of(start[i]), epl_shape_of(start[i]), NULL);
+    epl_value *x = epl_embedding(g, now[LETTER], (epl_embedding_opts){ .count = d->letters, .width = d->width, .std = 0.3 });
+    epl_value *h = gru_step(g, x, now[STATE], d->width), *going = now[GOING];
     epl_value *logits = epl_linear(g, h, (epl_linear_opts){ .name = "letters", .out = d->letters });
-    letter = epl_argmax(g, logits, 1, (epl_arg_opts){ 0 });
+    epl_value *letter = epl_argmax(g, logits, 1, (epl_arg_opts){ 0 }), *here = epl_equal(g, epl_range(g, EPL_I64, 0, d->length, 1), position);
     if (d->stops) {
-        epl_value *flag = epl_reshape(g, going, EPL_SHAPE(EPL_KEEP, 1));
-        logits = epl_where(g, flag, logits, epl_scalar(g, EPL_F32, 0));
+        logits = epl_where(g, epl_reshape(g, going, EPL_SHAPE(EPL_KEEP, 1)), logits, epl_scalar(g, EPL_F32, 0));
         letter = epl_where(g, going, letter, epl_scalar(g, EPL_I64, 0));
         going  = epl_and(g, going, epl_not_equal(g, letter, epl_scalar(g, EPL_I64, 0)));
         again  = epl_greater(g, epl_reduce_sum(g, epl_cast(g, going, EPL_I64), (epl_reduce_opts){ 0 }), epl_scalar(g, EPL_I64, 0));
@@ -48,8 +59,8 @@ static bool build_body(const decoder *d, epl_value *h0, epl_value *letter0, epl_
     epl_output(g, "state", h);
     epl_output(g, "letter", letter);
     epl_output(g, "going", going);
-    epl_output(g, "logits", logits);
-    return epl_output(g, "letters", letter) != NULL;
+    epl_output(g, "logits", put(g, now[LOGITS], logits, here));
+    return epl_output(g, "letters", put(g, now[LETTERS], letter, here)) != NULL;
 }
 
 static void build(epl_graph *g, const epl_zoo_args *a)
@@ -62,14 +73,16 @@ static void build(epl_graph *g, const epl_zoo_args *a)
         x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = i == 0 ? "a" : i == 1 ? "b" : "c", .conv = { .out = width << i, .stride = i ? 2 : 1 } });
     epl_value *h = epl_tanh(g, epl_linear(g, epl_global_average_pool(g, x), (epl_linear_opts){ .name = "state", .out = d.width }));
     epl_scope_pop(g);
-    epl_value *zero = epl_cast(g, epl_reduce_sum(g, epl_zeros_like(g, h), (epl_reduce_opts){ EPL_AXES(1) }), EPL_I64);
-    epl_value *start[] = { h, zero, epl_equal(g, zero, epl_scalar(g, EPL_I64, 0)) };
+    epl_value *zero = epl_reduce_sum(g, epl_zeros_like(g, h), (epl_reduce_opts){ EPL_AXES(1) }), *none = epl_cast(g, zero, EPL_I64);
+    epl_value *const start[N_CARRIED] = { h, none, epl_equal(g, none, epl_scalar(g, EPL_I64, 0)),
+                                          epl_expand(g, epl_reshape(g, zero, EPL_SHAPE(EPL_KEEP, 1, 1)), EPL_SHAPE(EPL_KEEP, d.length, d.letters)),
+                                          epl_expand(g, epl_reshape(g, none, EPL_SHAPE(EPL_KEEP, 1)), EPL_SHAPE(EPL_KEEP, d.length)) };
     epl_scope_push(g, "decoder");
-    if (build_body(&d, start[0], start[1], start[2]))
-        epl_loop(g, d.length, NULL, 3, start, d.body, 0, NULL, out);
+    if (build_body(&d, start))
+        epl_loop(g, d.length, NULL, N_CARRIED, start, d.body, 0, NULL, out);
     epl_scope_pop(g);
-    epl_output(g, "logits", epl_permute(g, out[3], EPL_SHAPE(1, 0, 2)));
-    epl_output(g, "letters", epl_permute(g, out[4], EPL_SHAPE(1, 0)));
+    epl_output(g, "logits", out[LOGITS]);
+    epl_output(g, "letters", out[LETTERS]);
 }
 
 const epl_zoo_entry epl_zoo_captioner = {

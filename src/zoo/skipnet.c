@@ -2,7 +2,7 @@
  * before each block, of its own layers or one LSTM cell that all blocks share; BlockDrop, Wu et al. 2018 (arXiv:1711.08393): one small
  * network looks at the image and decides about all blocks. The choice is hard; its gradient is that of the soft gate, x + p (F(x) - x),
  * for samples that take the block. Left out: their training by reinforcement. A block runs where p is above the state
- * "<block>.gate.threshold", which may be set after training. */
+ * "<block>.gate.threshold", which may be set after training. Gates begin open, so that every block learns. */
 #include "zoo/zoo.h"
 
 typedef struct gates gates;
@@ -14,11 +14,13 @@ struct gates {
 
 /* ---- three ways to decide ---- */
 
+static epl_value *begin_open(epl_graph *g, epl_value *logit) { return epl_sigmoid(g, epl_affine(g, logit, 1, 2)); }
+
 /* Two logits, of "stay" and "run". */
 static epl_value *two_logits(epl_graph *g, epl_value *x)
 {
     epl_value *logits = epl_linear(g, x, (epl_linear_opts){ .name = "logits", .out = 2 });
-    return epl_sigmoid(g, epl_sub(g, epl_slice_axis(g, logits, 1, 1, 2), epl_slice_axis(g, logits, 1, 0, 1)));
+    return begin_open(g, epl_sub(g, epl_slice_axis(g, logits, 1, 1, 2), epl_slice_axis(g, logits, 1, 0, 1)));
 }
 
 static epl_value *keep_by_layers(epl_graph *g, gates *s, epl_value *x, int block)
@@ -47,7 +49,7 @@ static epl_value *keep_by_cell(epl_graph *g, gates *s, epl_value *x, int block)
     s->c = s->c ? epl_add(g, c, epl_mul(g, epl_sigmoid(g, part[1]), s->c)) : c;
     s->h = epl_mul(g, epl_sigmoid(g, part[3]), epl_tanh(g, s->c));
     epl_value *v = epl_parameter(g, "/gate.weight", EPL_F32, EPL_SHAPE(HIDDEN, 1), EPL_INIT_UNIFORM, 0.3);
-    return epl_sigmoid(g, epl_multiply_rows(g, s->h, v, epl_parameter(g, "/gate.offset", EPL_F32, EPL_SHAPE(1), EPL_INIT_ZEROS, 0), false));
+    return begin_open(g, epl_multiply_rows(g, s->h, v, epl_parameter(g, "/gate.offset", EPL_F32, EPL_SHAPE(1), EPL_INIT_ZEROS, 0), false));
 }
 
 static epl_value *keep_by_policy(epl_graph *g, gates *s, epl_value *x, int block)
@@ -102,36 +104,37 @@ static void build_gated(epl_graph *g, const epl_zoo_args *a, epl_value *x, gates
     epl_zoo_classify(g, a, x, "head");
 }
 
-static bool has_depth(epl_graph *g, const epl_zoo_args *a)
+static bool can_build(epl_graph *g, const epl_zoo_args *a)
 {
-    return (epl_arg_int(a, "depth") - 2) % 6 == 0 || epl_zoo_refuse(g, a, "depth", "it is 6n + 2");
+    return ((epl_arg_int(a, "depth") - 2) % 6 == 0 || epl_zoo_refuse(g, a, "depth", "it is 6n + 2")) &&
+           epl_zoo_at_least(g, a, "image", 3, "two stages halve it");
 }
 
 static void build_ff(epl_graph *g, const epl_zoo_args *a)
 {
     gates s = { .keep = keep_by_layers };
-    if (has_depth(g, a))
+    if (can_build(g, a))
         build_gated(g, a, epl_zoo_image(g, a), &s);
 }
 
 static void build_rnn(epl_graph *g, const epl_zoo_args *a)
 {
     gates s = { .keep = keep_by_cell };
-    if (has_depth(g, a))
+    if (can_build(g, a))
         build_gated(g, a, epl_zoo_image(g, a), &s);
 }
 
 static void build_blockdrop(epl_graph *g, const epl_zoo_args *a)
 {
     gates s = { .keep = keep_by_policy };
-    if (!has_depth(g, a))
+    if (!can_build(g, a))
         return;
     const int  width = epl_arg_int(a, "policy_width");
     epl_value *x = epl_zoo_image(g, a), *z = x;
     epl_scope_push(g, "policy");
     for (int i = 0; i < 3; i++)
         z = epl_conv_unit(g, z, (epl_conv_unit_opts){ .name = i == 0 ? "a" : i == 1 ? "b" : "c", .conv = { .out = width, .stride = i ? 2 : 1 } });
-    s.all = epl_sigmoid(g, epl_linear(g, epl_global_average_pool(g, z), (epl_linear_opts){ .name = "keep", .out = (epl_arg_int(a, "depth") - 2) / 2 }));
+    s.all = begin_open(g, epl_linear(g, epl_global_average_pool(g, z), (epl_linear_opts){ .name = "keep", .out = (epl_arg_int(a, "depth") - 2) / 2 }));
     epl_scope_pop(g);
     build_gated(g, a, x, &s);
 }
