@@ -46,6 +46,7 @@ typedef struct epl_compile_opts {
     epl_weights_form   weights;
     size_t             block_bytes; /* as in epl_program_opts: pieces that run strip by strip in so much memory; 0: layer by layer */
     int                unroll;     /* epl_program_opts */
+    bool               plain;      /* likewise */
     int64_t            max_trip;   /* the most iterations of loops that have no limit; 0: such loops are refused */
     bool               dense;      /* weights that are mostly zero are treated like others; default: their zeros are left out */
 } epl_compile_opts;

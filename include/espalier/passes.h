@@ -88,6 +88,7 @@ typedef struct epl_pass_opts {
     bool fuse;   /* element-wise chains and epilogues become Fused nodes */
     bool frozen; /* parameters are constants */
     int  unroll; /* of epl_fold_control */
+    bool plain;  /* control flow is taken as it is, neither folded nor trimmed: to compare with */
     size_t block_bytes; /* epl_fuse_blocks with this workspace, if parameters are constants; 0: not */
 } epl_pass_opts;
 

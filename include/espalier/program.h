@@ -23,6 +23,7 @@ typedef struct epl_program_opts {
     bool        reference;    /* reference kernels only, no fusion: slow, for tests */
     bool        no_fusion;
     int         unroll;       /* loops of so many iterations, known beforehand, are written out; default 64, negative: none */
+    bool        plain;        /* epl_pass_opts */
     bool        plan_only;    /* plan and report memory, allocate nothing; such a program cannot run */
     size_t      memory_limit; /* bytes for everything but the weights; 0: none. Met by recomputing activations, or refused
                                  with EPL_ERR_LIMIT and the least that would do */

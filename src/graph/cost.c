@@ -6,10 +6,10 @@ static double value_bytes(const epl_value *v)
     return v ? (double)epl_shape_count(v->shape) * (double)epl_dtype_bytes(v->dtype) : 0;
 }
 
-/* Control flow at its dearest: the region that costs most, or a loop's body as often as it can run. */
+/* Control flow at its dearest: the region that costs most, or a loop's body as often as it can run; once, where nothing limits it. */
 static epl_cost region_cost(const epl_node *n)
 {
-    const double times = EPL_IS(n, loop) ? (double)epl_attr_i(n, "trip") : 1;
+    const double times = EPL_IS(n, loop) && epl_attr_i(n, "trip") != INT32_MAX ? (double)epl_attr_i(n, "trip") : 1;
     epl_cost     most  = { 0 };
     for (int i = 0; i < n->n_regions; i++) {
         const epl_cost c = epl_graph_cost(n->regions[i]);

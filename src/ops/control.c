@@ -196,26 +196,14 @@ static epl_node *sample_switch(epl_graph *g, epl_rng *r, epl_dtype dtype)
     return sample_branches(g, r, dtype, &epl_op_switch, n_regions, epl_sample_input(g, EPL_I64, EPL_SCALAR, -1, 3, 0));
 }
 
-/* What the dearest region takes. */
-static epl_cost branches_cost(const epl_node *n)
-{
-    epl_cost most = { 0 };
-    for (int r = 0; r < n->n_regions; r++) {
-        const epl_cost c = epl_graph_cost(n->regions[r]);
-        if (c.macs > most.macs || (c.macs == most.macs && c.flops > most.flops))
-            most = c;
-    }
-    return most;
-}
-
 const epl_op epl_op_if = {
     .name = "If", .n_inputs = -1, .min_inputs = 1, .n_outputs = -1, .n_regions = 2, .flags = EPL_OP_REGION,
-    .infer = infer_if, .grad = grad_branches, .cost = branches_cost, .sample = sample_if,
+    .infer = infer_if, .grad = grad_branches, .sample = sample_if,
 };
 
 const epl_op epl_op_switch = {
     .name = "Switch", .n_inputs = -1, .min_inputs = 1, .n_outputs = -1, .n_regions = -1, .flags = EPL_OP_REGION,
-    .infer = infer_switch, .grad = grad_branches, .cost = branches_cost, .sample = sample_switch,
+    .infer = infer_switch, .grad = grad_branches, .sample = sample_switch,
 };
 
 epl_node *epl_switch(epl_graph *g, epl_value *index, int n_regions, epl_graph *const *regions, int n_captures,

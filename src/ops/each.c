@@ -70,17 +70,10 @@ static epl_node *sample_each(epl_graph *g, epl_rng *r, epl_dtype dtype)
     return epl_node_add(g, &epl_op_if_each, EPL_IN(cond, x, y), attrs, 2, regions);
 }
 
-/* As if every sample took the dearer region. */
-static epl_cost cost_each(const epl_node *n)
-{
-    const epl_cost a = epl_graph_cost(n->regions[0]), b = epl_graph_cost(n->regions[1]);
-    return a.macs > b.macs || (a.macs == b.macs && a.flops > b.flops) ? a : b;
-}
-
 const epl_op epl_op_if_each = {
     .name = "IfEach", .n_inputs = -1, .min_inputs = 1, .n_outputs = -1, .n_regions = 2, .flags = EPL_OP_REGION,
     .attrs = { { "shared", EPL_ATTR_INT } },
-    .infer = infer_each, .expand = expand_each, .cost = cost_each, .sample = sample_each,
+    .infer = infer_each, .expand = expand_each, .sample = sample_each,
 };
 
 epl_node *epl_if_each(epl_graph *g, epl_value *cond, epl_graph *then_region, epl_graph *else_region, int n_captures,

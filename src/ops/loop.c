@@ -355,18 +355,10 @@ static epl_node *sample_loop(epl_graph *g, epl_rng *r, epl_dtype dtype)
     return epl_node_add(g, &epl_op_loop, EPL_COUNT(in), in, attrs, 1, &body);
 }
 
-/* Of all iterations that there may be; of one, where there is no limit. */
-static epl_cost cost_loop(const epl_node *n)
-{
-    const double   times = n->attrs[LOOP_TRIP].i == EPL_LOOP_UNLIMITED ? 1 : (double)n->attrs[LOOP_TRIP].i;
-    const epl_cost c = epl_graph_cost(n->regions[0]);
-    return (epl_cost){ .macs = times * c.macs, .flops = times * c.flops };
-}
-
 const epl_op epl_op_loop = {
     .name = "Loop", .n_inputs = -1, .n_outputs = -1, .n_regions = 1, .flags = EPL_OP_REGION,
     .attrs = { [LOOP_TRIP] = { "trip", EPL_ATTR_INT, .required = true }, [LOOP_CARRIED] = { "n_carried", EPL_ATTR_INT } },
-    .infer = infer_loop, .grad = grad_loop, .cost = cost_loop, .sample = sample_loop,
+    .infer = infer_loop, .grad = grad_loop, .sample = sample_loop,
 };
 
 epl_node *epl_loop(epl_graph *g, int64_t trip, epl_value *cond, int n_carried, epl_value *const *carried, epl_graph *body,

@@ -1,10 +1,16 @@
 /* prepare: the passes that lowering runs, in order. */
 #include "passes/passes.h"
 
+/* Control flow that is known, and what crosses the borders of regions. */
+static bool settle_control(epl_graph *g, epl_pass_opts o)
+{
+    return o.plain ? epl_fold_between(g->first, NULL) : epl_fold_control(g, o.unroll) && epl_trim_regions(g, o.frozen);
+}
+
 bool epl_prepare(epl_graph *g, epl_pass_opts o)
 {
-    bool ok = epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_expand_recurrent(g) && epl_settle_shapes(g) && epl_fold_control(g, o.unroll) &&
-              epl_trim_regions(g, o.frozen) && (!o.frozen || epl_fold_batch_norm(g)) && epl_simplify(g) && epl_fold_control(g, o.unroll) &&
+    bool ok = epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_expand_recurrent(g) && epl_settle_shapes(g) &&
+              settle_control(g, o) && (!o.frozen || epl_fold_batch_norm(g)) && epl_simplify(g) && settle_control(g, o) &&
               epl_merge_common(g);
     if (ok)
         epl_remove_dead(g);

@@ -458,7 +458,7 @@ static bool meet_limit(epl_program *p)
 
 static bool lower(epl_program *p)
 {
-    epl_pass_opts passes = { .fuse = !p->opts.no_fusion && !p->opts.reference, .frozen = p->opts.frozen, .unroll = p->opts.unroll,
+    epl_pass_opts passes = { .fuse = !p->opts.no_fusion && !p->opts.reference, .frozen = p->opts.frozen, .unroll = p->opts.unroll, .plain = p->opts.plain,
                              .block_bytes = p->opts.reference ? 0 : p->opts.block_bytes };
     return epl_prepare(p->graph, passes) && lower_graph(p) && meet_limit(p);
 }
