@@ -270,7 +270,7 @@ static epl_tensor *pictures(epl_dataset *d, int64_t n)
 
 /* ---- full: texts ---- */
 
-enum { LENGTH = 20, LETTERS = 28 };
+enum { LENGTH = 20, LETTERS = 28, CLASSES = 10 };
 
 /* a to z are 1 to 26, whatever else a name has is 27, 0 ends it. */
 static void spell(const char *name, int64_t out[LENGTH])
@@ -278,22 +278,6 @@ static void spell(const char *name, int64_t out[LENGTH])
     memset(out, 0, LENGTH * sizeof *out);
     for (int i = 0; i < LENGTH - 1 && name[i]; i++)
         out[i] = isalpha((unsigned char)name[i]) ? tolower((unsigned char)name[i]) - 'a' + 1 : 27;
-}
-
-static epl_dataset *named_pictures(paper_run *r, epl_dataset *d)
-{
-    const int64_t n = d ? epl_dataset_info_of(d).count : 0;
-    epl_tensor   *x = NULL, *y = NULL;
-    if (!n || !epl_dataset_tensors(d, 0, n, &x, &y))
-        return NULL;
-    epl_tensor *texts = epl_tensor_new(paper_context(r), EPL_I64, EPL_SHAPE(n, LENGTH));
-    for (int64_t i = 0; texts && i < n; i++)
-        spell(epl_dataset_class_name(d, (int)epl_tensor_get_i64(y, i)), (int64_t *)texts->data + i * LENGTH);
-    epl_tensor_free(y);
-    if (texts)
-        return epl_dataset_from_tensors_take(paper_context(r), "names", x, texts);
-    epl_tensor_free(x);
-    return NULL;
 }
 
 /* ---- full: training ---- */
@@ -310,9 +294,40 @@ typedef struct subject {
 enum { EXITS, BLOCKS, TEXTS, N_SUBJECTS };
 
 typedef struct course {
-    subject      s[N_SUBJECTS];
-    epl_dataset *named_train, *named_test;
+    subject s[N_SUBJECTS];
+    int64_t names[CLASSES][LENGTH];
 } course;
+
+/* The network that writes all letters, and what it is asked: output 0 is how likely each class's name is, the sum of the letters' log
+ * probabilities [N, classes]. */
+static epl_graph *words_training(epl_context *ctx, void *user)
+{
+    epl_graph  *g = epl_zoo_build(ctx, CAPTIONER ",stop=0");
+    epl_tensor *w = g ? epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(LENGTH * LETTERS, CLASSES)) : NULL;
+    for (int k = 0; w && k < CLASSES; k++)
+        for (int i = 0; i < LENGTH; i++)
+            epl_tensor_set(w, (i * LETTERS + ((const course *)user)->names[k][i]) * CLASSES + k, 1);
+    epl_value *logits = g ? epl_graph_output_at(g, 0) : NULL;
+    for (epl_node *n = g ? epl_last(g) : NULL, *before; n; n = before) {
+        before = epl_prev(n);
+        if (strcmp(epl_node_op_name(n), "Output") == 0)
+            epl_node_remove(n);
+    }
+    if (w)
+        epl_output(g, "logits", epl_matmul(g, epl_reshape(g, epl_log_softmax(g, logits, -1), EPL_SHAPE(EPL_KEEP, LENGTH * LETTERS)), epl_constant(g, w), (epl_matmul_opts){ 0 }));
+    epl_tensor_free(w);
+    return g;
+}
+
+/* Every letter of the name has to be right, not only the name likelier than others. */
+static bool letter_loss(void *user, epl_train_step *s)
+{
+    (void)user;
+    epl_graph *g = s->graph;
+    epl_value *of_name = epl_reduce_sum(g, epl_mul(g, s->outputs[0], epl_one_hot(g, s->target, CLASSES, (epl_one_hot_opts){ 0 })), (epl_reduce_opts){ EPL_AXES(1) });
+    s->loss = epl_weighted_mean(g, epl_affine(g, of_name, -1.0 / LENGTH, 0), s->sample_weights);
+    return s->loss != NULL;
+}
 
 static bool add_other_losses(void *user, epl_train_step *s)
 {
@@ -320,14 +335,6 @@ static bool add_other_losses(void *user, epl_train_step *s)
     for (int i = 1; i < s->n_outputs; i++)
         s->loss = epl_add(s->graph, s->loss, epl_loss(s->graph, s->outputs[i], s->target, s->sample_weights, (epl_loss_opts){ 0 }));
     return s->loss != NULL;
-}
-
-static bool take_names(paper_run *r, paper_training *t)
-{
-    course *c = t->user;
-    t->train = c->named_train;
-    t->test  = c->named_test;
-    return paper_ok(r) && t->train && t->test;
 }
 
 static bool keep(paper_run *r, paper_training *t)
@@ -567,18 +574,20 @@ static void full(paper_run *r)
 {
     course c = { .s = { [EXITS] = { .name = "early exits" }, [BLOCKS] = { .name = "skipped blocks" }, [TEXTS] = { .name = "texts", .texts = true } } };
     const paper_recipe   recipe = { .samples = 12000, .test = 2000, .epochs = 2, .optimizer = "adam:rate=3e-3" };
-    const epl_train_hook all_exits = { .build = add_other_losses };
+    const epl_train_hook all_exits = { .build = add_other_losses }, letters = { .build = letter_loss };
     paper_recipe         of_exits = recipe, of_texts = recipe;
     of_exits.hooks   = &all_exits;
     of_exits.n_hooks = 1;
     of_texts.epochs  = 4;
+    of_texts.hooks   = &letters;
+    of_texts.n_hooks = 1;
     const paper_variant networks[N_SUBJECTS] = {
         [EXITS]  = { .name = "early exits", .build = shallow_deep_training, .end = keep, .user = &c, .recipe = &of_exits },
         [BLOCKS] = { .name = "skipped blocks", .model = SKIPNET, .end = keep, .user = &c },
-        [TEXTS]  = { .name = "texts", .model = CAPTIONER ",stop=0", .begin = take_names, .end = keep, .user = &c, .recipe = &of_texts },
+        [TEXTS]  = { .name = "texts", .build = words_training, .end = keep, .user = &c, .recipe = &of_texts },
     };
-    c.named_train = named_pictures(r, paper_train_data(r, &recipe));
-    c.named_test  = named_pictures(r, paper_test_data(r, &recipe));
+    for (int k = 0; k < CLASSES && paper_ok(r); k++)
+        spell(epl_dataset_class_name(paper_train_data(r, &recipe), k), c.names[k]);
     epl_tensor *x = pictures(paper_train_data(r, &recipe), INPUTS), *inputs = pictures(paper_test_data(r, &recipe), INPUTS);
     bool ok = x && inputs && paper_train(r, networks, N_SUBJECTS, recipe, NULL) && make_dynamic(r, &c, x);
     for (int i = 0; ok && i < N_SUBJECTS; i++)
@@ -587,8 +596,6 @@ static void full(paper_run *r)
         report(r, &c);
     epl_tensor_free(x);
     epl_tensor_free(inputs);
-    epl_dataset_free(c.named_train);
-    epl_dataset_free(c.named_test);
 }
 
 const paper paper_dycl = {
