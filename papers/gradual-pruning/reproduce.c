@@ -188,7 +188,7 @@ static epl_graph *conv_net(epl_context *ctx, void *user)
     epl_graph *g = epl_graph_new(ctx, "three-convolutions");
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 28, 28, 1), "N,,,");
     for (int i = 0; i < 3; i++)
-        x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = names[i], .out = (int)(s->width * (16 << i)), .stride = 2, .pad = 1 }));
+        x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = names[i], .out = (int)(s->width * (8 << i)), .stride = 2, .pad = 1 }));
     x = epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, -1));
     epl_output(g, "logits", epl_linear(g, x, (epl_linear_opts){ .name = "head", .out = 10 }));
     return g;
@@ -324,9 +324,9 @@ static void pictures(paper_run *r, int *clear)
     const int64_t half = weights_of(r, conv_net, 0.5), quarter = weights_of(r, conv_net, 0.25);
     enum { QUARTER, HALF, WHOLE, TO_QUARTER, TO_HALF, AT_ONCE, N };
     subject s[N] = { { .width = 0.25 }, { .width = 0.5 }, { .width = 1 },
-                     { .width = 1, .budget = quarter, .spared = 144, .begin = first, .end = last },
-                     { .width = 1, .budget = half, .spared = 144, .begin = first, .end = last },
-                     { .width = 1, .budget = quarter, .spared = 144, .schedule = "oneshot", .begin = last, .end = last } };
+                     { .width = 1, .budget = quarter, .spared = 72, .begin = first, .end = last },
+                     { .width = 1, .budget = half, .spared = 72, .begin = first, .end = last },
+                     { .width = 1, .budget = quarter, .spared = 72, .schedule = "oneshot", .begin = last, .end = last } };
     static const char *const names[N] = { "dense, x 0.25", "dense, x 0.5", "dense", "pruned to x 0.25", "pruned to x 0.5", "to x 0.25 at once" };
     paper_variant v[N];
     const paper_series *accuracy[N] = { NULL };
@@ -334,7 +334,7 @@ static void pictures(paper_run *r, int *clear)
     s[TO_QUARTER].loss = paper_alloc(r, 2000 * sizeof(double));
     for (int i = 0; i < N; i++)
         v[i] = (paper_variant){ .name = names[i], .build = conv_net, .begin = begin, .end = end, .user = &s[i] };
-    if (!paper_train(r, v, N, (paper_recipe){ .samples = 12000, .test = 5000, .epochs = 8, .optimizer = "adam:rate=2e-3" }, accuracy))
+    if (!paper_train(r, v, N, (paper_recipe){ .samples = 12000, .test = 5000, .epochs = 8, .optimizer = "adam:rate=3e-3" }, accuracy))
         return;
     compare(r, "pictures, weights of x 0.5: pruned - dense, points", accuracy[TO_HALF], accuracy[HALF], 1, clear);
     compare(r, "pictures, weights of x 0.25: pruned - dense, points", accuracy[TO_QUARTER], accuracy[QUARTER], 1, clear);
