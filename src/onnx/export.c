@@ -1,6 +1,7 @@
 /* export: a model into an ONNX file. The graph is copied, rewritten for the opset (export_rewrite.c) and written node by node in
  * the order of execution; export_values.c keeps track of the order of axes. Updates are left out: the file computes inference. */
 #include "onnx/export.h"
+#include "onnx/file.h"
 
 #include <espalier/passes.h>
 
@@ -274,6 +275,17 @@ static bool write_external(onnx_export *x, const char *path)
     return ok && epl_writer_commit(w);
 }
 
+static void add_metadata(onnx_export *x, Onnx__ModelProto *m, const char *key, const epl_text *value)
+{
+    Onnx__StringStringEntryProto *e = value->length ? onnx_alloc(x, sizeof *e) : NULL;
+    if (!e)
+        return;
+    onnx__string_string_entry_proto__init(e);
+    e->key   = (char *)(uintptr_t)key;
+    e->value = (char *)(uintptr_t)epl_text_str(value);
+    onnx_push(x, &m->metadata_props, &m->n_metadata_props, e);
+}
+
 static bool write_model(onnx_export *x, const char *path, bool external)
 {
     static const int64_t ir_versions[] = { 7, 7, 8, 8, 8, 8, 9, 9, 10 }; /* of opsets 13 to 21 */
@@ -290,6 +302,10 @@ static bool write_model(onnx_export *x, const char *path, bool external)
     model.n_opset_import = 1;
     model.opset_import  = opsets;
     model.graph         = x->main;
+    add_metadata(x, &model, ONNX_STATES_KEY, &x->states);
+    add_metadata(x, &model, ONNX_PARAMETERS_KEY, &x->parameters);
+    if (epl_error_code(x->ctx) != EPL_OK)
+        return false;
     for (size_t i = 0; i < x->main->n_initializer; i++)
         bytes += x->main->initializer[i]->raw_data.len;
     if ((external || bytes > FILE_LIMIT) && !write_external(x, path))
@@ -304,6 +320,8 @@ static void release(onnx_export *x)
     epl_release(x->ctx, x->turned);
     epl_symbols_release(x->ctx, &x->names);
     epl_symbols_release(x->ctx, &x->constants);
+    epl_text_release(&x->states);
+    epl_text_release(&x->parameters);
     epl_graph_free(x->graph);
     epl_graph_free(x->probe);
     epl_arena_free(x->arena);
@@ -315,6 +333,7 @@ bool epl_onnx_export(const epl_model *m, const char *path, epl_onnx_export_opts 
     onnx_export *x = &f.x;
     if (x->opset < OLDEST || x->opset > NEWEST)
         return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "opset %d cannot be written; %d to %d can", x->opset, OLDEST, NEWEST);
+    x->states = x->parameters = EPL_TEXT(m->ctx);
     x->arena = epl_arena_new(m->ctx);
     x->main  = x->arena ? onnx_alloc(x, sizeof *x->main) : NULL;
     bool ok = x->main && prepare(&f, m, o.dims);

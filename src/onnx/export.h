@@ -37,6 +37,7 @@ typedef struct onnx_export {
     epl_symbols          names;  /* that are taken */
     epl_symbols          constants; /* the exporter's own: their content to their name */
     Onnx__GraphProto    *main, *body; /* body: the graph or sub-graph that is being written */
+    epl_text             states, parameters; /* names of initialisers: see file.h */
     epl_tensor         **turned; /* weights with permuted axes, until the file is written */
     size_t               n_turned, cap_turned;
 } onnx_export;

@@ -104,6 +104,15 @@ static const epl_tensor *leaf_tensor(onnx_export *x, const epl_value *v)
     return NULL;
 }
 
+/* Keeps in mind that an initialiser is a state, or a parameter in spite of its one element. */
+static void note_kind(onnx_export *x, const epl_value *v, const char *name)
+{
+    if (EPL_IS(v->producer, state))
+        epl_text_addf(&x->states, "%s\n", name);
+    else if (EPL_IS(v->producer, parameter) && epl_shape_count(v->shape) <= 1)
+        epl_text_addf(&x->parameters, "%s\n", name);
+}
+
 /* A leaf seen under `shape` (its own, or with axes of size 1 in front), its axes in the order of perm. */
 static const char *leaf_as(onnx_export *x, epl_value *v, epl_shape shape, epl_shape perm)
 {
@@ -117,6 +126,7 @@ static const char *leaf_as(onnx_export *x, epl_value *v, epl_shape shape, epl_sh
     *f = (onnx_form){ shape, perm, NULL, onnx_at(v)->forms };
     f->name = EPL_IS(v->producer, constant) ? onnx_unique(x, "constant_%d", v->producer->id) : onnx_unique(x, "%s", epl_value_name(v));
     onnx_at(v)->forms = f;
+    note_kind(x, v, f->name);
     epl_tensor seen = *t;
     seen.shape = shape;
     if (EPL_IS(v->producer, constant) && is_identity(perm) && is_constant_node(&seen))

@@ -113,15 +113,35 @@ static epl_value *stored(onnx_import *imp, const char *name, epl_tensor *t, bool
     return v;
 }
 
+/* The names that the file lists under a key, one a line. */
+static bool list_names(onnx_import *imp, const char *key, epl_symbols *names)
+{
+    const Onnx__ModelProto *m = imp->file.model;
+    const char             *s = NULL;
+    for (size_t i = 0; i < m->n_metadata_props && !s; i++)
+        if (m->metadata_props[i]->key && strcmp(m->metadata_props[i]->key, key) == 0)
+            s = m->metadata_props[i]->value;
+    for (size_t n; s && *s; s += n, s += *s == '\n') {
+        n = strcspn(s, "\n");
+        if (n && !epl_symbols_find(names, s, n) && !epl_symbols_put(imp->ctx, names, s, n, (void *)(uintptr_t)s))
+            return false;
+    }
+    return true;
+}
+
+static bool is_listed(const epl_symbols *names, const char *name) { return epl_symbols_find(names, name, strlen(name)) != NULL; }
+
 /* What an initialiser (or the tensor of a Constant node) becomes, consumed: see onnx.h. Regions hold constants alone. */
 static epl_value *settle_take(onnx_import *imp, epl_graph *g, const char *name, epl_tensor *t, bool node)
 {
     if (!t)
         return NULL;
     const int64_t n = epl_tensor_count(t);
-    const bool    constant = g != imp->graph || (epl_dtype_is_float(t->dtype) && !node ? n <= 1 : n <= CONSTANT_LIMIT);
-    if (!constant)
-        return stored(imp, name, t, epl_dtype_is_float(t->dtype));
+    const bool    real = epl_dtype_is_float(t->dtype), main = g == imp->graph && !node;
+    const bool    state = main && is_listed(&imp->states, name), trained = main && real && is_listed(&imp->parameters, name);
+    const bool    constant = g != imp->graph || (real && !node ? n <= 1 : n <= CONSTANT_LIMIT);
+    if (state || trained || !constant)
+        return stored(imp, name, t, real && !state);
     epl_value *v = epl_constant(g, t);
     epl_tensor_free(t);
     return v;
@@ -711,6 +731,8 @@ static void import_release(onnx_import *imp)
     onnx_evaluate_release(imp);
     epl_release(imp->ctx, imp->narrow);
     epl_text_release(&imp->fixed);
+    epl_symbols_release(imp->ctx, &imp->states);
+    epl_symbols_release(imp->ctx, &imp->parameters);
     epl_arena_free(imp->arena);
     onnx_file_close(&imp->file);
 }
@@ -724,7 +746,8 @@ static epl_model *import_take(onnx_import *imp)
     const char *name = imp->file.model->graph && imp->file.model->graph->name ? imp->file.model->graph->name : "";
     imp->graph = imp->arena && check_opset(imp) ? epl_graph_new(imp->ctx, name) : NULL;
     imp->weights = imp->graph ? epl_weights_new(imp->ctx) : NULL;
-    if (imp->weights && import_graph(imp, imp->file.model->graph) && epl_move_transposes(imp->graph) && epl_recognise(imp->graph) &&
+    if (imp->weights && list_names(imp, ONNX_STATES_KEY, &imp->states) && list_names(imp, ONNX_PARAMETERS_KEY, &imp->parameters) &&
+        import_graph(imp, imp->file.model->graph) && epl_move_transposes(imp->graph) && epl_recognise(imp->graph) &&
         onnx_move_flattening(imp)) {
         drop_unused(imp);
         m = epl_model_new_take(imp->graph);

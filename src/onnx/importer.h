@@ -47,6 +47,7 @@ struct onnx_import {
     struct { const epl_value *value; int64_t type; } *narrow; /* values whose ONNX type is narrower than what they are held as */
     size_t        n_narrow, cap_narrow;
     epl_text      fixed;  /* the names of inputs whose value was taken for good */
+    epl_symbols   states, parameters; /* names of initialisers that the file says more of: see file.h */
     int           turned; /* transposes that the importer has put in */
 };
 
