@@ -317,15 +317,17 @@ PROPERTY(depthwise_convolutions_are_their_definitions, 120)
 /* Zeroes most weights, and packs them as sparse_conv takes them; a capacity that is too small leaves the size alone. */
 static int32_t *pack_sparse(buffers *b, test *t, const epl_kernel_set *set, const epl_conv_params *p, float *w)
 {
-    const int64_t taps = p->kd * p->kh * p->kw * p->c, percent = pick(t->rng, 0, 100);
+    const int64_t taps = p->kd * p->kh * p->kw * p->c, percent = pick(t->rng, 0, 100), rows = 1 << pick(t->rng, 0, 2);
     epl_sparse_pack_params q = { *p, p->m, 1, 1 };
-    int32_t size = 0;
-    for (int64_t i = 0; i < taps * p->m; i++)
-        if (pick(t->rng, 0, 99) >= percent)
-            w[i] = 0.0f;
-    run_kernel(t, set, "sparse_pack", &(epl_call){ .in = { w }, .out = { &size }, .params = &q }, 1);
-    int32_t *packed = guarded(b, (size_t)size * sizeof *packed);
-    q.capacity = size;
+    int32_t size[2] = { 0 };
+    for (int64_t i = 0; i < taps; i++)
+        for (int64_t j = 0; j < p->m; j += rows)
+            if (pick(t->rng, 0, 99) >= percent)
+                for (int64_t k = j; k < j + rows && k < p->m; k++)
+                    w[i * p->m + k] = 0.0f;
+    run_kernel(t, set, "sparse_pack", &(epl_call){ .in = { w }, .out = { size }, .params = &q }, 2);
+    int32_t *packed = guarded(b, (size_t)size[0] * sizeof *packed);
+    q.capacity = size[0];
     const epl_kernel *pack = epl_kernel_find(set, "sparse_pack");
     void *scratch = guarded(b, pack->scratch(&q));
     pack->run(&(epl_call){ .in = { w }, .out = { packed }, .params = &q }, 0, 1, scratch);
@@ -355,6 +357,86 @@ PROPERTY(sparse_convolution_is_its_definition, 150)
     for (int i = 0; i < N_ISAS; i++)
         if (epl_kernels_for(isas[i]))
             check_sparse(t, epl_kernels_for(isas[i]), &c);
+}
+
+/* Channels share their places where blocks of four are nine tenths full, then where blocks of two are. */
+TEST(sparse_weights_choose_their_blocks)
+{
+    enum { C = 100, M = 8 };
+    static float w[C * M];
+    static int32_t out[64 * C * M];
+    const epl_conv_params p = { .n = 1, .d = 1, .h = 1, .w = 1, .c = C, .od = 1, .oh = 1, .ow = 1, .m = M, .kd = 1, .kh = 1, .kw = 1,
+                                .sd = 1, .sh = 1, .sw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 1 };
+    const epl_sparse_pack_params q = { p, M, 1, EPL_COUNT(out) };
+    static const struct {
+        int holes, in_pairs, rows; /* of the first 25 inputs' 200 weights */
+    } cases[] = { { 20, 0, 4 }, { 22, 0, 1 }, { 50, 1, 2 }, { 0, 0, 4 } };
+    const epl_kernel *pack = epl_kernel_find(epl_kernels(), "sparse_pack");
+    void *scratch = aligned_alloc(64, (pack->scratch(&q) + 63) / 64 * 64);
+    for (size_t i = 0; i < EPL_COUNT(cases); i++) {
+        memset(w, 0, sizeof w);
+        for (int k = 0; k < 25 * M; k++)
+            w[k] = 1;
+        for (int k = 0; k < cases[i].holes; k++) /* one of a block at most; in pairs: the second half of a block */
+            cases[i].in_pairs ? (w[4 * (k % 50) + 2] = w[4 * (k % 50) + 3] = 0) : (w[4 * k + k % 4] = 0);
+        pack->run(&(epl_call){ .in = { w }, .out = { out }, .params = &q }, 0, 1, scratch);
+        CHECK_INT(t, out[1], cases[i].rows);
+    }
+    free(scratch);
+}
+
+/* Keeps n of every m along the channels (stride `channel`, of `c`), of `others` lines. */
+static void keep_some(test *t, float *w, int64_t base, int64_t c, int64_t channel, int64_t n, int64_t m)
+{
+    for (int64_t g = 0; g < c; g += m) {
+        int64_t left = n;
+        for (int64_t i = g; i < g + m && i < c; i++)
+            if (left == 0 || pick(t->rng, 0, 2) == 0)
+                w[base + i * channel] = 0.0f;
+            else
+                left--;
+    }
+}
+
+/* Forward, and backward as the convolution of dy with the kernel turned around. */
+static void check_nm(test *t, const epl_kernel_set *set, const conv_case *c, int backward)
+{
+    buffers b = { .n = 0 };
+    const epl_conv_params *p = &c->p;
+    const int64_t m = pick(t->rng, 1, 9), n = pick(t->rng, 1, (int)m), taps = p->kd * p->kh * p->kw;
+    epl_nm_pack_params q = { *p, 0, p->c * p->m, p->m, 1, n, m };
+    if (backward) {
+        q = (epl_nm_pack_params){ *p, (taps - 1) * p->c * p->m, -p->c * p->m, 1, p->m, n, m };
+        q.conv.d = p->od, q.conv.h = p->oh, q.conv.w = p->ow, q.conv.c = p->m;
+        q.conv.od = p->d, q.conv.oh = p->h, q.conv.ow = p->w, q.conv.m = p->c;
+        q.conv.pd = p->dd * (p->kd - 1) - p->pd, q.conv.ph = p->dh * (p->kh - 1) - p->ph, q.conv.pw = p->dw * (p->kw - 1) - p->pw;
+    }
+    float *source = random_floats(&b, t->rng, backward ? c->y : c->x), *w = random_floats(&b, t->rng, c->w);
+    for (int64_t k = 0; k < taps; k++)
+        for (int64_t j = 0; j < q.conv.m; j++)
+            keep_some(t, w, q.base + k * q.position_stride + j * q.out_stride, q.conv.c, q.channel_stride, n, m);
+    const int64_t size = epl_nm_packed_size(&q, set->vector), count = backward ? c->x : c->y;
+    epl_call pack = { .in = { w }, .out = { floats(&b, size) }, .params = &q };
+    run_kernel(t, set, "nm_pack", &pack, size);
+    epl_call call = { .in = { source, pack.out[0] }, .out = { floats(&b, count) }, .params = &q.conv };
+    run_kernel(t, set, "sparse_conv", &call, count);
+    double *want = backward ? naive(c, NULL, w, source, NULL, 1) : naive(c, source, w, NULL, NULL, 0);
+    check_close(t, "sparse_conv", set->isa, call.out[0], want, count, taps * q.conv.c);
+    free(want);
+    release(&b);
+}
+
+PROPERTY(nm_convolutions_are_their_definitions, 150)
+{
+    conv_case c = random_conv(t->rng, PLAIN);
+    const int backward = t->index % 2;
+    const epl_conv_params *p = &c.p;
+    while (p->groups > 1 || (backward && (p->sd * p->sh * p->sw > 1 || p->pd > p->dd * (p->kd - 1) || p->ph > p->dh * (p->kh - 1) ||
+                                          p->pw > p->dw * (p->kw - 1))))
+        c = random_conv(t->rng, PLAIN);
+    for (int i = 0; i < N_ISAS; i++)
+        if (epl_kernels_for(isas[i]))
+            check_nm(t, epl_kernels_for(isas[i]), &c, backward);
 }
 
 /* Shapes that random ones seldom meet: several strips, blocks, phases of a stride. Vectors of 16 take them as strips. */

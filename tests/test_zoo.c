@@ -38,6 +38,7 @@ static const struct {
     { "vgg:depth=13,norm=1", 133053736, 11308.466176 },
     { "vgg:depth=16,norm=1", 138365992, 15470.264320 },
     { "vgg:depth=19,norm=1", 143678248, 19632.062464 },
+    { "resnet9", 6573130, 0 }, /* without biases before normalisation; with them 6575370, as usually quoted */
     { "mobilenet-v2", 3504872, 300.774272 },
     { "mobilenet-v3", 5483032, 216.589760 },
     { "mobilenet-v3:variant=small", 2542856, 56.510400 },

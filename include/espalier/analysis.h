@@ -2,6 +2,7 @@
 #ifndef ESPALIER_ANALYSIS_H
 #define ESPALIER_ANALYSIS_H
 
+#include <espalier/compress.h>
 #include <espalier/report.h>
 #include <espalier/train.h>
 
@@ -144,6 +145,56 @@ typedef struct epl_attack_result {
 /* All samples of d. Fails with EPL_ERR_UNSUPPORTED if no gradient reaches any image: an integer-quantised network, say. */
 EPL_API bool epl_attack(const epl_model *m, epl_dataset *d, epl_attack_opts o, epl_attack_result *out);
 EPL_API void epl_attack_result_release(epl_attack_result *r); /* accepts a zero value */
+
+/* ---- cycles of a training step on an accelerator ---------------------------------------------------------------------------------
+ * A model of the accelerator SAT of Fang et al. 2023 (arXiv:2309.13015), which trains with N:M sparse weights (epl_nm_opts in compress.h). For each
+ * convolution and linear layer, of n output positions (all of the batch), C inputs, M outputs, kernel k:
+ *
+ *   product(P, Q, K, d)  max(ceil(P / rows) ceil(Q / columns) ceil(K d) + rows + columns - 2 + pipeline, bytes / bytes_per_cycle)
+ *   FF  product(n, M, C k)    BP  product(n, C, M k), not of the first layer    WU  product(C k, M, n), always dense
+ *   bytes         2 (input + output elements) + 2 a weight; of a sparse weight 2 + ceil(log2 m) / 8
+ *   update        max(weights / lanes, 20 weights / bytes_per_cycle)
+ *   element-wise  12 output elements / bytes_per_cycle: normalisation and activation, both ways; not of the last layer
+ *   pruning       where masks are not made together with the update (no_pregen): masks times weights / lanes; sdgp: outputs / lanes
+ *
+ * d is n / m in products that the mode makes sparse. Groups of a grouped convolution follow each other. The sizes and the bandwidth are
+ * assumptions of ours, with which the mean over four networks comes near the published one: what comes out is consistent with the paper, no
+ * evidence for it. */
+typedef struct epl_sat_opts {
+    int         n, m;                /* required; n == m: dense */
+    epl_nm_mode mode;
+    const char *skip;                /* layers that stay dense; default "first,last"; those with fewer than m channels do, too */
+    int64_t     batch;               /* default 64 */
+    int         rows, columns;       /* of the array; default 32 each */
+    int         pipeline;            /* of an element's adder; default 8 */
+    int         lanes;               /* of sorters and of the update; default 32 */
+    double      bytes_per_cycle;     /* of memory; default 64 */
+    bool        no_interleave;       /* sparse products wait for the adder: K counts `pipeline` times */
+    bool        no_pregen;
+} epl_sat_opts;
+
+enum { EPL_SAT_FF, EPL_SAT_BP, EPL_SAT_WU, EPL_SAT_UPDATE, EPL_SAT_ELEMENTWISE, EPL_SAT_PRUNING, EPL_SAT_PHASES };
+
+typedef struct epl_sat_layer {
+    char  *name; /* the weight's */
+    bool   sparse;
+    double cycles[EPL_SAT_PHASES], dense_cycles[EPL_SAT_PHASES];
+    double macs, dense_macs; /* of the three products */
+} epl_sat_layer;
+
+typedef struct epl_sat_result {
+    epl_sat_layer *layers;
+    int            n;
+    double         cycles, dense_cycles;
+} epl_sat_result;
+
+/* Release what was filled. The graph as it is bound: positions are those of its batch, times batch / its batch. */
+EPL_API bool epl_sat_simulate(epl_graph *g, epl_sat_opts o, epl_sat_result *out);
+EPL_API void epl_sat_release(epl_context *ctx, epl_sat_result *r);
+
+/* A row for each layer and one for all; the caller owns the table. Utilization: multiply-adds that count, a cycle of the products and
+ * element of the array. */
+EPL_API epl_table *epl_sat_report(epl_context *ctx, const epl_sat_result *r, epl_sat_opts o);
 
 /* ---- the difference of two models -----------------------------------------------------------------------------------
  * Structure: operators with their attributes, results and inputs, up to names and up to the order of independent ones. What

@@ -38,8 +38,12 @@
  *
  *   sparse_pack    in w: element (tap, j) of taps x m at tap * tap_stride + j * out_stride      out packed, `capacity` units of
  *                                              4 bytes. Its first (i32) is the size needed; if that is more than the
- *                                              capacity nothing else is written. Packed weights are data, not all floats
+ *                                              capacity nothing else is written, but the second: how many neighbouring channels
+ *                                              share their places (1, 2, 4). Packed weights are data, not all floats
  *   sparse_conv    in x, packed, bias          out y           chain runs on y. A linear layer is n = rows, all else 1
+ *
+ *   nm_pack        in w: element (q, c, j) at base + q * position_stride + c * channel_stride + j * out_stride, of which n of
+ *                  every m channels may be not zero                 out packed, epl_nm_packed_size(p, set->vector) units of 4 bytes
  *
  *   Each zero costs nothing; lower_sparse.c decides from which share of zeros on it is worth it.
  *
@@ -85,6 +89,12 @@ typedef struct epl_sparse_pack_params {
     epl_conv_params conv; /* its kd * kh * kw * c taps and m output channels */
     int64_t tap_stride, out_stride, capacity;
 } epl_sparse_pack_params;
+
+typedef struct epl_nm_pack_params {
+    epl_conv_params conv;
+    int64_t base, position_stride, channel_stride, out_stride; /* of element (kernel position, channel, output channel) of w */
+    int64_t n, m;                                              /* at most n of every m channels are not zero */
+} epl_nm_pack_params;
 
 typedef struct epl_sum_parts_params {
     int64_t parts, count; /* out[i] = in[i] + in[count + i] + in[2 count + i] + ... */

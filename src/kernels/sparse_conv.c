@@ -91,6 +91,7 @@ typedef struct work { /* what all pieces share, and the memory of the thread tha
     uintptr_t *columns;          /* [kw][columns_row]: bytes from a source line to an output column's source, or OUTSIDE */
     float *zeros, *panel, *sums; /* a pixel outside of the image; [units of a block][lanes]; [m + 1][sum_row] */
     int64_t sum_row, columns_row;
+    int rows;                    /* of a block of channels: 1, 2, 4 */
 } work;
 
 typedef struct place { /* of an output line or pixel */
@@ -187,24 +188,24 @@ static void fill_taps(const work *k, int64_t at, int64_t lanes, int64_t t0, int6
 
 /* ---- sums ---- */
 
-/* A value times a vector per entry and channel. */
-VEC_INLINE void add_entry(vf sum[GROUP][VECTORS], const float *entry, const float *panel, const int vectors)
+/* A value times a vector per entry and channel; `rows` neighbouring channels share their vector. */
+VEC_INLINE void add_entry(vf sum[GROUP][VECTORS], const float *entry, const float *panel, const int rows, const int vectors)
 {
     uint32_t offset[GROUP];
-    memcpy(offset, entry, sizeof offset);
-    const vf values = vquad(entry + GROUP);
+    memcpy(offset, entry, sizeof offset / (size_t)rows);
+    const vf values = vquad(entry + GROUP / rows);
     VEC_UNROLL for (int i = 0; i < GROUP; i++) {
         const vf value = i == 0 ? vquad_lane(values, 0) : i == 1 ? vquad_lane(values, 1) : i == 2 ? vquad_lane(values, 2) :
                                                                                               vquad_lane(values, 3);
         VEC_UNROLL for (int j = 0; j < vectors; j++) {
-            sum[i][j] += value * vload(panel + offset[i] + j * VL);
+            sum[i][j] += value * vload(panel + offset[i / rows] + j * VL);
         }
     }
 }
 
-/* A group's non-zeros of a block; sums[channel * row + lane] begin with the bias, or go on. Returns what follows the list. */
+/* A group's entries of a block; sums[channel * row + lane] begin with the bias, or go on. Returns what follows the list. */
 VEC_INLINE const float *run_group(const float *list, const float *panel, const float *bias, int64_t m, float *sums, int64_t row,
-                                  int begin, const int vectors)
+                                  int begin, const int rows, const int vectors)
 {
     const int32_t *channel = (const int32_t *)(const void *)(list + GROUP);
     vf sum[GROUP][VECTORS];
@@ -216,8 +217,8 @@ VEC_INLINE const float *run_group(const float *list, const float *panel, const f
             sum[i][j] = !begin ? vload(sums + channel[i] * row + j * VL) : vset(bias && channel[i] < m ? bias[channel[i]] : 0.0f);
         }
     }
-    for (; n > 0; n--, list += EPL_SPARSE_ENTRY)
-        add_entry(sum, list, panel, vectors);
+    for (; n > 0; n--, list += GROUP + GROUP / rows)
+        add_entry(sum, list, panel, rows, vectors);
     const volatile int32_t *again = channel; // kept, they would take the sums' registers
     VEC_UNROLL for (int i = 0; i < GROUP; i++) {
         float *to = sums + again[i] * row;
@@ -229,28 +230,26 @@ VEC_INLINE const float *run_group(const float *list, const float *panel, const f
 }
 
 #define ARGUMENTS const float *list, const float *panel, const float *bias, int64_t m, float *sums, int64_t row, int begin
-#define DEFINE(vectors)                                                            \
-    static const float *run_block_##vectors(ARGUMENTS)                             \
-    {                                                                              \
-        for (int64_t i = 0; i < m; i += GROUP)                                     \
-            list = run_group(list, panel, bias, m, sums, row, begin, vectors);     \
-        return list;                                                               \
+#define DEFINE(rows, vectors)                                                            \
+    static const float *run_block_##rows##_##vectors(ARGUMENTS)                          \
+    {                                                                                    \
+        for (int64_t i = 0; i < m; i += GROUP)                                           \
+            list = run_group(list, panel, bias, m, sums, row, begin, rows, vectors);     \
+        return list;                                                                     \
     }
-DEFINE(1) DEFINE(2)
+DEFINE(1, 1) DEFINE(1, 2) DEFINE(2, 1) DEFINE(2, 2) DEFINE(4, 1) DEFINE(4, 2)
 #if VL == 16
-DEFINE(3) DEFINE(4)
+DEFINE(1, 3) DEFINE(1, 4) DEFINE(2, 3) DEFINE(2, 4) DEFINE(4, 3) DEFINE(4, 4)
+#define VARIANTS(rows) { run_block_##rows##_1, run_block_##rows##_2, run_block_##rows##_3, run_block_##rows##_4 }
+#else
+#define VARIANTS(rows) { run_block_##rows##_1, run_block_##rows##_2 }
 #endif
 
 /* Of the tile that begins at lane `at`. */
 static const float *run_tile(const work *k, const float *list, const float *panel, int64_t at, int64_t lanes, int begin)
 {
-    static const float *(*const variants[VECTORS])(ARGUMENTS) = {
-        run_block_1, run_block_2,
-#if VL == 16
-        run_block_3, run_block_4,
-#endif
-    };
-    return variants[epl_ceil_div(lanes, VL) - 1](list, panel, k->call->in[2], k->p->m, k->sums + at, k->sum_row, begin);
+    static const float *(*const variants[3][VECTORS])(ARGUMENTS) = { VARIANTS(1), VARIANTS(2), VARIANTS(4) };
+    return variants[k->rows / 2][epl_ceil_div(lanes, VL) - 1](list, panel, k->call->in[2], k->p->m, k->sums + at, k->sum_row, begin);
 }
 
 /* y[pixel][channel] = sums[channel][lane] of `pixels` neighbours. */
@@ -349,6 +348,7 @@ void EPL_K(sparse_conv)(const epl_call *call, int64_t begin, int64_t end, void *
     k.sums    = k.panel + panel_size(&l);
     k.columns = (uintptr_t *)(void *)(k.sums + (p->m + 1) * k.sum_row);
     k.from    = k.columns + p->kw * k.columns_row;
+    k.rows = ((const int32_t *)call->in[1])[1];
     memset(k.zeros, 0, (size_t)p->c * sizeof(float));
     find_columns(&k);
     if (count_pixels(p) == 0)

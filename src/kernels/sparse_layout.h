@@ -16,6 +16,12 @@
 
 #include "kernels/kernels.h"
 
+enum { /* of packed weights (sparse.h) */
+    EPL_SPARSE_GROUP = 4,                 /* channels side by side; as many sums as that times a tile's vectors are registers */
+    EPL_SPARSE_HEAD = 2 * EPL_SPARSE_GROUP, /* of a group's lists */
+    EPL_SPARSE_START = 2 * EPL_SPARSE_GROUP
+};
+
 typedef struct epl_sparse_layout {
     int64_t units, block, unit;  /* in all, of a block, floats from one to the next */
     int64_t positions;           /* of the kernel, within a unit */
@@ -105,6 +111,31 @@ static inline int64_t epl_sparse_place(const epl_conv_params *p, const epl_spars
         return 0;
     const int64_t kx = q % p->kw, row = q / p->kw % p->kh * p->dh, kz = q / p->kw / p->kh;
     return ((kz * p->kw + kx) * l->slots + row % p->sh * (l->slots / p->sh) + row / p->sh) * l->pitch;
+}
+
+/* ---- N:M weights, packed anew in every step (nm_pack) ---- */
+
+/* At most so many entries of an output channel among the units [u0, u1): n of each group of m channels that they touch. */
+static inline int64_t epl_nm_list(const epl_nm_pack_params *p, const epl_sparse_layout *l, int64_t u0, int64_t u1)
+{
+    int64_t n = 0;
+    for (int64_t u = u0, until; u < u1; u = until) { // a group, or what the range holds of it
+        const int64_t channel = u % p->conv.c;
+        until = epl_sparse_least(u1, u - channel + epl_sparse_least(p->conv.c, (channel / p->m + 1) * p->m));
+        n += epl_sparse_least(p->n, until - u);
+    }
+    return n * l->positions;
+}
+
+/* What nm_pack writes, in units of 4 bytes. */
+static inline int64_t epl_nm_packed_size(const epl_nm_pack_params *p, int64_t vector)
+{
+    const epl_sparse_layout l = epl_sparse_layout_of(&p->conv, vector);
+    const int64_t groups = (p->conv.m + EPL_SPARSE_GROUP - 1) / EPL_SPARSE_GROUP;
+    int64_t size = EPL_SPARSE_START;
+    for (int64_t u0 = 0; u0 < l.units; u0 += l.block)
+        size += groups * (EPL_SPARSE_HEAD + 2 * EPL_SPARSE_GROUP * epl_nm_list(p, &l, u0, epl_sparse_least(u0 + l.block, l.units)));
+    return size;
 }
 
 #endif

@@ -11,6 +11,11 @@ epl_lower_fn epl_lower_elementwise, epl_lower_fused;                            
 /* A convolution (or a linear layer as one of 1x1) with weights that are known and mostly zero. False: they are not. */
 bool    epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, const epl_value *w, bool transposed, int bias,
                          int y);
+const epl_value *epl_source_of(const epl_value *v); /* where a value comes from, through regions of fused nodes, branches and loops */
+
+/* The same with the n of every m channels that KeepLargest leaves, in a program that changes its weights. w's element (kernel position,
+ * channel, output channel) of the convolution p lies as the pack's strides say; `axis` is its channels'. */
+bool    epl_lower_nm(epl_block *b, const epl_node *n, const epl_nm_pack_params *pack, int x, const epl_value *w, int axis, int bias, int y); /* lower_nm.c */
 const epl_buffer *epl_seen_buffer(const epl_block *b, int buffer); /* from a region: the buffer outside that it reads */
 bool    epl_sparse_weights_fit(const epl_program *p); /* the program's room for packed weights suffices; else fails */
 

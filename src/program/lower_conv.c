@@ -45,7 +45,8 @@ bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
     const int x = epl_buffer_of(b, n->inputs[0]), w = epl_buffer_of(b, n->inputs[1]);
     const int bias = n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1, y = epl_buffer_of(b, n->outputs[0]);
     const bool depthwise = is_depthwise(&p) && epl_has_kernel(b, "dwconv");
-    if (epl_lower_sparse(b, n, &p, x, n->inputs[1], false, bias, y))
+    const epl_nm_pack_params nm = { .conv = p, .position_stride = p.c * p.m, .channel_stride = p.m, .out_stride = 1 };
+    if (epl_lower_sparse(b, n, &p, x, n->inputs[1], false, bias, y) || epl_lower_nm(b, n, &nm, x, n->inputs[1], -2, bias, y))
         return true;
     const size_t packed = (size_t)epl_conv_packed_floats(&p, b->program->kernels->vector) * sizeof(float);
     const int    weight = depthwise ? w : epl_pack(b, n, "conv_pack", &p, sizeof p, w, packed);
@@ -61,11 +62,26 @@ static bool input_grad(epl_block *b, const epl_node *n, const epl_conv_params *p
     return epl_kernel_add(b, n, depthwise ? "dwconv_dx" : "conv_dx", p, sizeof *p, 3, (int[]){ dy, weight, bias }, 1, &dx) != NULL;
 }
 
+/* Without strides it is a convolution of dy with the kernel turned around. */
+static epl_nm_pack_params turned(const epl_conv_params *p)
+{
+    epl_nm_pack_params t = { .conv = *p, .position_stride = -p->c * p->m, .channel_stride = 1, .out_stride = p->m };
+    t.base = (p->kd * p->kh * p->kw - 1) * p->c * p->m;
+    t.conv.d = p->od, t.conv.h = p->oh, t.conv.w = p->ow, t.conv.c = p->m;
+    t.conv.od = p->d, t.conv.oh = p->h, t.conv.ow = p->w, t.conv.m = p->c;
+    t.conv.pd = p->dd * (p->kd - 1) - p->pd, t.conv.ph = p->dh * (p->kh - 1) - p->ph, t.conv.pw = p->dw * (p->kw - 1) - p->pw;
+    return t;
+}
+
 bool epl_lower_conv_input_grad(epl_block *b, const epl_node *n, const char **why)
 {
     if (!all_f32(n, why))
         return false;
     const epl_conv_params p = conv_params(n, n->outputs[0]->shape, n->inputs[1]->shape, n->inputs[0]->shape);
+    const epl_nm_pack_params nm = turned(&p);
+    const bool turns = p.sd * p.sh * p.sw == 1 && nm.conv.pd >= 0 && nm.conv.ph >= 0 && nm.conv.pw >= 0;
+    if (turns && epl_lower_nm(b, n, &nm, epl_buffer_of(b, n->inputs[0]), n->inputs[1], -1, -1, epl_buffer_of(b, n->outputs[0])))
+        return true;
     return input_grad(b, n, &p, epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]), -1,
                       epl_buffer_of(b, n->outputs[0]));
 }

@@ -40,7 +40,7 @@ static const epl_value *inside(const epl_value *v)
     return EPL_IS(v->producer, fused) ? inside(epl_graph_output_at(v->producer->regions[0], v->index)) : v;
 }
 
-static const epl_value *source_of(const epl_value *v) { return inside(outside(v)); }
+const epl_value *epl_source_of(const epl_value *v) { return inside(outside(v)); }
 
 /* A parameter, state or constant that nothing updates: its tensor. */
 static const epl_tensor *stored(const epl_program *p, const epl_value *v)
@@ -74,12 +74,13 @@ static int64_t count_nonzeros(const epl_tensor *t)
 /* Is an expression of stored tensors alone, of which one of `count` elements is mostly zero? `depth` bounds the search. */
 static bool may_be_sparse(const epl_program *p, const epl_value *v, int64_t count, int depth, bool *sparse)
 {
-    v = source_of(v);
+    v = epl_source_of(v);
     const epl_tensor *t = stored(p, v);
     if (t && epl_shape_count(v->shape) == count)
-        *sparse = *sparse || 2 * count_nonzeros(t) < count;
+        *sparse = *sparse || 2 * count_nonzeros(t) <= count;
     if (t)
         return true;
+    *sparse = *sparse || (EPL_IS(v->producer, keep_largest) && epl_attr_i(v->producer, "n") < epl_attr_i(v->producer, "m"));
     if (depth == 0 || !can_evaluate(v->producer))
         return false;
     for (int i = 0; i < v->producer->n_inputs; i++)
@@ -91,7 +92,7 @@ static bool may_be_sparse(const epl_program *p, const epl_value *v, int64_t coun
 /* The value of an expression that may_be_sparse has looked through. */
 static known evaluate(const epl_program *p, const epl_value *v)
 {
-    v = source_of(v);
+    v = epl_source_of(v);
     known k = { stored(p, v), NULL }, in[4] = { { NULL, NULL } };
     if (k.value)
         return k;
@@ -130,12 +131,12 @@ static bool is_worth_it(const epl_conv_params *p, int64_t nnz, int64_t vector)
 static int64_t packed_size(const epl_program *p, const epl_sparse_pack_params *pack, const float *w)
 {
     const epl_kernel *k = epl_kernel_find(p->kernels, "sparse_pack");
-    int32_t size = 0;
+    int32_t size[2] = { 0 };
     void   *scratch = epl_alloc_aligned(p->ctx, k->scratch(pack) + 64);
     if (scratch)
-        k->run(&(epl_call){ .in = { w }, .out = { &size }, .params = pack }, 0, 1, scratch);
+        k->run(&(epl_call){ .in = { w }, .out = { size }, .params = pack }, 0, 1, scratch);
     epl_release_aligned(p->ctx, scratch);
-    return size;
+    return size[0];
 }
 
 /* `pack` with its capacity, if the sparse kernel is the faster one. */

@@ -34,7 +34,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
         x = epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 2 } });
     }
     x = epl_flatten(g, x, 1);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && epl_arg_int(a, "hidden") > 0; i++) {
         x = epl_relu(g, epl_linear(g, x, (epl_linear_opts){ .name = i ? "fc2" : "fc1", .out = epl_arg_int(a, "hidden"), .init = EPL_START_HE }));
         x = epl_arg_real(a, "dropout") > 0 ? epl_dropout(g, x, epl_arg_real(a, "dropout"), false) : x;
     }
@@ -47,6 +47,6 @@ const epl_zoo_entry epl_zoo_vgg = {
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 16, 11, 19, .help = "11, 13, 16 or 19" },
                  { "norm", 0, 0, 1, .help = "1: batch normalisation behind each convolution" },
                  { "width", 64, 1, 1024, .help = "channels of the first stage" },
-                 { "hidden", 4096, 1, 65536, .help = "units of the two linear layers" },
+                 { "hidden", 4096, 0, 65536, .help = "units of the two linear layers before the last; 0: there are none" },
                  { "dropout", 0.5, 0, 0.99, .real = true, .help = "behind the linear layers" } },
 };
