@@ -40,6 +40,27 @@ typedef struct epl_norm_mode_cost {
 } epl_norm_mode_cost;
 EPL_API bool epl_bench_norm_modes(const epl_model *m, epl_step_opts o, double seconds, epl_norm_mode_cost out[EPL_N_NORM_MODES]);
 
+/* Weights [in, out] of which a share is zero, times `pixels` rows of `in` channels, against the same product with dense weights: Elsen et al.
+ * 2020, "Fast sparse convnets" (arXiv:1911.09723). Medians of runs in turn. */
+typedef struct epl_bench_spmm_opts {
+    int64_t  in, out, pixels; /* required */
+    double   sparsity;
+    int      block;           /* output channels that share their places: 1, 2, 4; default 1 */
+    int      threads;         /* default 1 */
+    double   seconds;         /* default 0.05 */
+    uint64_t seed;            /* of the places */
+} epl_bench_spmm_opts;
+
+typedef struct epl_bench_spmm_result {
+    double  dense_s, sparse_s;
+    double  dense_gflops, useful_gflops; /* multiply-adds with weights that are not zero */
+    int64_t nonzero, dense_bytes, packed_bytes;
+    int     rows;   /* channels that share their places in the lists */
+    bool    chosen; /* programs take the sparse kernel for it */
+} epl_bench_spmm_result;
+
+EPL_API bool epl_bench_spmm(epl_context *ctx, epl_bench_spmm_opts o, epl_bench_spmm_result *out);
+
 /* What a measurement was made on. */
 typedef struct epl_machine {
     char   cpu[128]; /* "" where the system does not tell */

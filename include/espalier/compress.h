@@ -201,6 +201,27 @@ EPL_API double epl_regrow_fraction(const epl_regrow_opts *o, int64_t step, int64
 EPL_API epl_train_hook    epl_regrow_hook(epl_model *m, epl_regrow_opts o);
 EPL_API epl_regrow_result epl_regrow_result_of(const epl_train_hook *h); /* after epochs, and the run */
 
+/* ---- sparse networks with names -------------------------------------------------------------------------------------
+ * Those of Elsen et al. 2020, "Fast sparse convnets" (arXiv:1911.09723): "fsc-mbv1-1.0-90" is MobileNetV1 of width 1 with 90 % zeros
+ * in every 1x1 convolution. */
+typedef struct epl_sparse_preset {
+    const char *name, *model; /* a description of the zoo */
+    double      sparsity;
+    int         block;        /* output channels that are pruned together in the layers `blocked` (NULL: none) */
+    const char *blocked;
+} epl_sparse_preset;
+
+EPL_API int epl_sparse_n_presets(void);
+EPL_API const epl_sparse_preset *epl_sparse_preset_at(int i);
+EPL_API const epl_sparse_preset *epl_sparse_preset_find(const char *name); /* NULL without an error */
+
+/* At once, by magnitude, under frozen masks. */
+EPL_API bool epl_sparse_preset_prune(epl_model *m, const epl_sparse_preset *p);
+
+/* The names of the weights of dense 1x1 convolutions, "a.weight,b.weight", of those that `among` (epl_glob; NULL: all) matches: a
+ * pattern. The caller owns it. */
+EPL_API char *epl_pointwise_names(const epl_graph *g, const char *among);
+
 /* ---- N:M sparse training -----------------------------------------------------------------------------------------------
  * Of every m consecutive channels' weights n stay, chosen anew from the dense weights in every update; all of them go on learning.
  * Fang et al. 2023 (BDWP, arXiv:2309.13015). FF: n of m input channels, per output channel and kernel position; BP: n of m output channels.

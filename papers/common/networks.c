@@ -36,7 +36,7 @@ static epl_program *program_for(paper_run *r, const epl_model *m, int64_t batch,
     return p;
 }
 
-static const epl_program_opts fast = { .frozen = true }, by_definition = { .reference = true };
+static const epl_program_opts fast = { .frozen = true, .sparse = true }, by_definition = { .reference = true };
 
 static epl_tensor *run(paper_run *r, const epl_model *m, const epl_tensor *x, epl_program_opts o)
 {

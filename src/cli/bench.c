@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "bench_spmm.h"
 
 typedef struct timing {
     int64_t runs;
@@ -221,9 +221,10 @@ static int run(cli *c, int argc, char **argv)
     cli_dims    dims = { 0 };
     bool        train = false, quick = false;
     double      seconds = 2;
-    int64_t     top = 20, block_kib = 0;
+    int64_t     top = 20, block_kib = 0, channels = 1;
+    const char *shape = NULL, *sparsity = "0.7,0.8,0.9,0.95";
     const cli_option options[] = {
-        EPL_ARG("what", &what, "`kernels`, or a " CLI_MODEL_HELP),
+        EPL_ARG("what", &what, "`kernels`, `spmm`, or a " CLI_MODEL_HELP),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_FLAG(0, "train", &train, "a training step rather than inference"),
         EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &optimizer, "with --train: the optimizer"),
@@ -233,6 +234,9 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_INT(0, "top", &top, 0, 1e6, "print the N longest steps"),
         EPL_OPT_TEXT(0, "filter", "TEXT", &filter, "kernels: only lines that contain this, such as 'weight gradient'"),
         EPL_OPT_FLAG(0, "quick", &quick, "kernels: a tenth of the list"),
+        EPL_OPT_TEXT(0, "shape", "OUTxIN@PIXELS", &shape, "spmm: one or more products, as in 512x512@196 (default: those of MobileNetV1)"),
+        EPL_OPT_TEXT(0, "sparsity", "LIST", &sparsity, "spmm: shares of zeros"),
+        EPL_OPT_INT(0, "block", &channels, 1, 4, "spmm: output channels that share the places of their zeros: 1, 2 or 4"),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
@@ -240,6 +244,9 @@ static int run(cli *c, int argc, char **argv)
     if (strcmp(what, "kernels") == 0)
         return cli_end(c, epl_bench_kernels(c->ctx, stdout, (epl_bench_kernels_opts){ .threads = (int)c->n_threads, .filter = filter,
                                                                                       .quick = quick, .json = c->json }));
+    if (strcmp(what, "spmm") == 0)
+        return cli_end(c, cli_bench_spmm(c, shape, sparsity, (epl_bench_spmm_opts){ .block = (int)channels, .threads = (int)c->n_threads,
+                                                                                    .seconds = seconds / 20, .seed = (uint64_t)c->seed }));
     epl_model   *m  = cli_model_load(c, what, &dims);
     epl_program *p  = m && !modes ? program_of(c, m, train, optimizer, dims.batch, block_kib) : NULL;
     const bool   ok = modes ? m && bench_norm_modes(c, m, optimizer, modes, dims.batch, seconds) : p && bench_program(c, p, seconds, top);
@@ -252,8 +259,10 @@ const cli_verb cli_verb_bench = {
     .name = "bench", .json = true, .run = run,
     .summary  = "speed: of the kernels as shares of this machine's peak, or of a network",
     .about    = "`espalier bench kernels` times convolutions of many shapes, forward and both gradients, with one thread and with two "
-                "(--threads chooses), beside oneDNN where it is installed. `espalier bench MODEL` runs a network on random inputs: "
+                "(--threads chooses), beside oneDNN where it is installed. `espalier bench spmm` times products with sparse weights beside the "
+                "same with dense ones. `espalier bench MODEL` runs a network on random inputs: "
                 "latency, GFLOP/s, and where the time goes.",
     .examples = "espalier bench t.safetensors --batch 1\nespalier bench t.safetensors --batch 64 --train --threads 2\n"
-                "espalier bench resnet:depth=20 --batch 64 --bn-modes '*'\nespalier bench kernels --quick\nespalier bench kernels --json > kernels.json",
+                "espalier bench resnet:depth=20 --batch 64 --bn-modes '*'\nespalier bench spmm --shape 512x512@196 --sparsity 0.8,0.9 --block 4 --threads 1\n"
+                "espalier bench kernels --quick\nespalier bench kernels --json > kernels.json",
 };

@@ -85,14 +85,34 @@ static inline int64_t epl_sparse_pieces(const epl_conv_params *p, const epl_spar
                     : (p->n * p->od * p->oh * p->ow + l->lanes - 1) / l->lanes;
 }
 
-/* Time with `nnz` weights that are not zero, in units of a dense multiply-add of a vector: such a weight takes 1.5, the transposition
- * of a source and of a result vector 5 and 4. A model of the cost, from profiles at 90 % zeros. */
-static inline double epl_sparse_cost(const epl_conv_params *p, const epl_sparse_layout *l, int64_t vector, double nnz)
+/* Time with `nnz` weights that are not zero, in units of a dense multiply-add of a vector: such a weight takes 1.5, and less where
+ * `rows` channels share the vector that they read; the transposition of a source and of a result vector take 5 and 4. A model of the
+ * cost, from profiles at 90 % zeros. */
+static inline double epl_sparse_cost(const epl_conv_params *p, const epl_sparse_layout *l, int64_t vector, double nnz, int64_t rows)
 {
     const int64_t pixels = p->n * p->od * p->oh * p->ow, pieces = epl_sparse_pieces(p, l);
     const int64_t vectors = l->lines ? pieces * (l->lanes / vector) : (pixels + vector - 1) / vector;
     const double  filled = l->lines ? (double)(pieces * l->units * l->unit) / (double)vector : (double)(vectors * l->units);
-    return 5 * filled + (1.5 * nnz + 4 * (double)p->m) * (double)vectors;
+    const double  each = rows == 4 ? 1.1 : rows == 2 ? 1.25 : 1.5;
+    return 5 * filled + (each * nnz + 4 * (double)p->m) * (double)vectors;
+}
+
+/* What fetching a vector of weights takes where it is read for few pixels, in the same units: the more of them there are, the further
+ * away they lie. */
+static inline double epl_sparse_fetching(double floats)
+{
+    return floats < 2 * 65536 ? 2 : floats > 16 * 65536 ? 16 : floats / 65536;
+}
+
+/* Is that less than the dense kernel's time? Its multiply-adds fill their vectors with channels; a recurrent layer's step, or a
+ * classifier's for one sample, waits for the weights instead, and so do lists of non-zeros, of 8 bytes each or less in blocks. */
+static inline int epl_sparse_pays(const epl_conv_params *p, const epl_sparse_layout *l, int64_t vector, double nnz, int64_t rows)
+{
+    const double taps = (double)(p->kd * p->kh * p->kw * p->c), pixels = (double)(p->n * p->od * p->oh * p->ow);
+    const double vectors = taps * (double)((p->m + vector - 1) / vector), list = nnz * (1 + 1.0 / (double)rows);
+    const double fetch = epl_sparse_fetching(taps * (double)p->m), dense = vectors * (pixels > fetch ? pixels : fetch);
+    const double waiting = pixels < 8 ? epl_sparse_fetching(list) * list / (double)vector : 0;
+    return epl_sparse_cost(p, l, vector, nnz, rows) + waiting < 0.8 * dense;
 }
 
 /* The form that is the faster one at 90 % zeros. */
@@ -101,7 +121,7 @@ static inline epl_sparse_layout epl_sparse_layout_of(const epl_conv_params *p, i
     const epl_sparse_layout flat = epl_sparse_flat(p, vector), strips = epl_sparse_strips(p, vector);
     const double nnz = 0.1 * (double)(p->kd * p->kh * p->kw * p->c * p->m);
     const int wide = strips.pitch > 256; // a strip is of whole lines
-    return !wide && epl_sparse_cost(p, &strips, vector, nnz) < epl_sparse_cost(p, &flat, vector, nnz) ? strips : flat;
+    return !wide && epl_sparse_cost(p, &strips, vector, nnz, 1) < epl_sparse_cost(p, &flat, vector, nnz, 1) ? strips : flat;
 }
 
 /* Where kernel position q of a unit begins in the unit. */

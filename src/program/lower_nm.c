@@ -22,7 +22,7 @@ static bool is_worth_it(const epl_nm_pack_params *pack, int64_t vector)
     const epl_sparse_layout l = epl_sparse_layout_of(p, vector);
     const double taps = (double)(p->kd * p->kh * p->kw * p->c), pixels = (double)(p->n * p->od * p->oh * p->ow);
     const double nnz = taps * (double)p->m * (double)pack->n / (double)pack->m;
-    return epl_sparse_cost(p, &l, vector, nnz) + 5 * taps * (double)p->m < 0.9 * taps * pixels * (double)((p->m + vector - 1) / vector);
+    return epl_sparse_cost(p, &l, vector, nnz, 1) + 5 * taps * (double)p->m < 0.9 * taps * pixels * (double)((p->m + vector - 1) / vector);
 }
 
 bool epl_lower_nm(epl_block *b, const epl_node *n, const epl_nm_pack_params *pack, int x, const epl_value *w, int axis, int bias, int y)

@@ -111,24 +111,8 @@ static known evaluate(const epl_program *p, const epl_value *v)
     return k;
 }
 
-/* What fetching a vector of weights takes where it is read for few pixels, in the units of epl_sparse_cost: the more of them there are, the
- * further away they lie. */
-static double fetching(double floats) { return fmin(fmax(floats / 65536, 2), 16); }
-
-/* A dense kernel's multiply-adds fill their vectors with channels; a recurrent layer's step, or a classifier's for one sample, waits for
- * the weights instead. A weight that is not zero takes 8 bytes of the list. */
-static bool is_worth_it(const epl_conv_params *p, int64_t nnz, int64_t vector)
-{
-    const epl_sparse_layout l = epl_sparse_layout_of(p, vector);
-    const double taps = (double)(p->kd * p->kh * p->kw * p->c), pixels = (double)(p->n * p->od * p->oh * p->ow);
-    const double vectors = taps * (double)((p->m + vector - 1) / vector), list = 2 * (double)nnz;
-    const double fetch = fetching(taps * (double)p->m), dense = vectors * (pixels > fetch ? pixels : fetch);
-    const double sparse = epl_sparse_cost(p, &l, vector, (double)nnz) + (pixels < 8 ? fetching(list) * list / (double)vector : 0);
-    return sparse < 0.8 * dense;
-}
-
-/* The units that these weights take when packed; 0 without memory. */
-static int64_t packed_size(const epl_program *p, const epl_sparse_pack_params *pack, const float *w)
+/* The units that these weights take when packed, and how many channels share their places; 0 without memory. */
+static int64_t packed_size(const epl_program *p, const epl_sparse_pack_params *pack, const float *w, int64_t *rows)
 {
     const epl_kernel *k = epl_kernel_find(p->kernels, "sparse_pack");
     int32_t size[2] = { 0 };
@@ -136,6 +120,7 @@ static int64_t packed_size(const epl_program *p, const epl_sparse_pack_params *p
     if (scratch)
         k->run(&(epl_call){ .in = { w }, .out = { size }, .params = pack }, 0, 1, scratch);
     epl_release_aligned(p->ctx, scratch);
+    *rows = size[1];
     return size[0];
 }
 
@@ -150,9 +135,10 @@ static bool choose(epl_block *b, const epl_conv_params *p, const epl_value *w, e
         !may_be_sparse(program, w, count, 8, &sparse) || !sparse)
         return false;
     const known k = evaluate(program, w);
-    int64_t size = 0;
-    if (k.value && is_worth_it(p, count_nonzeros(k.value), program->kernels->vector))
-        size = packed_size(program, pack, k.value->data);
+    int64_t rows, size = k.value ? packed_size(program, pack, k.value->data, &rows) : 0;
+    const epl_sparse_layout l = epl_sparse_layout_of(p, program->kernels->vector);
+    if (size > 0 && !epl_sparse_pays(p, &l, program->kernels->vector, (double)count_nonzeros(k.value), rows))
+        size = 0;
     pack->capacity = size + size / 8;
     epl_tensor_free(k.own);
     return size > 0;
