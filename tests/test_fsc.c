@@ -85,12 +85,12 @@ TEST(products_are_measured_and_packed)
     CHECK_INT(t, r.nonzero, 819); /* of 8192 */
     CHECK_INT(t, r.rows, 1);
     CHECK(t, r.sparse_s > 0 && r.dense_s > 0 && r.packed_bytes >= 8 * 819 && r.packed_bytes < r.dense_bytes / 3);
-    for (o.block = 2; o.block <= 4; o.block += 2) {
+    for (o.block = 2; o.block <= 4; o.block *= 2) {
         CHECK_OK(t, ctx, epl_bench_spmm(ctx, o, &r));
         CHECK_INT(t, r.rows, o.block);
         CHECK_NEAR(t, (double)r.nonzero, 819, .atol = 3);
     }
-    o.sparsity = 1;
+    o.sparsity = 1, o.block = 4;
     CHECK_OK(t, ctx, epl_bench_spmm(ctx, o, &r));
     CHECK_INT(t, r.nonzero, 0);
     o.pixels = 0;

@@ -141,7 +141,7 @@ bool paper_latency(paper_run *r, paper_timed *timed, int n, double budget_s)
     epl_context_set_threads(r->ctx, 1);
     for (int i = 0; i < n; i++) {
         timed[i].seconds = NAN;
-        const epl_program_opts o = { .frozen = true, .block_bytes = timed[i].block_bytes };
+        const epl_program_opts o = { .frozen = true, .sparse = true, .block_bytes = timed[i].block_bytes };
         p[i] = ok ? program_for(r, timed[i].model, timed[i].batch ? timed[i].batch : 1, o) : NULL;
         ok   = p[i] != NULL;
         if (ok)

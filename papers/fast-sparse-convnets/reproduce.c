@@ -75,9 +75,9 @@ static void check_packing(paper_run *r)
     paper_check(r, "bytes by four / one by one", (double)four.packed_bytes / (double)one.packed_bytes, PAPER_BELOW, 0.75);
     epl_bench_spmm_result none;
     o.pixels = 0;
-    paper_check_refused(r, "no pixels are refused", epl_bench_spmm(paper_context(r), o, &none), "with 0 pixels");
+    paper_check_refused(r, "no pixels", epl_bench_spmm(paper_context(r), o, &none), "with 0 pixels");
     o.pixels = 7, o.block = 3;
-    paper_check_refused(r, "blocks of three are refused", epl_bench_spmm(paper_context(r), o, &none), "blocks of 3");
+    paper_check_refused(r, "blocks of three", epl_bench_spmm(paper_context(r), o, &none), "blocks of 3");
 }
 
 static void quick(paper_run *r)
@@ -119,7 +119,7 @@ static double break_even(const double *sparsity, const double *speedup, int n)
 
 static void measure_kernels(paper_run *r)
 {
-    static const double sparsity[] = { 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95 };
+    static const double sparsity[] = { 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95 };
     enum { N = EPL_COUNT(sparsity) };
     double one[2][N], four[2][N];
     epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "zeros", .y_label = "dense time / sparse time, geometric mean" });
@@ -137,9 +137,9 @@ static void measure_kernels(paper_run *r)
         epl_plot_line(p, paper_textf(r, "blocks of 1, %d thread%s", threads, threads > 1 ? "s" : ""), sparsity, one[threads - 1], N, (epl_line_opts){ .markers = true });
         epl_plot_line(p, paper_textf(r, "blocks of 4, %d thread%s", threads, threads > 1 ? "s" : ""), sparsity, four[threads - 1], N, (epl_line_opts){ .markers = true });
         const char *with = threads > 1 ? "2 threads" : "1 thread";
-        paper_check(r, paper_textf(r, "speed-up at 80 %%, %s", with), one[threads - 1][5], PAPER_AT_LEAST, 1.3);
-        paper_check(r, paper_textf(r, "speed-up at 90 %%, %s", with), one[threads - 1][6], PAPER_AT_LEAST, 2);
-        paper_check(r, paper_textf(r, "blocks of 4 / of 1 at 90 %%, %s", with), four[threads - 1][6] / one[threads - 1][6], PAPER_ABOVE, 1);
+        paper_check(r, paper_textf(r, "speed-up at 80 %%, %s", with), one[threads - 1][6], PAPER_AT_LEAST, 1.3);
+        paper_check(r, paper_textf(r, "speed-up at 90 %%, %s", with), one[threads - 1][7], PAPER_AT_LEAST, 2);
+        paper_check(r, paper_textf(r, "blocks of 4 / of 1 at 90 %%, %s", with), four[threads - 1][7] / one[threads - 1][7], PAPER_ABOVE, 1);
         paper_remark(r, "With %s sparse and dense are equally fast at %.0f %% zeros one by one, and at %.0f %% in blocks of four; the rule of two "
                      "thirds says 67 %%.", with, 100 * break_even(sparsity, one[threads - 1], N), 100 * break_even(sparsity, four[threads - 1], N));
     }
@@ -232,7 +232,7 @@ static void compare(paper_run *r, const network *k, const paper_series *const *a
 static void train(paper_run *r)
 {
     network k[N_NETWORKS] = { [HALF] = { .width = 16 }, [WHOLE] = { .width = 32 }, [SPARSE] = { .width = 32, .sparse = true } };
-    const paper_recipe recipe = { .samples = 12000, .test = 5000, .epochs = 6, .optimizer = "adam:rate=3e-3" };
+    const paper_recipe recipe = { .samples = 8000, .test = 5000, .epochs = 5, .optimizer = "adam:rate=3e-3" };
     static const char *const names[] = { "width 16", "width 32", "width 32, 90 % zeros" };
     paper_variant v[N_NETWORKS];
     const paper_series *accuracy[N_NETWORKS];
