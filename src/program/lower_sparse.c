@@ -5,7 +5,6 @@
 
 #include "kernels/sparse_layout.h"
 
-#include <math.h>
 #include <stddef.h>
 
 typedef struct known { /* a value that stays as it is; `own` where it had to be computed */
@@ -135,7 +134,7 @@ static bool choose(epl_block *b, const epl_conv_params *p, const epl_value *w, e
         !may_be_sparse(program, w, count, 8, &sparse) || !sparse)
         return false;
     const known k = evaluate(program, w);
-    int64_t rows, size = k.value ? packed_size(program, pack, k.value->data, &rows) : 0;
+    int64_t rows = 1, size = k.value ? packed_size(program, pack, k.value->data, &rows) : 0;
     const epl_sparse_layout l = epl_sparse_layout_of(p, program->kernels->vector);
     if (size > 0 && !epl_sparse_pays(p, &l, program->kernels->vector, (double)count_nonzeros(k.value), rows))
         size = 0;
