@@ -562,6 +562,7 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     CHECK_NEAR(t, member(j, "nonzero") / member(j, "weights"), 0.25, .atol = 1e-3);
     epl_json_free(j);
     fails(t, "prune mlp -o /dev/null --rounds 2", 2, "while training");
+    fails(t, "prune mlp -o /dev/null --blocks l2", 2, "needs one of --ratio and --macs");
     fails(t, "prune mlp -o /dev/null --n-of-m 2", 2, "two numbers as in 2:4");
     fails(t, "prune mlp -o /dev/null --teacher mlp", 2, "say --data");
     fails(t, "prune mlp -o /dev/null --regrow set", 2, "works while training");

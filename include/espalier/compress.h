@@ -299,6 +299,19 @@ typedef struct epl_channel_result {
  * that forbids it), or the target cannot be met. */
 EPL_API bool epl_prune_channels(epl_model *m, epl_channel_opts o, epl_channel_result *out);
 
+/* ---- removing residual blocks: x + f(x) becomes x, where f is computed from x alone and x has the sum's shape ----
+ * criterion: l2 (root of the mean square of the branch's weights), l1 (mean |w|), bn-gamma (mean |weight| of its batch norms; l2 where it
+ * has none), random. The lowest go first. */
+typedef struct epl_block_opts {
+    const char *criterion; /* default "l2" */
+    double      ratio;     /* part of the blocks */
+    double      macs;      /* instead: what should be left of the multiply-adds, in (0, 1) */
+    uint64_t    seed;
+} epl_block_opts;
+
+/* The model as it was on failure: there is no such block, the target cannot be met. `out` (may be NULL) counts blocks as units. */
+EPL_API bool epl_prune_blocks(epl_model *m, epl_block_opts o, epl_channel_result *out);
+
 /* Removes the units that make no difference, and nothing else: whoever reads them has zeros for them, or they are always 0 (rows of zeros
  * without a bias; norms whose scale and shift are 0). Masks are baked in first. What is computed stays, within rounding. A channel
  * that is constant but not 0 stays. */

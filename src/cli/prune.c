@@ -7,7 +7,8 @@
 typedef struct pruning {
     epl_pruner_opts o;
     epl_channel_opts channels;
-    bool            by_channels; /* whole channels, not weights */
+    bool            by_channels; /* whole channels, or blocks, not weights */
+    const char     *blocks;      /* by this criterion */
     const char     *teacher, *pruning, *gradient, *n_of_m, *block;
     bool            bake, report, compact;
     int64_t         recalibrate; /* batches; instead of training */
@@ -137,8 +138,20 @@ static bool prune_at_once(cli *c, epl_model *m, const pruning *p, const cli_trai
     return ok;
 }
 
+static bool remove_blocks(cli *c, epl_model *m, const pruning *p)
+{
+    epl_channel_result r = { 0 };
+    if (!epl_prune_blocks(m, (epl_block_opts){ p->blocks, p->channels.ratio, p->channels.macs, (uint64_t)c->seed }, &r))
+        return false;
+    cli_remark(c, "removed %lld of %lld residual blocks: %.1f %% of the multiply-adds and %.1f %% of the parameters left", (long long)r.removed,
+               (long long)r.units, 100 * r.macs_after / r.macs_before, 100 * (double)r.params_after / (double)r.params_before);
+    return true;
+}
+
 static bool remove_channels(cli *c, epl_model *m, const pruning *p, const cli_training *t)
 {
+    if (p->blocks)
+        return remove_blocks(c, m, p);
     epl_channel_opts   o = p->channels;
     epl_channel_result r = { 0 };
     epl_weights       *g = NULL;
@@ -339,15 +352,18 @@ static bool settle(cli *c, pruning *p)
     o->gradient  = gradient_of(p->gradient);
     p->o.schedule = p->pruning;
     p->o.every    = p->every;
-    p->by_channels       = p->channels.criterion != NULL;
+    p->by_channels       = p->channels.criterion || p->blocks;
     p->channels.pattern  = o->pattern;
     p->channels.skip     = o->skip;
     p->channels.seed     = o->seed;
     p->channels.round_to = (int)p->round_to;
     o->macs = p->by_channels ? 0 : p->channels.macs;
     const int targets = (p->channels.ratio > 0) + (p->channels.params > 0) + (p->by_channels && p->channels.macs > 0);
+    if (p->blocks && (p->channels.criterion || p->channels.params > 0))
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--blocks goes with --ratio or --macs, and not with --channels");
     if (p->by_channels ? targets != 1 : targets != 0)
-        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? "--channels needs one of --ratio, --macs and --params, not %d of them"
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? p->blocks ? "--blocks needs one of --ratio and --macs, not %d of them"
+                            : "--channels needs one of --ratio, --macs and --params, not %d of them"
                                                                  : "--ratio and --params go with --channels (%d given)", targets);
     return read_layers(c, &p->layers, o) && read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
 }
@@ -376,7 +392,8 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
         EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|fpgm|taylor|act-mean|apoz|random", &p.channels.criterion,
                        "remove whole channels instead, the lowest of these scores first, with all that hangs on them"),
-        EPL_OPT_REAL(0, "ratio", &p.channels.ratio, 0, 0.999, "with --channels: the share to remove"),
+        EPL_OPT_CHOICE(0, "blocks", "l2|l1|bn-gamma|random", &p.blocks, "remove whole residual blocks instead"),
+        EPL_OPT_REAL(0, "ratio", &p.channels.ratio, 0, 0.999, "with --channels and --blocks: the share to remove"),
         EPL_OPT_REAL(0, "macs", &p.channels.macs, 0, 0.999, "the share of multiply-adds to leave, instead of --sparsity or --ratio"),
         EPL_OPT_REAL(0, "params", &p.channels.params, 0, 0.999, "with --channels: the share of parameters to leave"),
         EPL_OPT_FLAG(0, "rank-globally", &p.channels.global, "with --channels: one ranking, not the same share of each group"),
