@@ -3,7 +3,7 @@
 include(${CMAKE_CURRENT_LIST_DIR}/c_string.cmake)
 file(GLOB kernels RELATIVE ${DIR} ${DIR}/kernels/*.h ${DIR}/kernels/*.c)
 list(FILTER kernels EXCLUDE REGEX "/(set|fma_peak|chain|chain_int)\\.c$")
-set(headers ops/ref.h ops/int_math.h ops/real_math.h)
+set(headers ops/ref.h ops/resize_taps.h ops/int_math.h ops/real_math.h)
 file(GLOB operators RELATIVE ${DIR} ${DIR}/ops/*.c)
 file(GLOB templates RELATIVE ${DIR} ${DIR}/compile/template/*)
 

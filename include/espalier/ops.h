@@ -354,11 +354,13 @@ EPL_API epl_value *epl_global_max_pool(epl_graph *g, epl_value *x);
 EPL_API epl_value *epl_adaptive_average_pool(epl_graph *g, epl_value *x, const int *size);
 EPL_API epl_value *epl_adaptive_max_pool(epl_graph *g, epl_value *x, const int *size); /* the largest of the same inputs */
 
-/* x [N, S..., C] at another resolution: exactly one of scale (S' = floor(S scale)), size and like (whose spatial sizes are
- * taken) is given. The names are those of ONNX's Resize. */
+/* x [N, S..., C] at another resolution: size, like (whose spatial sizes are taken) or scale alone (S' = floor(S scale)) say which. A scale
+ * beside a size says how far apart the places are that are read; by default that is the sizes' ratio. The names, and all formulas, are
+ * those of ONNX's Resize. */
 typedef enum epl_resize_mode { EPL_NEAREST = 0, EPL_LINEAR, EPL_CUBIC } epl_resize_mode;
 typedef enum epl_coordinates {
-    EPL_HALF_PIXEL = 0, EPL_PYTORCH_HALF_PIXEL, EPL_ASYMMETRIC, EPL_ALIGN_CORNERS, EPL_HALF_PIXEL_SYMMETRIC
+    EPL_HALF_PIXEL = 0, EPL_PYTORCH_HALF_PIXEL, EPL_ASYMMETRIC, EPL_ALIGN_CORNERS, EPL_HALF_PIXEL_SYMMETRIC, EPL_TF_HALF_PIXEL_FOR_NN,
+    EPL_TF_CROP_AND_RESIZE
 } epl_coordinates;
 typedef enum epl_nearest_mode { EPL_ROUND_PREFER_FLOOR = 0, EPL_ROUND_PREFER_CEIL, EPL_FLOOR, EPL_CEIL } epl_nearest_mode;
 
@@ -372,6 +374,8 @@ typedef struct epl_resize_opts {
     double           cubic_a;         /* default -0.75 */
     bool             exclude_outside; /* weights outside x count as 0; default: the edge goes on */
     bool             antialias;       /* when shrinking, widen the filter accordingly */
+    double           crop_begin[3], crop_end[3]; /* EPL_TF_CROP_AND_RESIZE alone: the part of each axis, 0 to 1, that is resized */
+    double           extrapolation;   /* and the value of what lies outside of x */
 } epl_resize_opts;
 
 EPL_API epl_value *epl_resample(epl_graph *g, epl_value *x, epl_resize_opts o);

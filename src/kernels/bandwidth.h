@@ -46,6 +46,11 @@
  *   pool_back       in x, dy             out dx; a maximum's gradient goes to its first place; x is not read for averages
  *   (Global pooling is `reduce` over [n, d * h * w, c].)
  *
+ * ---- another resolution, x [n, in[0], in[1], in[2], c] to y [n, out[0], out[1], out[2], c]: epl_resample_params ----
+ *
+ *   resample        in x                 out y; with `back`: in dy, out dx. Missing axes have size 1, mode and coordinates 0
+ *   The choices' numbers are those of the operator (ops/resize_taps.h).
+ *
  * ---- random draws ----
  *
  *   random          in key i64 [2]: seed, step   out y, `count` draws: epl_random_params. The bits of the operators' references
@@ -159,6 +164,15 @@ typedef struct epl_pool_params {
     int64_t ed, eh, ew; /* padding after; read by EPL_POOL_MEAN_PADDED alone */
     int64_t kind;
 } epl_pool_params;
+
+/* ---- resizing ---- */
+typedef struct epl_resample_params {
+    int64_t n, c, back;
+    int64_t in[3], out[3], mode[3], coordinates[3];
+    int64_t nearest, exclude, antialias;
+    double  scale[3], begin[3], end[3];
+    double  cubic_a, extrapolation;
+} epl_resample_params;
 
 /* ---- random draws ---- */
 typedef enum epl_draw_kind { EPL_DRAW_UNIFORM, EPL_DRAW_BERNOULLI } epl_draw_kind;

@@ -9,6 +9,7 @@ extern const onnx_op onnx_ops_reduce[];
 extern const onnx_op onnx_ops_shape[];
 extern const onnx_op onnx_ops_index[];
 extern const onnx_op onnx_ops_spatial[];
+extern const onnx_op onnx_ops_resize[];
 extern const onnx_op onnx_ops_layers[];
 extern const onnx_op onnx_ops_quantised[];
 extern const onnx_op onnx_ops_recurrent[];

@@ -168,18 +168,50 @@ static const char *scales_of(onnx_export *x, const epl_node *n)
     return onnx_store(x, onnx_unique(x, "scales_%d", n->id), &t);
 }
 
+/* The region of interest: for each axis where it begins, then for each where it ends, the batch and the channels whole. */
+static const char *roi_of(onnx_export *x, const epl_node *n)
+{
+    const epl_attr *roi = &n->attrs[epl_op_attr_index(n->op, "roi")];
+    const int       rank = n->inputs[0]->shape.rank, spatial = rank - 2;
+    float          *list = roi->n ? onnx_alloc(x, 2 * EPL_MAX_RANK * sizeof *list) : NULL;
+    if (!list)
+        return "";
+    for (int i = 0; i < rank; i++) {
+        list[i]        = i < 2 ? 0 : (float)roi->reals[i - 2];
+        list[rank + i] = i < 2 ? 1 : (float)roi->reals[spatial + i - 2];
+    }
+    const epl_tensor t = { .dtype = EPL_F32, .shape = EPL_SHAPE(2 * rank), .data = list };
+    return onnx_store(x, onnx_unique(x, "roi_%d", n->id), &t);
+}
+
+/* What this opset does not know of Resize; NULL if it knows all. */
+static const char *resize_lacks(const onnx_export *x, const epl_node *n)
+{
+    const int64_t from = epl_attr_i(n, "coordinate_transformation_mode");
+    const bool    scaled = n->attrs[epl_op_attr_index(n->op, "scales")].n > 0;
+    const int64_t *shape;
+    if (x->opset < 18 && epl_attr_i(n, "antialias"))
+        return "antialias, 18 does";
+    if (x->opset < 19 && from == EPL_HALF_PIXEL_SYMMETRIC)
+        return "half_pixel_symmetric, 19 does";
+    if (from == EPL_TF_HALF_PIXEL_FOR_NN)
+        return "tf_half_pixel_for_nn, 11 did";
+    return scaled && (epl_attr_ints(n, "shape", &shape) || epl_node_input(n, 1)) ? "scales beside sizes" : NULL;
+}
+
 static bool emit_resize(onnx_export *x, const epl_node *n)
 {
-    const char *in = onnx_first(x, n, n->inputs[0]), *scales = scales_of(x, n), *sizes = scales ? NULL : sizes_of(x, n, in);
-    if (x->opset < 18 && epl_attr_i(n, "antialias"))
-        return onnx_refuse(n, "opset %d does not know antialias, 18 does", x->opset);
+    const char *lacks = resize_lacks(x, n);
+    if (lacks)
+        return onnx_refuse(n, "opset %d does not know %s", x->opset, lacks);
+    const char *in = onnx_first(x, n, n->inputs[0]), *scales = scales_of(x, n), *sizes = scales ? NULL : sizes_of(x, n, in), *roi = roi_of(x, n);
     Onnx__NodeProto *p = onnx_begin(x, n, "Resize");
     onnx_arg(x, p, in);
-    onnx_arg(x, p, "");
+    onnx_arg(x, p, roi);
     onnx_arg(x, p, scales);
     if (sizes)
         onnx_arg(x, p, sizes);
-    onnx_set_fields(x, p, n, x->opset < 18 ? "|scales|shape|antialias|" : "|scales|shape|");
+    onnx_set_fields(x, p, n, x->opset < 18 ? "|scales|shape|roi|antialias|" : "|scales|shape|roi|");
     onnx_gives(x, p, n->outputs[0], true);
     return true;
 }

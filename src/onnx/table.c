@@ -7,7 +7,7 @@
 static const onnx_op *const lists[] = { onnx_ops_elementwise, onnx_ops_reduce,    onnx_ops_shape,   onnx_ops_index,
                                         onnx_ops_spatial,     onnx_ops_layers,    onnx_ops_quantised, onnx_ops_recurrent,
                                         onnx_ops_control,     onnx_ops_signal,    onnx_ops_training, onnx_ops_attention,
-                                        onnx_ops_sample,      onnx_ops_detect };
+                                        onnx_ops_sample,      onnx_ops_detect,   onnx_ops_resize };
 
 const onnx_op *onnx_op_find(const char *domain, const char *name)
 {

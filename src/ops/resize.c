@@ -1,84 +1,14 @@
 /* resize: another resolution - Resize (nearest, linear, cubic) with its gradient, and the builders of depth-to-space.
  *
  * Resize works on the spatial axes of x [N, S..., C], each on its own: an output takes a weighted sum of a few neighbours of
- * the place that it comes from. It is linear, so its gradient is the transposed map and the two are each other's gradient.
- * Left out of ONNX's operator: tf_crop_and_resize, and resizing the batch or the channels. */
+ * the place that it comes from (resize_taps.h). It is linear, but for what is extrapolated, so its gradient is the transposed map and the
+ * two are each other's gradient. Left out of ONNX's operator: resizing the batch or the channels. */
 #include "ops/dense.h"
 
-enum { SCALES, MODE, COORDINATES, NEAREST, CUBIC_A, EXCLUDE, ANTIALIAS, SHAPE };
+enum { SCALES, MODE, COORDINATES, NEAREST, CUBIC_A, EXCLUDE, ANTIALIAS, ROI, EXTRAPOLATION, SHAPE };
 
 /* begin reference */
-typedef struct epl_resize_axis {
-    int64_t in, out, mode, coordinates, nearest, exclude, antialias;
-    double  scale, cubic_a;
-} epl_resize_axis;
-
-/* Where output o lies on the input's axis. The coordinates: half_pixel, pytorch_half_pixel, asymmetric, align_corners,
- * half_pixel_symmetric. */
-static inline double epl_resize_source(const epl_resize_axis *a, int64_t o)
-{
-    const double in = (double)a->in, out = (double)a->out, x = (double)o;
-    switch (a->coordinates) {
-    case 1:  return a->out > 1 ? (x + 0.5) / a->scale - 0.5 : 0;
-    case 2:  return x / a->scale;
-    case 3:  return in * a->scale != 1 ? x * (in - 1) / (in * a->scale - 1) : 0; // ONNX divides by the product, not by the size
-    case 4:  return in / 2 * (1 - out / (a->scale * in)) + (x + 0.5) / a->scale - 0.5;
-    default: return (x + 0.5) / a->scale - 0.5;
-    }
-}
-
-static inline double epl_resize_nearest(const epl_resize_axis *a, double x)
-{
-    return a->nearest == 0 ? ceil(x - 0.5) : a->nearest == 1 ? floor(x + 0.5) : a->nearest == 2 ? floor(x) : ceil(x);
-}
-
-/* The interpolation kernel at distance t: a tent, or Keys's cubic (1981, eq. 4) with its free parameter. */
-static inline double epl_resize_kernel(const epl_resize_axis *a, double t)
-{
-    const double p = a->cubic_a;
-    t = fabs(t);
-    if (a->mode == 1)
-        return t < 1 ? 1 - t : 0;
-    return t <= 1 ? ((p + 2) * t - (p + 3)) * t * t + 1 : t < 2 ? ((p * t - 5 * p) * t + 8 * p) * t - 4 * p : 0;
-}
-
-/* The taps of one output: `count` of them from `first` on, whose weights sum to `total` before they are divided by it. */
-typedef struct epl_resize_taps {
-    int64_t first, count;
-    double  source, squeeze, total;
-} epl_resize_taps;
-
-static inline double epl_resize_raw(const epl_resize_axis *a, const epl_resize_taps *t, int64_t k)
-{
-    const int64_t at = t->first + k;
-    if (a->mode == 0)
-        return 1;
-    return a->exclude && (at < 0 || at >= a->in) ? 0 : epl_resize_kernel(a, ((double)at - t->source) * t->squeeze);
-}
-
-static inline epl_resize_taps epl_resize_taps_of(const epl_resize_axis *a, int64_t o)
-{
-    const double    source = epl_resize_source(a, o), squeeze = a->antialias && a->scale < 1 ? a->scale : 1;
-    epl_resize_taps t = { 0, 1, source, squeeze, 1 };
-    if (a->mode == 0) {
-        t.first = (int64_t)epl_resize_nearest(a, source);
-        return t;
-    }
-    const int64_t before = (int64_t)floor(-(double)a->mode / squeeze) + 1; // the mode's number is its kernel's reach
-    t.first = (int64_t)floor(source) + before;
-    t.count = 2 - 2 * before;
-    t.total = 0;
-    for (int64_t k = 0; k < t.count; k++)
-        t.total += epl_resize_raw(a, &t, k);
-    return t;
-}
-
-/* Weight k, and which input it belongs to: positions outside read the edge. */
-static inline double epl_resize_weight(const epl_resize_axis *a, const epl_resize_taps *t, int64_t k, int64_t *at)
-{
-    *at = t->first + k < 0 ? 0 : t->first + k >= a->in ? a->in - 1 : t->first + k;
-    return t->total != 0 ? epl_resize_raw(a, t, k) / t->total : 0;
-}
+#include "ops/resize_taps.h"
 
 static inline void epl_resize_axes(const epl_view *x, const epl_view *y, const epl_ref_attr *attr, epl_resize_axis axis[3])
 {
@@ -87,7 +17,12 @@ static inline void epl_resize_axes(const epl_view *x, const epl_view *y, const e
         const int64_t   k = i - (3 - spatial); // which spatial axis, negative for the missing ones
         const int64_t   in = k < 0 ? 1 : x->dim[1 + k], out = k < 0 ? 1 : y->dim[1 + k];
         const double    scale = k >= 0 && attr[0].n ? attr[0].reals[k] : (double)out / (double)in;
-        epl_resize_axis a = { in, out, k < 0 ? 0 : attr[1].i, attr[2].i, attr[3].i, attr[5].i, attr[6].i, scale, attr[4].r };
+        epl_resize_axis a = { in, out, k < 0 ? 0 : attr[1].i, k < 0 ? 0 : attr[2].i, k < 0 ? 0 : attr[3].i, attr[5].i, attr[6].i,
+                              scale, attr[4].r, 0, 1 };
+        if (k >= 0 && attr[7].n) {
+            a.begin = attr[7].reals[k];
+            a.end   = attr[7].reals[spatial + k];
+        }
         axis[i] = a;
     }
 }
@@ -103,8 +38,9 @@ static inline void epl_resize_move(const epl_view *small, const epl_view *large,
         const int64_t   o = row % all;
         epl_resize_taps t[3] = { epl_resize_taps_of(&a[0], o / (a[1].out * a[2].out)),
                                  epl_resize_taps_of(&a[1], o / a[2].out % a[1].out), epl_resize_taps_of(&a[2], o % a[2].out) };
+        const bool      outside = t[0].count * t[1].count * t[2].count == 0;
         for (int64_t c = 0; c < channels; c++) {
-            double sum = 0;
+            double sum = outside ? attr[8].r : 0;
             for (int64_t k = 0; k < t[0].count * t[1].count * t[2].count; k++) {
                 int64_t      z, y, x;
                 const double w = epl_resize_weight(&a[0], &t[0], k / (t[1].count * t[2].count), &z) *
@@ -126,16 +62,27 @@ static void epl_ref_resize(const epl_ref_call *c) { epl_resize_move(&c->in[0], &
 static void epl_ref_resize_grad(const epl_ref_call *c) { epl_resize_move(&c->out[0], &c->in[0], &c->out[0], c->attr); }
 /* end reference */
 
-/* ---- Resize(x, like): the spatial sizes are floor(S scale), or those of `shape` or like ------------------------------------ */
-static bool scales_fit(const epl_node *n, int spatial)
+/* ---- Resize(x, like): the spatial sizes are those of `shape` or like, or floor(S scale) ------------------------------------ */
+static bool lists_fit(const epl_node *n, int spatial)
 {
-    const epl_attr *scales = &n->attrs[SCALES];
+    const epl_attr *scales = &n->attrs[SCALES], *roi = &n->attrs[ROI];
+    const bool      crops = n->attrs[COORDINATES].i == EPL_FROM_TF_CROP;
     if (scales->n && scales->n != spatial)
         return epl_node_fail(n, EPL_ERR_ARGUMENT, "scales has %d entries, but there are %d spatial axes", scales->n, spatial);
     for (int i = 0; i < scales->n; i++)
         if (!(scales->reals[i] > 0 && scales->reals[i] < 65536))
             return epl_node_fail(n, EPL_ERR_ARGUMENT, "the scale %g must be positive and below 65536", scales->reals[i]);
-    return true;
+    return roi->n == (crops ? 2 * spatial : 0) ||
+           epl_node_fail(n, EPL_ERR_ARGUMENT, "roi has %d entries; %d are needed", roi->n, crops ? 2 * spatial : 0);
+}
+
+/* Is this the size that the scale means, rounded down or to the nearest? */
+static bool size_fits(const epl_node *n, int axis, int64_t in, int64_t out)
+{
+    const double product = (double)in * n->attrs[SCALES].reals[axis - 1];
+    return (double)out == floor(product) || (double)out == floor(product + 0.5) ||
+           epl_node_fail(n, EPL_ERR_SHAPE, "axis %d of %lld elements at scale %g does not become one of %lld", axis, (long long)in,
+                         n->attrs[SCALES].reals[axis - 1], (long long)out);
 }
 
 /* What Resize makes of x where it has scales. */
@@ -176,26 +123,34 @@ static bool wanted_size(const epl_node *n, epl_shape *to)
 static bool resize_infer(epl_node *n)
 {
     const epl_shape x = n->inputs[0]->shape;
-    epl_shape y;
-    if (!spatial_rank(n) || !scales_fit(n, x.rank - 2))
+    const bool      sized = n->attrs[SHAPE].n || epl_node_input(n, 1), scaled = n->attrs[SCALES].n > 0;
+    epl_shape       y;
+    if (!spatial_rank(n) || !lists_fit(n, x.rank - 2) || !(scaled && !sized ? scaled_shape(n, x, &y) : wanted_size(n, &y)))
         return false;
-    return (n->attrs[SCALES].n ? scaled_shape(n, x, &y) : wanted_size(n, &y)) && epl_set_type(n, 0, n->inputs[0]->dtype, y);
+    for (int i = 1; scaled && sized && i < x.rank - 1; i++)
+        if (!size_fits(n, i, x.dim[i], y.dim[i]))
+            return false;
+    return epl_set_type(n, 0, n->inputs[0]->dtype, y);
 }
 
 static bool resize_grad_infer(epl_node *n)
 {
-    epl_shape x, y;
-    if (!spatial_rank(n) || !scales_fit(n, n->inputs[0]->shape.rank - 2) || !wanted_size(n, &x))
+    const epl_shape dy = n->inputs[0]->shape;
+    epl_shape       x;
+    if (!spatial_rank(n) || !lists_fit(n, dy.rank - 2) || !wanted_size(n, &x))
         return false;
-    if (n->attrs[SCALES].n && (!scaled_shape(n, x, &y) || !epl_check_shape(n, 0, "the output's gradient", y)))
-        return false;
+    for (int i = 1; n->attrs[SCALES].n && i < dy.rank - 1; i++)
+        if (!size_fits(n, i, x.dim[i], dy.dim[i]))
+            return false;
     return epl_set_type(n, 0, n->inputs[0]->dtype, x);
 }
 
 static void resize_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
     epl_attr a[EPL_MAX_ATTRS];
-    dx[0] = epl_apply(g, &epl_op_resize_grad, EPL_IN(dy[0], n->inputs[0]), epl_attrs_of(n, SHAPE, a));
+    epl_attrs_of(n, SHAPE, a);
+    a[EXTRAPOLATION] = EPL_A_R(0);
+    dx[0] = epl_apply(g, &epl_op_resize_grad, EPL_IN(dy[0], n->inputs[0]), a);
 }
 
 static void resize_grad_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
@@ -211,12 +166,24 @@ static epl_cost resize_cost(const epl_node *n)
     return (epl_cost){ .flops = (double)large * pow(n->attrs[MODE].i ? 2.0 * (double)n->attrs[MODE].i : 1, x.rank - 2) };
 }
 
-/* Attributes but SCALES and SHAPE. */
-static void draw_attrs(epl_rng *r, epl_attr a[EPL_MAX_ATTRS])
+/* Mostly few channels; sometimes more than a vector has lanes. */
+static epl_shape draw_images(epl_rng *r)
 {
+    epl_shape x = epl_pick_shape(r, epl_pick(r, 3, 5), 1, 3);
+    if (epl_pick(r, 0, 2) == 0)
+        x.dim[x.rank - 1] = epl_pick(r, 4, x.rank == 3 ? 90 : 20);
+    return x;
+}
+
+/* Attributes but SCALES, EXTRAPOLATION and SHAPE. */
+static void draw_attrs(epl_rng *r, int spatial, epl_attr a[EPL_MAX_ATTRS])
+{
+    static const double crop[] = { 0.1, -0.2, 0.25, 0.9, 1.3, 0.5 };
     memset(a, 0, EPL_MAX_ATTRS * sizeof *a);
     a[MODE]        = EPL_A_I(epl_pick(r, 0, 2));
-    a[COORDINATES] = EPL_A_I(epl_pick(r, 0, 4));
+    a[COORDINATES] = EPL_A_I(epl_pick(r, 0, 6));
+    if (a[COORDINATES].i == EPL_FROM_TF_CROP)
+        a[ROI] = EPL_A_REALS(2 * spatial, crop);
     a[NEAREST]     = EPL_A_I(epl_pick(r, 0, 3));
     a[EXCLUDE]     = EPL_A_I(epl_pick(r, 0, 1));
     a[ANTIALIAS]   = EPL_A_I(epl_pick(r, 0, 1));
@@ -224,22 +191,23 @@ static void draw_attrs(epl_rng *r, epl_attr a[EPL_MAX_ATTRS])
 
 static epl_node *resize_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
-    const epl_shape x = epl_pick_shape(r, epl_pick(r, 3, 5), 1, 3), to = epl_pick_shape(r, x.rank, 1, 4);
+    const epl_shape x = draw_images(r), to = epl_pick_shape(r, x.rank, 1, 4);
     const double    scales[3] = { 1 + epl_rng_uniform_f64(r), 2, 1.5 };
     epl_attr        a[EPL_MAX_ATTRS];
-    draw_attrs(r, a);
+    draw_attrs(r, x.rank - 2, a);
     if (epl_pick(r, 0, 1))
         a[SCALES] = EPL_A_REALS(x.rank - 2, scales);
     else
         a[SHAPE] = EPL_A_INTS(to.rank, to.dim);
+    a[EXTRAPOLATION] = EPL_A_R(0.5);
     return epl_node_add(g, &epl_op_resize, EPL_IN(epl_sample_input(g, dtype, x, -1, 1, 0)), a, 0, NULL);
 }
 
 static epl_node *resize_grad_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
-    const epl_shape x = epl_pick_shape(r, epl_pick(r, 3, 5), 1, 3), to = epl_pick_shape(r, x.rank, 1, 4);
+    const epl_shape x = draw_images(r), to = epl_pick_shape(r, x.rank, 1, 4);
     epl_attr        a[EPL_MAX_ATTRS];
-    draw_attrs(r, a);
+    draw_attrs(r, x.rank - 2, a);
     a[SHAPE] = EPL_A_INTS(to.rank, to.dim);
     return epl_node_add(g, &epl_op_resize_grad, EPL_IN(epl_sample_input(g, dtype, x, -1, 1, 0)), a, 0, NULL);
 }
@@ -248,11 +216,13 @@ static epl_node *resize_grad_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
     { { "scales", EPL_ATTR_REALS },                                                                                    \
       { "mode", EPL_ATTR_CHOICE, .choices = "nearest|linear|cubic" },                                                  \
       { "coordinate_transformation_mode", EPL_ATTR_CHOICE,                                                             \
-        .choices = "half_pixel|pytorch_half_pixel|asymmetric|align_corners|half_pixel_symmetric" },                    \
+        .choices = "half_pixel|pytorch_half_pixel|asymmetric|align_corners|half_pixel_symmetric|tf_half_pixel_for_nn|tf_crop_and_resize" }, \
       { "nearest_mode", EPL_ATTR_CHOICE, .choices = "round_prefer_floor|round_prefer_ceil|floor|ceil" },               \
       { "cubic_coeff_a", EPL_ATTR_REAL, .def_r = -0.75 },                                                              \
       { "exclude_outside", EPL_ATTR_BOOL },                                                                            \
       { "antialias", EPL_ATTR_BOOL },                                                                                  \
+      { "roi", EPL_ATTR_REALS },                                                                                       \
+      { "extrapolation_value", EPL_ATTR_REAL },                                                                        \
       { "shape", EPL_ATTR_INTS } }
 
 const epl_op epl_op_resize = {
@@ -271,23 +241,30 @@ epl_value *epl_resample(epl_graph *g, epl_value *x, epl_resize_opts o)
 {
     epl_attr a[EPL_MAX_ATTRS] = { [MODE] = EPL_A_I(o.mode), [COORDINATES] = EPL_A_I(o.coordinates),
                                   [NEAREST] = EPL_A_I(o.nearest), [EXCLUDE] = EPL_A_I(o.exclude_outside),
-                                  [ANTIALIAS] = EPL_A_I(o.antialias) };
-    double    scales[3];
-    epl_shape to = { .rank = x ? x->shape.rank : 0 };
+                                  [ANTIALIAS] = EPL_A_I(o.antialias), [EXTRAPOLATION] = EPL_A_R(o.extrapolation) };
+    const int spatial = x ? x->shape.rank - 2 : 0;
+    double    scales[3], roi[6];
+    epl_shape to = { .rank = spatial + 2 };
+    const bool good = spatial >= 1 && spatial <= 3;
     for (int i = 0; i < 3; i++) {
         scales[i] = o.scale[i] ? o.scale[i] : i ? scales[i - 1] : 0;
         to.dim[i + 1] = o.size[i] ? o.size[i] : i ? to.dim[i] : 0;
     }
-    const bool good = to.rank >= 3 && to.rank <= 5;
+    for (int i = 0; good && i < spatial; i++) {
+        roi[i]           = o.crop_begin[i];
+        roi[spatial + i] = o.crop_end[i];
+    }
     if (o.cubic_a)
         a[CUBIC_A] = EPL_A_R(o.cubic_a);
-    if (x && !o.like && (o.scale[0] != 0) == (o.size[0] != 0))
-        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "resample: exactly one of scale, size and like must be given");
+    if (x && (o.like ? o.size[0] != 0 : !o.scale[0] && !o.size[0]))
+        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "resample: a scale, or one of size and like must be given");
+    if (good && o.coordinates == EPL_TF_CROP_AND_RESIZE)
+        a[ROI] = EPL_A_REALS(2 * spatial, roi);
     if (good && o.scale[0])
-        a[SCALES] = EPL_A_REALS(to.rank - 2, scales);
+        a[SCALES] = EPL_A_REALS(spatial, scales);
     if (good)
-        to.dim[to.rank - 1] = EPL_KEEP;
-    if (good && !o.scale[0] && !o.like)
+        to.dim[spatial + 1] = EPL_KEEP;
+    if (good && o.size[0])
         a[SHAPE] = EPL_A_INTS(to.rank, to.dim);
     return epl_apply(g, &epl_op_resize, EPL_IN(x, o.like), a);
 }

@@ -42,6 +42,8 @@ static const struct {
     { &epl_op_average_pool_grad, epl_lower_average_pool_grad },
     { &epl_op_adaptive_average_pool, epl_lower_adaptive_average_pool },
     { &epl_op_adaptive_average_pool_grad, epl_lower_adaptive_average_pool_grad },
+    { &epl_op_resize, epl_lower_resize },
+    { &epl_op_resize_grad, epl_lower_resize },
     { &epl_op_transpose, epl_lower_transpose },
     { &epl_op_expand, epl_lower_expand },
     { &epl_op_slice, epl_lower_slice },

@@ -24,7 +24,7 @@ epl_lower_fn epl_lower_batch_norm, epl_lower_batch_norm_train, epl_lower_batch_n
     epl_lower_group_norm_grad, epl_lower_row_norm, epl_lower_row_norm_grad;                                /* lower_norm.c */
 epl_lower_fn epl_lower_random; /* lower_random.c */
 epl_lower_fn epl_lower_pool, epl_lower_max_pool_grad, epl_lower_average_pool_grad, epl_lower_adaptive_average_pool,
-    epl_lower_adaptive_average_pool_grad;                                                                  /* lower_pool.c */
+    epl_lower_adaptive_average_pool_grad, epl_lower_resize;                                                /* lower_pool.c */
 epl_lower_fn epl_lower_transpose, epl_lower_expand, epl_lower_slice, epl_lower_unslice, epl_lower_pad, epl_lower_concat,
     epl_lower_split, epl_lower_gather, epl_lower_scatter_add, epl_lower_cast;                              /* lower_move.c */
 

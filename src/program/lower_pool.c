@@ -1,4 +1,4 @@
-/* lower_pool: pooling on its kernels (kernels/bandwidth.h). */
+/* lower_pool: pooling and resizing on their kernels (kernels/bandwidth.h). */
 #include "program/lower.h"
 
 static int64_t entry(const epl_node *n, const char *list, int i, int64_t otherwise)
@@ -101,4 +101,41 @@ bool epl_lower_adaptive_average_pool(epl_block *b, const epl_node *n, const char
 bool epl_lower_adaptive_average_pool_grad(epl_block *b, const epl_node *n, const char **why)
 {
     return adaptive(b, n, n->outputs[0]->shape, n->inputs[0]->shape, true, why);
+}
+
+/* The map from x to y, of Resize or of its gradient, whose result has x's shape. */
+static epl_resample_params resampling(const epl_node *n, epl_shape x, epl_shape y)
+{
+    const int       spatial = x.rank - 2;
+    const epl_attr *scales = &n->attrs[epl_op_attr_index(n->op, "scales")], *roi = &n->attrs[epl_op_attr_index(n->op, "roi")];
+    epl_resample_params p = { .n = x.dim[0], .c = x.dim[x.rank - 1], .nearest = epl_attr_i(n, "nearest_mode"),
+                              .exclude = epl_attr_i(n, "exclude_outside"), .antialias = epl_attr_i(n, "antialias"),
+                              .cubic_a = epl_attr_r(n, "cubic_coeff_a"), .extrapolation = epl_attr_r(n, "extrapolation_value") };
+    for (int i = 0; i < 3; i++) {
+        const int axis = i - (3 - spatial);
+        p.in[i] = p.out[i] = 1;
+        p.scale[i] = p.end[i] = 1;
+        if (axis < 0)
+            continue;
+        p.in[i]          = x.dim[1 + axis];
+        p.out[i]         = y.dim[1 + axis];
+        p.mode[i]        = epl_attr_i(n, "mode");
+        p.coordinates[i] = epl_attr_i(n, "coordinate_transformation_mode");
+        p.scale[i]       = scales->n ? scales->reals[axis] : (double)p.out[i] / (double)p.in[i];
+        p.begin[i]       = roi->n ? roi->reals[axis] : 0;
+        p.end[i]         = roi->n ? roi->reals[spatial + axis] : 1;
+    }
+    return p;
+}
+
+bool epl_lower_resize(epl_block *b, const epl_node *n, const char **why) /* x, or dy */
+{
+    const bool      back = EPL_IS(n, resize_grad);
+    const epl_shape from = n->inputs[0]->shape, to = n->outputs[0]->shape;
+    if (!epl_lowers_f32(n, why))
+        return false;
+    epl_resample_params p = resampling(n, back ? to : from, back ? from : to);
+    p.back = back;
+    const int in = epl_buffer_of(b, n->inputs[0]), out = epl_buffer_of(b, n->outputs[0]);
+    return epl_kernel_add(b, n, "resample", &p, sizeof p, 1, &in, 1, &out) != NULL;
 }
