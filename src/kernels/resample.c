@@ -159,15 +159,13 @@ static inline void sample(const tap *t, const tap *end, const float *line, int64
     }
 }
 
-/* Fewer channels than lanes are not worth masks. */
-static inline void sample_few(const tap *t, const tap *end, const float *line, int64_t c, float *y)
+/* A single channel is not worth masks. */
+static inline float sample_one(const tap *t, const tap *end, const float *line)
 {
-    for (int64_t k = 0; k < c; k++) {
-        float sum = 0;
-        for (const tap *i = t; i < end; i++)
-            sum += line[(int64_t)i->at * c + k] * i->weight;
-        y[k] = sum;
-    }
+    float sum = 0;
+    for (const tap *i = t; i < end; i++)
+        sum += line[i->at] * i->weight;
+    return sum;
 }
 
 static int copies(const tap *t, const tap *end) { return end - t == 1 && t->weight == 1; }
@@ -180,8 +178,8 @@ static void sample_line(const table *w, const float *line, int64_t c, float outs
             fill_line(y, c, outside);
         else if (copies(t, end) && c >= 16)
             memcpy(y, line + (int64_t)t->at * c, (size_t)c * sizeof *y);
-        else if (c < 4)
-            sample_few(t, end, line, c, y);
+        else if (c == 1)
+            *y = sample_one(t, end, line);
         else
             sample(t, end, line, c, y);
     }

@@ -184,7 +184,7 @@ static const char *roi_of(onnx_export *x, const epl_node *n)
     return onnx_store(x, onnx_unique(x, "roi_%d", n->id), &t);
 }
 
-/* What this opset does not know of Resize; NULL if it knows all. */
+/* What this opset does not know of Resize; NULL if it knows all. (tf_half_pixel_for_nn is deprecated, and read.) */
 static const char *resize_lacks(const onnx_export *x, const epl_node *n)
 {
     const int64_t from = epl_attr_i(n, "coordinate_transformation_mode");
@@ -194,8 +194,6 @@ static const char *resize_lacks(const onnx_export *x, const epl_node *n)
         return "antialias, 18 does";
     if (x->opset < 19 && from == EPL_HALF_PIXEL_SYMMETRIC)
         return "half_pixel_symmetric, 19 does";
-    if (from == EPL_TF_HALF_PIXEL_FOR_NN)
-        return "tf_half_pixel_for_nn, 11 did";
     return scaled && (epl_attr_ints(n, "shape", &shape) || epl_node_input(n, 1)) ? "scales beside sizes" : NULL;
 }
 
