@@ -131,6 +131,7 @@ PROPERTY(zoo_comes_back, epl_zoo_count() + (int)EPL_COUNT(variants))
     epl_tensor *expected = run(t, m, x), *found = run(t, back, x);
     CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
     if (t->index >= models || !epl_glob("skipnet-*,blockdrop,captioner", epl_zoo_at(t->index)->name))
+        check_same_graph(t, m->graph, back->graph);
     if (getenv("EPL_EXPORT_DIR")) {
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".x.npy"), x));
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".y.npy"), expected));
