@@ -3,6 +3,7 @@
 #define ESPALIER_ANALYSIS_H
 
 #include <espalier/compress.h>
+#include <espalier/nn.h>
 #include <espalier/report.h>
 #include <espalier/train.h>
 
@@ -39,32 +40,9 @@ EPL_API bool epl_efficiency_of(const epl_model *m, double peak, double budget_s,
  * logarithmic axis: its length is log(1 / efficiency). The caller owns the plot. */
 EPL_API epl_plot *epl_efficiency_plot(epl_context *ctx, const char *const *names, const epl_efficiency *e, const double *heights,
                                       const char *label, size_t n);
-/* ---- early exits -----------------------------------------------------------------------------------------------------------------
- * A network with early exits has, beside its output 0 (the final classifier), outputs "exit1", "exit2", ... in the order of depth: internal
- * classifiers, Kaya et al. 2019 (arXiv:1810.07052). Classifiers are counted from 0; the final one is the last. Any other network has one. */
-EPL_API int        epl_n_exits(const epl_graph *g);        /* classifiers, the final one included */
-EPL_API epl_value *epl_exit_at(const epl_graph *g, int i); /* its logits [N, classes] */
 
-/* macs[i]: the multiply-adds that one sample takes if it leaves at classifier i, earlier classifiers included. */
-EPL_API bool epl_exit_macs(const epl_graph *g, double *macs);
-
-/* Where a sample leaves: at the first exit that is sure enough. */
-typedef enum epl_exit_measure {
-    EPL_EXIT_CONFIDENCE = 0, /* the largest of softmax is at least the threshold: 0 is always reached, more than 1 never */
-    EPL_EXIT_ENTROPY         /* of softmax, in nats, is at most the threshold: Teerapittayanon et al. 2016 (arXiv:1709.01686) */
-} epl_exit_measure;
-
-typedef struct epl_exit_rule {
-    epl_exit_measure measure;
-    double           threshold;
-    const double    *thresholds; /* instead: one for each exit but the final, borrowed */
-    int              patience;   /* and so many classifiers in a row, this one the last of them, name the same class; default 1 */
-    bool             last;       /* if nowhere: at the final classifier; default: the most confident of all, as in Kaya et al. 2019 */
-} epl_exit_rule;
-
-/* logits [exits, n, classes] -> where each sample leaves, and the class that is named there (each [n], may be NULL). */
-EPL_API void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted);
-
+/* ---- early exits as they are used --------------------------------------------------------------------------------------------
+ * Classifiers, rules and costs: nn.h, "early exits". */
 typedef struct epl_exit_opts {
     int64_t      batch;   /* default 64 */
     const char  *augment; /* default: what the model says it needs. Its last word may be a normalisation, which then belongs to the network */
@@ -73,6 +51,9 @@ typedef struct epl_exit_opts {
 
 /* What all classifiers say to images x [n, ...], f32, as they are before the normalisation: f32 [exits, n, classes]. The caller owns it. */
 EPL_API epl_tensor *epl_exit_logits(const epl_model *m, const epl_tensor *x, epl_exit_opts o);
+
+/* The same of all samples of d, with their labels, i64 [n]. The caller owns both. */
+EPL_API epl_tensor *epl_exit_answers(const epl_model *m, epl_dataset *d, epl_exit_opts o, epl_tensor **labels);
 
 typedef struct epl_exit_report {
     int      n_exits;
@@ -89,6 +70,13 @@ typedef struct epl_exit_report {
 /* Of logits that are there, for the network that they are of; labels [n], i64. */
 EPL_API bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_tensor *labels, epl_exit_rule rule, epl_exit_report *out);
 EPL_API void epl_exit_report_release(epl_exit_report *r); /* accepts a zero value */
+
+/* Thresholds, one for each exit but the final, for a mean cost: budgeted batch classification, Huang et al. 2018 (arXiv:1703.09844), sec. 4.2.
+ * Exit k, from 1, takes the share q^k (normalised) of the samples: the surest of those that are left. `logits` are those of samples that
+ * stand for what will come. The second finds the largest q whose mean cost, in multiply-adds, is within the budget, or fails with
+ * EPL_ERR_LIMIT. Use them in a rule with `last`. */
+EPL_API bool epl_exit_thresholds(epl_context *ctx, const epl_tensor *logits, double q, double *thresholds);
+EPL_API bool epl_exit_budget(const epl_graph *g, const epl_tensor *logits, double budget, double *thresholds);
 
 /* ---- attacks --------------------------------------------------------------------------------------------------------------------
  * Adversarial images against any network that classifies images in [0, 1]: the normalisation, if the model needs one, is part of the
@@ -145,6 +133,12 @@ typedef struct epl_attack_result {
 /* All samples of d. Fails with EPL_ERR_UNSUPPORTED if no gradient reaches any image: an integer-quantised network, say. */
 EPL_API bool epl_attack(const epl_model *m, epl_dataset *d, epl_attack_opts o, epl_attack_result *out);
 EPL_API void epl_attack_result_release(epl_attack_result *r); /* accepts a zero value */
+
+/* out [n, n]: row s, column t is the share of samples that both networks got right, each where it lets them leave, of which t is wrong about
+ * the images made on s; the diagonal is an attack on oneself. Of the early attack: the share of all samples of which t's early exits all
+ * leave t's answer while its final classifier stands by it; NaN where a network has no early exit. Images are prepared once, as the first
+ * network says, but each normalises for itself. rules [n], or NULL: o.rule for all. */
+EPL_API bool epl_transfer(int n, const epl_model *const *models, const epl_exit_rule *rules, epl_dataset *d, epl_attack_opts o, double *out);
 
 /* ---- cycles of a training step on an accelerator ---------------------------------------------------------------------------------
  * A model of the accelerator SAT of Fang et al. 2023 (arXiv:2309.13015), which trains with N:M sparse weights (epl_nm_opts in compress.h). For each

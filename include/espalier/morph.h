@@ -2,6 +2,7 @@
 #ifndef ESPALIER_MORPH_H
 #define ESPALIER_MORPH_H
 
+#include <espalier/nn.h>
 #include <espalier/train.h>
 
 #ifdef __cplusplus
@@ -36,6 +37,23 @@ EPL_API bool epl_merge_linear(epl_model *m, int *n_merged);
 /* One more class, without training: Qi et al. 2018 (arXiv:1712.07136). A network with head=cosine gets a column whose direction is the
  * mean of `features` (a batch of what epl_feature_model gives, unit vectors [k, D]), as long as the others are on average. */
 EPL_API bool epl_imprint_class(epl_model *m, const epl_tensor *features);
+
+/* ---- early exits: Kaya et al. 2019 (arXiv:1810.07052) ------------------------------------------------------------------------------
+ * Classifiers for any network with one input and one of its own: behind the last value of each scope that is named ("stage1.unit2"), or where
+ * the share of its multiply-adds that is done is nearest to what is asked for - behind a layer that all that follows goes through, its
+ * activation and pool included. New weights are made by epl_model_init. Fails with EPL_ERR_ARGUMENT if shares do not rise between 0 and 1, two
+ * exits would stand at one place, or a place is no batch of features that the input reaches. */
+typedef struct epl_exits_opts {
+    int                n;
+    const double      *shares; /* [n], or */
+    const char *const *names;  /* [n] */
+    epl_exit_kind      head;
+} epl_exits_opts;
+EPL_API bool epl_exits_add(epl_model *m, epl_exits_opts o);
+
+/* Leaving early made real: a network for one sample whose layers behind an exit are inside an If, and are not computed when the sample
+ * leaves there. Outputs: "logits" [1, classes] of the classifier where it leaves, "exit" i64 [1], which one that is. The caller owns it. */
+EPL_API epl_model *epl_exits_dynamic(const epl_model *m, epl_exit_rule rule);
 
 #ifdef __cplusplus
 }

@@ -567,6 +567,55 @@ typedef struct epl_series_activation_opts {
 } epl_series_activation_opts;
 EPL_API epl_value *epl_series_activation(epl_graph *g, epl_value *x, epl_series_activation_opts o);
 
+/* ---- early exits ----------------------------------------------------------------------------------------------------------------
+ * A network with early exits has, beside its output 0 (the final classifier), outputs "exit1", "exit2", ... in the order of depth: internal
+ * classifiers, Kaya et al. 2019 (arXiv:1810.07052). Classifiers are counted from 0; the final one is the last. Any other network has one. */
+EPL_API int        epl_n_exits(const epl_graph *g);            /* classifiers, the final one included */
+EPL_API int        epl_exit_output(const epl_graph *g, int i); /* which output classifier i is; -1 if there is none */
+EPL_API epl_value *epl_exit_at(const epl_graph *g, int i);     /* its logits [N, classes] */
+
+EPL_API epl_value *epl_scope_value(const epl_graph *g, const char *name); /* the last value of a scope, "stage1.unit2"; NULL without an error */
+
+/* macs[i]: the multiply-adds that one sample takes if it leaves at classifier i, earlier classifiers included. */
+EPL_API bool epl_exit_macs(const epl_graph *g, double *macs);
+
+/* What classifies at an exit: x [N, S..., C] or [N, C] -> logits [N, classes], parameters below the scope `name`.
+ *
+ *   sdn      where a side is at least 4: mix max + (1 - mix) mean over windows of floor(side / 4), "mix" from U(0, 1); then linear.
+ *            Kaya et al. 2019, sec. 4.2. A side of 7 has windows of 1: nothing is pooled
+ *   branchy  a 3x3 unit, the maximum over such windows, linear: Teerapittayanon et al. 2016 (arXiv:1709.01686)
+ *   msdnet   two 3x3 units of stride 2, mean over 2x2, linear: Huang et al. 2018 (arXiv:1703.09844) */
+typedef enum epl_exit_kind { EPL_EXIT_SDN = 0, EPL_EXIT_BRANCHY, EPL_EXIT_MSDNET } epl_exit_kind;
+typedef struct epl_exit_head_opts {
+    const char   *name;    /* default "exit1" */
+    epl_exit_kind kind;
+    int           classes; /* required */
+    int           width;   /* channels of the units; default: branchy x's, msdnet 128 */
+} epl_exit_head_opts;
+EPL_API bool       epl_exit_kind_from_name(epl_context *ctx, const char *name, epl_exit_kind *out);
+EPL_API epl_value *epl_exit_head(epl_graph *g, epl_value *x, epl_exit_head_opts o);
+
+/* The head of the next exit as an output of the graph; its name is set here, classes default to those of output 0. Add exits in the order of
+ * depth, when output 0 is there. Returns its logits. */
+EPL_API epl_value *epl_exit_add(epl_graph *g, epl_value *x, epl_exit_head_opts o);
+
+/* Where a sample leaves: at the first exit that is sure enough. */
+typedef enum epl_exit_measure {
+    EPL_EXIT_CONFIDENCE = 0, /* the largest of softmax is at least the threshold: 0 is always reached, more than 1 never */
+    EPL_EXIT_ENTROPY         /* of softmax, in nats, is at most the threshold: Teerapittayanon et al. 2016 (arXiv:1709.01686) */
+} epl_exit_measure;
+
+typedef struct epl_exit_rule {
+    epl_exit_measure measure;
+    double           threshold;
+    const double    *thresholds; /* instead: one for each exit but the final, borrowed */
+    int              patience;   /* and so many classifiers in a row, this one the last of them, name the same class; default 1 */
+    bool             last;       /* if nowhere: at the final classifier; default: the most confident of all, as in Kaya et al. 2019 */
+} epl_exit_rule;
+
+/* logits [exits, n, classes] -> where each sample leaves, and the class that is named there (each [n], may be NULL). */
+EPL_API void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted);
+
 #ifdef __cplusplus
 }
 #endif

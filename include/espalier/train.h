@@ -338,6 +338,26 @@ EPL_API epl_train_hook epl_local_hook(epl_context *ctx, epl_local_opts o);
 EPL_API epl_graph *epl_local_classifier(epl_context *ctx, epl_shape like, const char *aux, int outputs); /* logits */
 EPL_API epl_graph *epl_local_decoder(epl_context *ctx, epl_shape like, epl_shape picture);               /* logits of [N, H, W, C] */
 
+/* Networks with early exits (nn.h), Kaya et al. 2019 (arXiv:1810.07052), sec. 4.3. In epoch e of E, from 1, early exit i adds
+ * tau_i(e) CE_i with tau_i(e) = min(C_i, 0.01 + e C_i / E).
+ *
+ *   sdn      loss + sum tau_i CE_i: the network and its exits from scratch
+ *   ic-only  sum CE_i: the exits of a network that is trained and rests (train with the groups EPL_EXITS_ONLY_GROUPS)
+ *   sum      loss + sum CE_i: Huang et al. 2018 (arXiv:1703.09844)
+ *
+ * What the exits add is logged as "exits". tau is a state, so a resumed run goes on with it. The hook's memory is the caller's
+ * (epl_release(ctx, hook.user)); hook.user is NULL on failure. */
+typedef enum epl_exits_objective { EPL_EXITS_SDN = 0, EPL_EXITS_ONLY, EPL_EXITS_SUM } epl_exits_objective;
+typedef struct epl_exits_train_opts {
+    epl_exits_objective objective;
+    int           epochs;  /* E; sdn: required */
+    const double *weights; /* C, one for each early exit, copied; default 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, of more than six exits i / (n + 1) */
+} epl_exits_train_opts;
+EPL_API bool           epl_exits_objective_from_name(epl_context *ctx, const char *name, epl_exits_objective *out);
+EPL_API double         epl_exit_tau(double c, int64_t epoch, int epochs);
+EPL_API epl_train_hook epl_exits_hook(const epl_model *m, epl_exits_train_opts o);
+#define EPL_EXITS_ONLY_GROUPS { { .pattern = "exit*" }, { .pattern = "*", .freeze = true } }
+
 typedef struct epl_step_opts {
     int64_t            batch;        /* required */
     epl_loss_opts      loss;

@@ -227,29 +227,18 @@ static void measure_change(epl_attack_result *r)
     }
 }
 
-static int64_t argmax(const epl_tensor *logits, int exit, int64_t i)
-{
-    const int64_t n = logits->shape.dim[1], classes = logits->shape.dim[2];
-    const float  *z = (const float *)logits->data + (exit * n + i) * classes;
-    int64_t       best = 0;
-    for (int64_t k = 1; k < classes; k++)
-        if (z[k] > z[best])
-            best = k;
-    return best;
-}
-
 /* From fresh answers alone, whatever the attack believes. */
 static void judge(epl_attack_result *r, epl_attack_kind kind)
 {
     const int last = r->clean.n_exits - 1;
     int64_t   hit = 0, asked = 0, wrong = 0;
     for (int64_t i = 0; i < r->n; i++) {
-        const int64_t label = ((const int64_t *)r->labels->data)[i], y = argmax(r->logits, last, i);
+        const int64_t label = ((const int64_t *)r->labels->data)[i], y = epl_said(r->logits, last, i);
         if (kind == EPL_ATTACK_EARLY) {
-            const bool kept = argmax(r->attacked_logits, last, i) == y;
+            const bool kept = epl_said(r->attacked_logits, last, i) == y;
             r->fooled[i] = kept;
             for (int e = 0; e < last; e++)
-                r->fooled[i] = r->fooled[i] && argmax(r->attacked_logits, e, i) != y;
+                r->fooled[i] = r->fooled[i] && epl_said(r->attacked_logits, e, i) != y;
             wrong += kept && r->attacked.predicted[i] != y;
             asked++;
         } else {

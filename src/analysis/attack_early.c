@@ -87,12 +87,7 @@ static void adam(early *e, int64_t image, float *w, const float *gradient, int s
 static bool says(const epl_tensor *logits, int64_t image, int64_t y)
 {
     const int64_t classes = logits->shape.dim[1];
-    const float  *z = (const float *)logits->data + image * classes;
-    int64_t       best = 0;
-    for (int64_t k = 1; k < classes; k++)
-        if (z[k] > z[best])
-            best = k;
-    return best == y;
+    return epl_largest((const float *)logits->data + image * classes, classes) == y;
 }
 
 static bool is_fooled(const early *e, int64_t image, int64_t y)
@@ -131,23 +126,19 @@ static bool attack_batch(early *e, int64_t count, float *out, epl_rng *r)
 
 static bool run(early *e, const epl_model *m, const epl_tensor *x, const epl_tensor *logits, epl_tensor *out)
 {
-    const int64_t n = x->shape.dim[0], last = e->n_exits - 1;
-    const epl_tensor *final = epl_tensor_view(m->ctx, EPL_F32, EPL_SHAPE(n, logits->shape.dim[2]),
-                                              (float *)logits->data + last * n * logits->shape.dim[2]);
-    int64_t *y = epl_program_input_named(e->p, "y")->data;
-    epl_rng  r = epl_rng_at(e->o.seed, 0x6561726c79); // "early"
-    bool     ok = final != NULL;
+    const int64_t n = x->shape.dim[0];
+    int64_t      *y = epl_program_input_named(e->p, "y")->data;
+    epl_rng       r = epl_rng_at(e->o.seed, 0x6561726c79); // "early"
+    bool          ok = true;
     for (int64_t i = 0, count; ok && i < n; i += count) {
         count = epl_raw_fill(x, i, epl_program_input_named(e->p, "clean"));
         for (int64_t k = 0; k < e->batch; k++)
-            for (y[k] = 0; !says(final, k < count ? i + k : i, y[k]);)
-                y[k]++;
+            y[k] = epl_said(logits, e->n_exits - 1, k < count ? i + k : i);
         const epl_progress p = e->o.run.progress;
         ok = attack_batch(e, count, (float *)out->data + i * e->row, &r);
         if (ok && p.report && !p.report(p.user, "attack", (double)(i + count), (double)n))
             ok = epl_fail(m->ctx, EPL_ERR_INTERRUPTED, "stopped after %lld of %lld images", (long long)(i + count), (long long)n);
     }
-    epl_tensor_free((epl_tensor *)(uintptr_t)final);
     return ok;
 }
 

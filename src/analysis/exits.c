@@ -5,126 +5,8 @@
 #include "analysis/raw.h"
 #include "graph/op.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* ---- the classifiers of a network ---- */
-
-static bool is_exit(const epl_graph *g, int output)
-{
-    return output > 0 && epl_glob("exit*", epl_graph_output_name(g, output));
-}
-
-int epl_n_exits(const epl_graph *g)
-{
-    int n = epl_graph_n_outputs(g) > 0;
-    for (int i = 1; i < epl_graph_n_outputs(g); i++)
-        n += is_exit(g, i);
-    return n;
-}
-
-epl_value *epl_exit_at(const epl_graph *g, int i)
-{
-    for (int k = 1; k < epl_graph_n_outputs(g); k++)
-        if (is_exit(g, k) && i-- == 0)
-            return epl_graph_output_at(g, k);
-    return i == 0 ? epl_graph_output_at(g, 0) : NULL;
-}
-
-enum { MOST_EXITS = 64 };
-
-/* What is needed up to classifier i: a copy with no other outputs. */
-static epl_graph *up_to(const epl_graph *g, int i)
-{
-    epl_graph *copy = epl_graph_copy(g);
-    const int  n    = copy ? epl_graph_n_outputs(copy) : 0;
-    epl_value *kept[MOST_EXITS];
-    for (int k = 0; k <= i && k < MOST_EXITS; k++)
-        kept[k] = copy ? epl_exit_at(copy, k) : NULL;
-    for (epl_node *s = copy && n ? copy->last : NULL, *prev; s; s = prev) {
-        prev = s->prev;
-        if (s->op->flags & EPL_OP_SINK)
-            epl_node_remove(s);
-    }
-    for (int k = 0; copy && k <= i && k < MOST_EXITS; k++)
-        epl_output(copy, "", kept[k]);
-    if (copy)
-        epl_remove_dead(copy);
-    return copy;
-}
-
-bool epl_exit_macs(const epl_graph *g, double *macs)
-{
-    const int     n = epl_n_exits(g);
-    const int64_t batch = epl_graph_n_inputs(g) ? epl_dim(epl_graph_input_at(g, 0), 0) : 1;
-    for (int i = 0; i < n; i++) {
-        epl_graph *part = up_to(g, i);
-        if (!part)
-            return false;
-        macs[i] = epl_graph_cost(part).macs / (double)batch;
-        epl_graph_free(part);
-    }
-    return true;
-}
-
-/* ---- where samples leave ---- */
-
-typedef struct answer {
-    int64_t class;
-    double  confidence, entropy;
-} answer;
-
-static answer read_logits(const float *z, int64_t classes)
-{
-    answer a = { 0 };
-    double sum = 0, dot = 0;
-    for (int64_t k = 1; k < classes; k++)
-        if (z[k] > z[a.class])
-            a.class = k;
-    for (int64_t k = 0; k < classes; k++) {
-        const double d = (double)z[k] - (double)z[a.class], e = exp(d);
-        sum += e;
-        dot += e > 0 ? d * e : 0;
-    }
-    a.confidence = 1 / sum;
-    a.entropy    = log(sum) - dot / sum;
-    return a;
-}
-
-static bool is_sure(const epl_exit_rule *rule, const answer *a, int exit)
-{
-    const double threshold = rule->thresholds ? rule->thresholds[exit] : rule->threshold;
-    return rule->measure == EPL_EXIT_ENTROPY ? a->entropy <= threshold : a->confidence >= threshold;
-}
-
-void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted)
-{
-    const int64_t exits = logits->shape.dim[0], n = logits->shape.dim[1], classes = logits->shape.dim[2];
-    const float  *z = logits->data;
-    for (int64_t i = 0; i < n; i++) {
-        answer best = { .confidence = -1 }, a = { .class = -1 };
-        int    at = 0, agreed = 0;
-        for (int e = 0; e < exits; e++) {
-            const int64_t before = a.class;
-            a      = read_logits(z + (e * n + i) * classes, classes);
-            agreed = a.class == before ? agreed + 1 : 1;
-            if (e + 1 < exits && agreed >= rule.patience && is_sure(&rule, &a, e)) {
-                best = a;
-                at   = e;
-                break;
-            }
-            if (e == 0 || (rule.last ? e + 1 == exits : a.confidence > best.confidence)) {
-                best = a;
-                at   = e;
-            }
-        }
-        if (taken)
-            taken[i] = at;
-        if (predicted)
-            predicted[i] = best.class;
-    }
-}
 
 /* ---- what they say ---- */
 
@@ -185,11 +67,40 @@ epl_tensor *epl_exit_logits(const epl_model *m, const epl_tensor *x, epl_exit_op
     return out;
 }
 
+epl_tensor *epl_exit_answers(const epl_model *m, epl_dataset *d, epl_exit_opts o, epl_tensor **labels)
+{
+    epl_tensor *x;
+    if (!epl_raw_images(m, d, o.augment, &x, labels))
+        return NULL;
+    epl_tensor *z = epl_exit_logits(m, x, o);
+    epl_tensor_free(x);
+    if (!z) {
+        epl_tensor_free(*labels);
+        *labels = NULL;
+    }
+    return z;
+}
+
+int64_t epl_largest(const float *z, int64_t n)
+{
+    int64_t best = 0;
+    for (int64_t k = 1; k < n; k++)
+        if (z[k] > z[best])
+            best = k;
+    return best;
+}
+
+int64_t epl_said(const epl_tensor *logits, int exit, int64_t i)
+{
+    const int64_t n = logits->shape.dim[1], classes = logits->shape.dim[2];
+    return epl_largest((const float *)logits->data + (exit * n + i) * classes, classes);
+}
+
 /* ---- the report ---- */
 
 bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_tensor *labels, epl_exit_rule rule, epl_exit_report *out)
 {
-    const int64_t exits = logits->shape.dim[0], n = logits->shape.dim[1], classes = logits->shape.dim[2];
+    const int64_t  exits = logits->shape.dim[0], n = logits->shape.dim[1];
     const int64_t *y = labels->data;
     *out = (epl_exit_report){ .n_exits = (int)exits, .n = n, .arena = epl_arena_new(g->ctx) };
     if (!out->arena)
@@ -217,7 +128,7 @@ bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_
         out->mean_exit += at / (double)n;
         out->mean_macs += out->macs[at] / (double)n;
         for (int e = 0; e < exits; e++)
-            out->exit_accuracy[e] += (read_logits((const float *)logits->data + (e * n + i) * classes, classes).class == y[i]) / (double)n;
+            out->exit_accuracy[e] += (epl_said(logits, e, i) == y[i]) / (double)n;
     }
     return true;
 }

@@ -27,4 +27,8 @@ bool epl_raw_images(const epl_model *m, epl_dataset *d, const char *augment, epl
 /* Copies images [first, first + count) of x into a batch, which is filled up with the first of them. Returns how many count. */
 int64_t epl_raw_fill(const epl_tensor *x, int64_t first, epl_tensor *batch);
 
+/* The first largest of n numbers, and what classifier `exit` says of sample i: logits [exits, n, classes]. */
+int64_t epl_largest(const float *z, int64_t n);
+int64_t epl_said(const epl_tensor *logits, int exit, int64_t i);
+
 #endif

@@ -4,12 +4,6 @@
 #include "exits.h"
 #include "training.h"
 
-epl_exit_rule cli_exit_rule_of(const cli_exit_rule *r)
-{
-    return (epl_exit_rule){ .measure = r->entropy ? EPL_EXIT_ENTROPY : EPL_EXIT_CONFIDENCE, .threshold = r->threshold,
-                            .patience = (int)r->patience, .last = r->last };
-}
-
 static epl_table *exit_table(cli *c, const epl_attack_result *r)
 {
     const epl_column_opts percent = { .format = EPL_FORMAT_PERCENT, .decimals = 2 };

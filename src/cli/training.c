@@ -46,9 +46,9 @@ typedef struct session {
     cli             *c;
     epl_dataset     *train, *val;
     epl_trainer_opts o;
-    epl_train_hook   hooks[8], fading, objective, local;
+    epl_train_hook   hooks[12], fading, objective, local, exits;
     char             log[512], events[512], run[480];
-    epl_parameter_group frozen[2];
+    epl_parameter_group frozen[4];
     char            *resting; /* the pattern of --finetune-last */
 } session;
 
@@ -271,12 +271,28 @@ static bool add_deep_training(session *s, epl_model *m, const cli_training *t)
     return s->fading.user != NULL;
 }
 
+/* The option --exits. */
+static bool add_exits(session *s, const epl_model *m, const cli_training *t)
+{
+    static const epl_parameter_group only[] = EPL_EXITS_ONLY_GROUPS;
+    epl_exits_train_opts o = { .epochs = (int)t->epochs };
+    if (!t->exits || strcmp(t->exits, "none") == 0)
+        return true;
+    if (!epl_exits_objective_from_name(s->c->ctx, t->exits, &o.objective))
+        return false;
+    for (size_t i = 0; o.objective == EPL_EXITS_ONLY && i < EPL_COUNT(only); i++)
+        s->frozen[s->o.optimizer.n_groups++] = only[i];
+    s->exits = epl_exits_hook(m, o);
+    s->hooks[s->o.n_hooks++] = s->exits;
+    return s->exits.user != NULL;
+}
+
 bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, const epl_train_hook *hooks, int n_hooks)
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) && add_objective(&s, t) && add_local(&s, m, t) && open_data(&s, t) &&
-              place_run(&s, t, out);
+    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) &&
+              add_objective(&s, t) && add_local(&s, m, t) && add_exits(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
         trainer = epl_trainer_new(m, s.train, s.val, s.o);
@@ -296,6 +312,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
     epl_release(c->ctx, s.fading.user);
     epl_release(c->ctx, s.objective.user);
     epl_release(c->ctx, s.local.user);
+    epl_release(c->ctx, s.exits.user);
     epl_dataset_free(s.val);
     epl_dataset_free(s.train);
     return ok;

@@ -34,7 +34,7 @@ typedef struct cli_training {
     bool        no_val, resume, best, no_run;
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
-    const char *augment, *optimizer, *schedule, *loss, *objective, *run, *freeze, *bn_mode;
+    const char *augment, *optimizer, *schedule, *loss, *objective, *run, *freeze, *bn_mode, *exits;
     const char *local, *local_loss, *aux, *man;
     double      man_momentum;
     bool        man_fresh;
@@ -44,7 +44,7 @@ typedef struct cli_training {
 
 #define CLI_TRAINING                                                                                                           \
     { .epochs = 10, .batch = 64, .accumulate = 1, .workers = 1, .log_every = 50, .optimizer = "adamw", .schedule = "cosine",   \
-      .loss = "cross-entropy", .local_loss = "dgl", .aux = "1c2f", .man = "off", .man_momentum = 0.995 }
+      .loss = "cross-entropy", .exits = "none", .local_loss = "dgl", .aux = "1c2f", .man = "off", .man_momentum = 0.995 }
 
 #define CLI_OPT_TRAINING(t, must)                                                                                              \
     CLI_OPT_DATA(&(t)->data, must),                                                                                            \
@@ -77,6 +77,8 @@ typedef struct cli_training {
     EPL_OPT_FLAG(0, "man-fresh", &(t)->man_fresh, "with --man: twins start at random, not as copies"),                          \
     EPL_OPT_INT(0, "deep-training", &(t)->fading, 0, 1e6,                                                                      \
                 "epochs until the activations between the layers of `deepen` are linear (0: not at all)"),                     \
+    EPL_OPT_CHOICE(0, "exits", "none|sdn|ic-only|sum", &(t)->exits,                                                             \
+                   "early exits: with growing weights beside the loss, alone while the network rests, or all alike"),           \
     EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \
     EPL_OPT_INT(0, "patience", &(t)->patience, 0, 1e6, "stop after so many validations without a new best (0: never)"),        \
     EPL_OPT_FLAG(0, "best", &(t)->best, "keep the weights of the best validation, not the last"),                              \

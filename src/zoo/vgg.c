@@ -25,13 +25,15 @@ static void build(epl_graph *g, const epl_zoo_args *a)
         return;
     epl_value *x = epl_zoo_image(g, a);
     for (int s = 0; s < 5; s++) {
+        epl_scope_push(g, "stage%d", s + 1);
         for (int i = 0; i < convs[s]; i++) {
             char name[32];
-            snprintf(name, sizeof name, "stage%d.unit%d", s + 1, i + 1);
+            snprintf(name, sizeof name, "unit%d", i + 1);
             x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = name, .no_norm = !epl_arg_int(a, "norm"), .with_bias = true,
                                                           .conv = { .out = epl_arg_int(a, "width") << (s < 3 ? s : 3) } });
         }
         x = epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 2 } });
+        epl_scope_pop(g);
     }
     x = epl_flatten(g, x, 1);
     for (int i = 0; i < 2 && epl_arg_int(a, "hidden") > 0; i++) {
