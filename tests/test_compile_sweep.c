@@ -77,7 +77,7 @@ static int model_nets(void) { return (epl_zoo_count() + MODELS - 1) / MODELS; }
 
 static epl_model *models_net(test *t, epl_context *ctx, int first)
 {
-    enum { MOST = 4, MOST_PARAMETERS = 5000000 }; /* a compiler reads weights slowly */
+    enum { MOST = 8, MOST_PARAMETERS = 5000000 }; /* a compiler reads weights slowly */
     epl_graph *all = epl_graph_new(ctx, "models");
     for (int i = first; i < first + MODELS && i < epl_zoo_count(); i++) {
         epl_value *x = NULL, *y[MOST] = { NULL };
