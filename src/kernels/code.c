@@ -35,36 +35,40 @@ static float threshold_between(float a, float b)
     return near > 0.0f ? from_bits(bits - 1) : from_bits(near == 0.0f ? 0x80000001u : bits + 1);
 }
 
-static void fill_thresholds(const float *map, int64_t keep, float *to)
+/* An unsigned integer in the order of the numbers. */
+static uint32_t rising_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+static vi rising(vi bits) { return bits ^ ((bits >> 31) | vseti(INT32_MIN)); }
+
+static void fill_thresholds(const float *map, int64_t keep, uint32_t *to)
 {
     const float least = from_bits(1);
     for (int k = 0; k < 255; k++) {
-        to[k] = threshold_between(map[k], map[k + 1]);
-        if (keep && map[k] <= 0.0f && to[k] > 0.0f && map[255] > 0.0f)
-            to[k] = 0.0f; // what is above 0 goes on to the first value that is
-        if (keep && map[k + 1] >= 0.0f && to[k] < -least && map[0] < 0.0f)
-            to[k] = -least;
+        float x = threshold_between(map[k], map[k + 1]);
+        if (keep && map[k] <= 0.0f && x > 0.0f && map[255] > 0.0f)
+            x = 0.0f; // what is above 0 goes on to the first value that is
+        if (keep && map[k + 1] >= 0.0f && x < -least && map[0] < 0.0f)
+            x = -least;
+        to[k] = rising_of(x == 0.0f ? 0.0f : x); // -0 would lie below 0
     }
-    to[255] = from_bits(0x7f800000u);
-}
-
-static int code_after(const float *threshold, float y)
-{
-    int k = 0;
-    while (y > threshold[k])
-        k++;
-    return k;
+    to[255] = UINT32_MAX;
 }
 
 /* Of every upper half of a number's bits: the code of the least number in that interval. */
 static void fill_first(epl_code_table *t)
 {
+    uint32_t k = 0;
     t->single = 1;
     for (uint32_t i = 0; i < 65536; i++) {
-        const float a = from_bits(i << 16), b = from_bits(i << 16 | 0xffffu), low = a < b ? a : b, high = a < b ? b : a;
-        const int   k = low == low && high == high ? code_after(t->threshold, low) : 0;
+        while (i << 16 > t->threshold[k])
+            k++;
         t->first[i] = (uint8_t)k;
-        if (low >= -1.0f && high <= 1.0f && k < 255 && high > t->threshold[k + 1])
+        if (k < 255 && (i << 16 | 0xffffu) > t->threshold[k + 1])
             t->single = 0;
     }
 }
@@ -93,55 +97,73 @@ void EPL_K(code_pack)(const epl_call *call, int64_t begin, int64_t end, void *sc
 
 /* ---- one block ---- */
 
-static vf finite(vf x) { return vsel(vabs(x) <= vset(3.402823466e38f), x, vset(0.0f)); }
-
 static vf load_some(const float *x, int64_t n) { return n >= VL ? vload(x) : vload_part(x, n); }
 
+static vi is_finite(vf x) { return (vbits(x) & vseti(0x7fffffff)) < vseti(0x7f800000); }
+
+/* As integers: magnitudes compare as their bits do. */
 static float greatest_magnitude(const float *x, int64_t n)
 {
-    vf a = vset(0.0f), b = a;
-    int64_t i = 0;
-    for (; i + 2 * VL <= n; i += 2 * VL) {
-        a = vmax(a, vabs(finite(vload(x + i))));
-        b = vmax(b, vabs(finite(vload(x + i + VL))));
+    vi most = vseti(0);
+    for (int64_t i = 0; i < n; i += VL) {
+        const vf v    = load_some(x + i, n - i);
+        const vi bits = vbits(v) & vseti(0x7fffffff) & is_finite(v), more = bits > most;
+        most = (bits & more) | (most & ~more);
     }
-    for (; i < n; i += VL)
-        a = vmax(a, vabs(finite(load_some(x + i, n - i))));
-    return vmaximum(vmax(a, b));
+    return vmaximum(vfrombits(most));
 }
 
-static void encode_part(const epl_code_table *t, const float *y, int64_t n, uint8_t *codes)
+static void encode_part(const epl_code_table *t, const uint32_t *y, int64_t n, uint8_t *codes)
 {
     for (int64_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &y[i], 4);
-        uint32_t k = t->first[bits >> 16];
-        if (t->single)
-            k += y[i] > t->threshold[k];
-        else
-            while (y[i] > t->threshold[k])
-                k++;
+        uint32_t k = t->first[y[i] >> 16];
+        while (t->threshold[k] < y[i])
+            k++;
         codes[i] = (uint8_t)k;
+    }
+}
+
+/* The same where one comparison is all: no branch, and so no wrong guess. */
+static void encode_single(const epl_code_table *t, const uint32_t *y, int64_t n, uint8_t *codes)
+{
+#if defined(__clang__)
+#pragma clang loop unroll_count(4)
+#else
+#pragma GCC unroll 4
+#endif
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t k = t->first[y[i] >> 16];
+        codes[i] = (uint8_t)(k + (t->threshold[k] < y[i]));
     }
 }
 
 static void encode_block(const epl_code_table *t, const float *x, int64_t n, uint8_t *codes, float *maximum)
 {
-    float y[PART + VL] __attribute__((aligned(64)));
+    uint32_t y[PART + VL] __attribute__((aligned(64)));
     const float most = greatest_magnitude(x, n);
     const vf    divisor = vset(most > 0.0f ? most : 1.0f);
     *maximum = most;
     for (int64_t from = 0; from < n; from += PART) {
         const int64_t some = n - from < PART ? n - from : PART;
-        for (int64_t i = 0; i < some; i += VL)
-            vstore(y + i, finite(load_some(x + from + i, n - from - i)) / divisor);
-        encode_part(t, y, some, codes + from);
+        for (int64_t i = 0; i < some; i += VL) {
+            const vf v = load_some(x + from + i, n - from - i);
+            vistore((int32_t *)y + i, rising(vbits(v / divisor + vset(0.0f)) & is_finite(v)));
+        }
+        (t->single ? encode_single : encode_part)(t, y, some, codes + from);
     }
 }
 
+/* Eight codes are read at once: what is left is a look-up and a store for each. */
 static void decode(const float *scaled, const uint8_t *codes, int64_t n, float *to)
 {
-    for (int64_t i = 0; i < n; i++)
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, codes + i, 8);
+        for (int k = 0; k < 8; k++)
+            to[i + k] = scaled[eight >> 8 * k & 255];
+    }
+    for (; i < n; i++)
         to[i] = scaled[codes[i]];
 }
 
@@ -198,6 +220,11 @@ void EPL_K(dequantize)(const epl_call *call, int64_t begin, int64_t end, void *s
 
 /* ---- with a chain between them ---- */
 
+enum { CHAIN_ELEMS = 2048 }; /* that a chain runs over at once, or a block: what it touches stays in the nearest caches */
+
+static int64_t at_once(const epl_code_params *p) { return p->block < CHAIN_ELEMS ? CHAIN_ELEMS / p->block : 1; }
+static int64_t slot_elems(const epl_code_params *p) { return at_once(p) * p->block + 16; } // not all at one place modulo 4096
+
 int64_t EPL_K(coded_chain_pieces)(const void *params) { return n_pieces(params); }
 
 static int64_t n_slots(const epl_code_params *p) { return p->n_decoded > p->n_coded ? p->n_decoded : p->n_coded; }
@@ -205,39 +232,66 @@ static int64_t n_slots(const epl_code_params *p) { return p->n_decoded > p->n_co
 size_t EPL_K(coded_chain_scratch)(const void *params)
 {
     const epl_code_params *p = params;
-    return (256 + (size_t)(n_slots(p) * p->block)) * sizeof(float);
+    return (256 + (size_t)(n_slots(p) * slot_elems(p))) * sizeof(float);
 }
 
-/* The call of the chain for one block: the decoded states are what it reads first, what it writes first is coded. Everything else
- * is an f32 tensor that begins with the block, or a scalar. */
+/* The chain's inputs are read a part ahead while codes are made, which leaves the memory idle. */
+static void read_ahead(const epl_call *call, int64_t at, int64_t n)
+{
+    const epl_code_params *p = call->params;
+    for (int64_t i = p->n_decoded; i < p->n_chain_in; i++)
+        for (int64_t k = at; k < at + n && k < p->count && !(p->scalars >> i & 1); k += 16)
+            __builtin_prefetch((const float *)call->chain_in[i - 1] + k);
+}
+
+/* The call of the chain for some blocks: the decoded states are what it reads first, what it writes first is coded. Everything else
+ * is an f32 tensor of which they are a part, or a scalar. */
 static void run_chain(const epl_call *call, int64_t start, int64_t n, float *slots)
 {
     const epl_code_params *p = call->params;
     const void *in[EPL_CHAIN_MAX_IN];
     epl_call    part = { .chain = call->chain, .chain_in = in };
     for (int64_t i = 1; i < p->n_chain_in; i++)
-        in[i - 1] = i < p->n_decoded ? (const void *)(slots + i * p->block)
+        in[i - 1] = i < p->n_decoded ? (const void *)(slots + i * slot_elems(p))
                                      : (const float *)call->chain_in[i - 1] + (p->scalars >> i & 1 ? 0 : start);
     for (int64_t o = 0; o < p->n_coded; o++)
-        part.out[o] = slots + o * p->block;
+        part.out[o] = slots + o * slot_elems(p);
     for (int64_t o = p->n_coded; o < p->n_chain_out; o++)
         part.out[o] = (float *)call->out[p->n_coded + o] + start;
     epl_chain_epilogue(&part, 0, 1, 0, n);
 }
 
+static void decode_blocks(const epl_call *call, int64_t b, int64_t end, float *scaled, float *slots)
+{
+    const epl_code_params *p = call->params;
+    for (int64_t i = 0; i < p->n_decoded; i++)
+        for (int64_t k = b; k < end; k++) {
+            code_scale_map(call->in[3 * i + 2], ((const float *)call->in[3 * i + 1])[k], scaled);
+            decode(scaled, (const uint8_t *)call->in[3 * i] + k * p->block, length_of(p, k), slots + i * slot_elems(p) + (k - b) * p->block);
+        }
+}
+
+static void encode_blocks(const epl_call *call, int64_t b, int64_t end, const float *slots)
+{
+    const epl_code_params *p = call->params;
+    for (int64_t o = 0; o < p->n_coded; o++)
+        for (int64_t k = b; k < end; k++) {
+            if (o == 0)
+                read_ahead(call, (k + end - b) * p->block, p->block);
+            encode_block(call->in[3 * p->n_decoded + o], slots + o * slot_elems(p) + (k - b) * p->block, length_of(p, k),
+                         (uint8_t *)call->out[2 * o] + k * p->block, (float *)call->out[2 * o + 1] + k);
+        }
+}
+
 void EPL_K(coded_chain)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_code_params *p = call->params;
-    float *const scaled = scratch, *const slots = scaled + 256;
-    for (int64_t b = block_at(p, begin); b < block_at(p, end); b++) {
-        const int64_t start = b * p->block, n = length_of(p, b);
-        for (int64_t i = 0; i < p->n_decoded; i++) {
-            code_scale_map(call->in[3 * i + 2], ((const float *)call->in[3 * i + 1])[b], scaled);
-            decode(scaled, (const uint8_t *)call->in[3 * i] + start, n, slots + i * p->block);
-        }
-        run_chain(call, start, n, slots);
-        for (int64_t o = 0; o < p->n_coded; o++)
-            encode_block(call->in[3 * p->n_decoded + o], slots + o * p->block, n, (uint8_t *)call->out[2 * o] + start,
-                         (float *)call->out[2 * o + 1] + b);
+    float *const  scaled = scratch, *const slots = scaled + 256;
+    const int64_t last = block_at(p, end);
+    for (int64_t b = block_at(p, begin); b < last; b += at_once(p)) {
+        const int64_t next = b + at_once(p) < last ? b + at_once(p) : last;
+        decode_blocks(call, b, next, scaled, slots);
+        run_chain(call, b * p->block, (next - 1 - b) * p->block + length_of(p, next - 1), slots);
+        encode_blocks(call, b, next, slots);
     }
 }

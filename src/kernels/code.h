@@ -4,12 +4,13 @@
 
 #include "kernels/bandwidth.h"
 
-/* What code_pack makes of a map, once. A quotient's code lies at or behind first[its upper 16 bits], and counts the thresholds
- * below it; where every such interval holds one threshold at most (`single`), one comparison is all. */
+/* What code_pack makes of a map, once. Numbers are compared as unsigned integers in the same order (code.c: rising). A quotient's
+ * code lies at or behind first[its upper 16 bits], and counts the thresholds below it; where every such interval holds one
+ * threshold at most (`single`), one comparison is all. */
 typedef struct epl_code_table {
-    float   threshold[256]; /* y > threshold[k]: the code is more than k; the last is infinite */
-    int32_t single, unused[15];
-    uint8_t first[65536];
+    uint32_t threshold[256]; /* more than threshold[k]: the code is more than k; nothing is more than the last */
+    uint32_t single, unused[15];
+    uint8_t  first[65536];
 } epl_code_table;
 
 /* map[256] times a maximum. */
