@@ -93,6 +93,11 @@ typedef struct epl_embedding_opts {
 } epl_embedding_opts;
 EPL_API epl_value *epl_embedding(epl_graph *g, epl_value *indices, epl_embedding_opts o);
 
+/* The same with a normal layer norm behind the look-up, before positions are added: Dettmers et al. 2022 (arXiv:2110.02861), sec. 2.3.
+ * "<name>.weight" is uniform in +-sqrt(6 / (count + width)), and its optimizer keeps 32-bit slots (epl_slot_opts) while the name
+ * ends so (default "stable"); std is not used. */
+EPL_API epl_value *epl_stable_embedding(epl_graph *g, epl_value *indices, epl_embedding_opts o);
+
 /* An activation by its name: "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "swish",
  * "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "softplus", "softsign", "mish", "identity" (or NULL). An unknown name fails
  * the graph and names the closest. */

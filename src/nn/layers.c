@@ -133,6 +133,18 @@ epl_value *epl_embedding(epl_graph *g, epl_value *indices, epl_embedding_opts o)
     return epl_gather(g, table, indices, 0);
 }
 
+epl_value *epl_stable_embedding(epl_graph *g, epl_value *indices, epl_embedding_opts o)
+{
+    if (!indices || !required(g, "stable embedding", "count", o.count) || !required(g, "stable embedding", "width", o.width))
+        return NULL;
+    epl_scope_push(g, "%s", or_name(o.name, "stable"));
+    epl_value *table = epl_parameter(g, "weight", EPL_F32, EPL_SHAPE(o.count, o.width), EPL_INIT_UNIFORM,
+                                     sqrt(6.0 / (double)(o.count + o.width)));
+    epl_value *x = epl_layer_norm(g, epl_gather(g, table, indices, 0), (epl_norm_opts){ .name = "norm" });
+    epl_scope_pop(g);
+    return x;
+}
+
 /* ---- normalisations ---- */
 
 typedef struct affine {
