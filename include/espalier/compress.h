@@ -384,6 +384,58 @@ EPL_API bool epl_sparsity_of(const epl_model *m, epl_sparsity *out);
  * arXiv:1911.09723); then the sums. The caller owns the table. */
 EPL_API epl_table *epl_sparsity_report(const epl_model *m);
 
+/* ---- weights that are powers of two ---------------------------------------------------------------------------------------
+ * An expression of trained variables in the place of convolutions' and linear layers' weights, so that a product is a shift.
+ *
+ *   dense   sgn(w_sign) 2^S_T with S_t = H(w_t) (S_{t-1} + 1), S_0 = 0, T = 2^(bits - 1) - 1; H(x) = 1 for x > 0, sgn(x) = 1 for x >= 0: the values
+ *           +-1, +-2, ..., +-2^T, and no zero. Variables "<weight>.sign", "<weight>.exponent1", ... Gradients go straight through H and sgn; where they
+ *           are rescaled sqrt(S + 1) stands for 2^S in them. Li et al. 2023, DenseShift (arXiv:2208.09708). bits 2, 3 (default), 4
+ *   s3      sgn(w_sign) H(w_dense) 2^(H(w_1) (H(w_2) + 1)): 0, +-1, +-2, +-4, to be trained with epl_shift_hook. Li et al. 2021 (arXiv:2107.03453)
+ *   q       sgn(w) 2^round(log2 |w|), exponents from -(2^(bits - 1) - 2) to 0, straight through; the weight stays the variable. Elhoushi et al. 2021
+ *           (arXiv:1905.13298), DeepShift-Q. bits 3 to 8, default 5
+ *   ps      2^round(p) sgn(round(q)) of a shift p and a sign q: DeepShift-PS
+ *
+ * Weights of 1 and more make activations grow: a normalisation has to follow. Weight decay pulls variables back to where they can flip: keep it. */
+typedef enum epl_shift_method { EPL_SHIFT_DENSE = 0, EPL_SHIFT_S3, EPL_SHIFT_Q, EPL_SHIFT_PS } epl_shift_method;
+typedef enum epl_shift_init {
+    EPL_SHIFT_SCRATCH = 0,  /* normal, variance 2 / (taps * outputs) */
+    EPL_SHIFT_LOW_VARIANCE, /* normal, deviation sigma */
+    EPL_SHIFT_FROM_FLOAT    /* dense: variables at +-sigma that say the nearest power of two in units of half the channel's mean magnitude (of 2
+                               bits: of the mean), and a trained "<weight>.scale" for each output channel that fits best. q: the weights */
+} epl_shift_init;
+
+typedef struct epl_shift_opts {
+    epl_shift_method method;
+    int            bits;
+    epl_shift_init init;
+    double         sigma;       /* default 1e-3 */
+    bool           no_rescale;  /* the true factors in dense gradients */
+    bool           first, last; /* the first and the last layer, too; default: they stay as they are */
+    const char    *pattern;     /* of weights' names (epl_glob); default all */
+    uint64_t       seed;
+} epl_shift_opts;
+
+typedef struct epl_shift_result {
+    int     layers;
+    int64_t weights, others;     /* parameters that are replaced, and all others */
+    size_t  bytes, bytes_before; /* packed codes and 4 bytes for each of the others; 4 for each */
+} epl_shift_result;
+
+EPL_API bool epl_shift(epl_model *m, epl_shift_opts o, epl_shift_result *out); /* out may be NULL */
+
+/* The expression itself: w[0] is the sign's variable, w[1..n] the exponent's (n 1, 3 or 7). */
+EPL_API epl_value *epl_shift_value(epl_graph *g, int n, epl_value *const *w, bool no_rescale);
+
+/* Dense variables become packed codes: the state "<weight>.codes" (u8) and the operator ShiftWeight, to the bit. (epl_bake makes f32
+ * weights of them.) Returns how many weights were packed; -1 with an error. */
+EPL_API int epl_shift_pack(epl_model *m);
+
+/* The codes of all dense variables in w as they are now, a byte each (sign * 128 + S), weight after weight; returns how many. NULL: counts. */
+EPL_API int64_t epl_shift_codes(const epl_weights *w, uint8_t *codes);
+
+/* s3's "dense weight" term: 1e-5 sum of max(0, -w_dense) is added to the loss. */
+EPL_API epl_train_hook epl_shift_hook(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -521,6 +521,12 @@ EPL_API int64_t    epl_code_n_blocks(int64_t n, int64_t block); /* of n elements
 EPL_API void       epl_code_blocks(const float *x, int64_t n, int64_t block, const float map[256], bool keep_nonzero, uint8_t *codes,
                                    float *maxima);
 
+/* Weights +-2^e as packed codes of 2 to 4 bits (the highest is the sign, the others e), the first code in the lowest bits of the
+ * first byte: u8 [epl_shift_packed_bytes(elements, bits)] -> f32 of `shape`. Li et al. 2023, DenseShift (arXiv:2208.09708). */
+EPL_API epl_value *epl_shift_weight(epl_graph *g, epl_value *codes, int bits, epl_shape shape);
+EPL_API int64_t    epl_shift_packed_bytes(int64_t n, int bits);
+EPL_API void       epl_shift_pack_codes(const uint8_t *codes, int64_t n, int bits, uint8_t *packed); /* one code a byte -> packed */
+
 /* ---- random numbers, dropout -----------------------------------------------------------------------------------------
  * Draws are a function of the key { seed, step } (epl_rng_key), a stream number that the builder takes from the graph, and the
  * element's index: the same for any number of threads, and again after a crash. No gradient flows through them. */
