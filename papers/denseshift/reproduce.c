@@ -203,8 +203,8 @@ static void full(paper_run *r)
 {
     static const struct { const char *name; bool is_float; epl_shift_opts shift; } methods[N_METHODS] = {
         [FLOAT]   = { "float", true, { 0 } },
-        [DENSE_2] = { "DenseShift, 2 bits", false, { .bits = 2 } },
-        [DENSE_3] = { "DenseShift, 3 bits", false, { .bits = 3 } },
+        [DENSE_2] = { "DenseShift, 2 bits", false, { .bits = 2, .init = EPL_SHIFT_LOW_VARIANCE } },
+        [DENSE_3] = { "DenseShift, 3 bits", false, { .bits = 3, .init = EPL_SHIFT_LOW_VARIANCE } },
         [S3]      = { "S3, 3 bits", false, { .method = EPL_SHIFT_S3 } },
         [DEEP_Q]  = { "DeepShift-Q, 3 bits", false, { .method = EPL_SHIFT_Q, .bits = 3 } },
     };
