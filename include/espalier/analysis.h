@@ -297,6 +297,38 @@ EPL_API bool epl_divergence(const epl_model *m, epl_dataset *a, epl_dataset *b, 
                             epl_divergence_result *out);
 EPL_API void epl_divergence_release(epl_divergence_result *r);
 
+/* ---- channel gates: what they save ------------------------------------------------------------------------------------------------
+ * Of a network with gates (morph.h), or, as a forecast, of one without: as if gates foresaw their labels without error. A sample's
+ * multiply-adds of a convolution are those of its kept channels times its active inputs: behind a residual sum channels that are active on
+ * either side, of a depthwise convolution those wanted on either side. Gates and all other layers count in full. */
+typedef struct epl_gates_opts {
+    bool        forecast;
+    double      mass, uniform;  /* of labels; without a forecast: for `agreement`, 0: not asked */
+    const char *layers;         /* of a forecast, as in epl_gate_opts */
+    epl_features_opts run;      /* batch, augment, progress */
+} epl_gates_opts;
+
+typedef struct epl_gate_layer { /* a convolution; means over samples */
+    const char *name;           /* of its weight */
+    int64_t     in, out;        /* channels */
+    bool        gated;
+    double      macs, executed, gate_macs;
+    double      kept;           /* share of its output channels */
+    double      least10, most10; /* a tenth of the samples keeps at most, at least so many */
+    double      agreement;      /* share of masks that are as the labels are */
+    double     *by_class;       /* [n_classes]: kept; NaN for a class without samples */
+} epl_gate_layer;
+
+typedef struct epl_gates_report {
+    int             n, n_classes;
+    epl_gate_layer *layers;     /* in order */
+    double          macs, executed, gate_macs, saved; /* of the whole network without gates; with them, their own included; saved by masks */
+    double          agreement;  /* mean of gates; NaN if not asked */
+    epl_arena      *arena;      /* private */
+} epl_gates_report;
+EPL_API bool epl_gates_measure(const epl_model *m, epl_dataset *d, epl_gates_opts o, epl_gates_report *out);
+EPL_API void epl_gates_report_release(epl_gates_report *r); /* accepts a zero value */
+
 /* ---- retrieval ----------------------------------------------------------------------------------------------------------
  * Search by features: Kalra et al. 2020 (arXiv:1911.08748). A bag (a slide) is a run of rows (its tiles). The distance from bag Q to
  * bag S is the median over q in Q of the least distance from q to S; it is not symmetric. Barcodes: bit i of a row says whether

@@ -55,6 +55,41 @@ EPL_API bool epl_exits_add(epl_model *m, epl_exits_opts o);
  * leaves there. Outputs: "logits" [1, classes] of the classifier where it leaves, "exit" i64 [1], which one that is. The caller owns it. */
 EPL_API epl_model *epl_exits_dynamic(const epl_model *m, epl_exit_rule rule);
 
+/* ---- channel gates: Elkerdawy et al. 2022, "Fire Together Wire Together" (arXiv:2110.08232) ------------------------------------------
+ * Before a convolution a head sees its input x, pooled over space: P = softmax(pool(x)) W + b, one number for each output channel. The layer's
+ * result - behind its normalisation and activation, before a residual sum - is multiplied with the mask P > 0. Parameters
+ * "<layer>.gate.weight" [C, M] and "<layer>.gate.bias" [M]. The task's loss does not reach them. */
+typedef struct epl_gate_opts {
+    const char *layers;  /* names (epl_glob) of convolutions' weights; default: all whose channels are read and are no result */
+    bool        joint;   /* what gates learn from reaches the network, too; default: it stops at the head */
+    bool        average; /* pool by the mean; default by the maximum */
+} epl_gate_opts;
+
+/* Returns how many layers have a gate now; -1 on failure: none can have one, or one that was named cannot. Weights are made by
+ * epl_model_init. */
+EPL_API int epl_gates_add(epl_model *m, epl_gate_opts o);
+
+/* What a gate learns from x [N, S..., C]: [N, C], 1 for the channels with the largest max |x| over space, as many as hold the share `mass`
+ * of their sum, at least one; mass 1: all but dead ones (a share of at most 1e-5); -1: all. With `uniform` in (0, 1] instead: all but the
+ * floor(uniform C) weakest and dead ones. */
+EPL_API epl_value *epl_gate_labels(epl_graph *g, epl_value *x, double mass, double uniform);
+
+/* Adds weight times the mean over gates of the sum over channels of the binary cross-entropy with the labels, for the first cooldown x
+ * epochs epochs; then gates rest, to the bit. Logs "gates", this loss, and "agreement", the share of masks that are as the labels are. The
+ * hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL on failure. */
+typedef struct epl_gate_train_opts {
+    double mass, uniform; /* as above; one of them is required */
+    double weight;        /* default 1 */
+    double cooldown;      /* default 0.5 */
+    int    epochs;        /* of the run; required */
+} epl_gate_train_opts;
+EPL_API epl_train_hook epl_gates_hook(const epl_model *m, epl_gate_train_opts o);
+#define EPL_GATE_GROUP(scale) { .pattern = "*.gate.weight,*.gate.bias", .rate_scale = scale, .decay = -1 }
+
+/* Gates that save time, for one sample: gated convolutions with at most a relu behind them (fold normalisations first:
+ * epl_deploy_batch_norms) become GatedConv. Returns how many; -1 on failure: none. */
+EPL_API int epl_gates_skip(epl_model *m);
+
 #ifdef __cplusplus
 }
 #endif

@@ -328,6 +328,13 @@ EPL_API epl_value *epl_convolve(epl_graph *g, epl_value *x, epl_value *w, epl_va
  * S' = (S - 1) stride + dilation (K - 1) + 1 - pads + output_pad. */
 EPL_API epl_value *epl_convolve_transpose(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_convolve_opts o);
 
+/* A convolution of images, one group, of which some channels do not count, sample by sample:
+ * y = out_mask f(conv(in_mask x, w) + bias), f a relu or nothing. in_mask [N, C] (NULL: all) and out_mask [N, M] are 0 where a channel is not
+ * wanted; what is 0 costs nothing when a program runs one sample. `like` (may be NULL): a convolution whose strides, pads and
+ * dilations it takes. */
+EPL_API epl_value *epl_convolve_gated(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_value *in_mask, epl_value *out_mask,
+                                      bool relu, const epl_node *like);
+
 /* Pools: x [N, S..., C] -> [N, S'..., C], S' as for epl_convolve. */
 typedef struct epl_pool_opts {
     int  kernel[3];                /* required; { 2 } is 2 along every axis */

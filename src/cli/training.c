@@ -46,9 +46,9 @@ typedef struct session {
     cli             *c;
     epl_dataset     *train, *val;
     epl_trainer_opts o;
-    epl_train_hook   hooks[12], fading, objective, local, exits;
+    epl_train_hook   hooks[12], fading, objective, local, exits, gates;
     char             log[512], events[512], run[480];
-    epl_parameter_group frozen[4];
+    epl_parameter_group frozen[5];
     char            *resting; /* the pattern of --finetune-last */
 } session;
 
@@ -287,12 +287,23 @@ static bool add_exits(session *s, const epl_model *m, const cli_training *t)
     return s->exits.user != NULL;
 }
 
+/* The option --gates: ten times the rate, as published, and no decay. */
+static bool add_gates(session *s, const epl_model *m, const cli_training *t)
+{
+    if (t->gates <= 0)
+        return true;
+    s->frozen[s->o.optimizer.n_groups++] = (epl_parameter_group)EPL_GATE_GROUP(10);
+    s->gates = epl_gates_hook(m, (epl_gate_train_opts){ .mass = t->gates, .epochs = (int)t->epochs });
+    s->hooks[s->o.n_hooks++] = s->gates;
+    return s->gates.user != NULL;
+}
+
 bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, const epl_train_hook *hooks, int n_hooks)
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
     bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) &&
-              add_objective(&s, t) && add_local(&s, m, t) && add_exits(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
+              add_objective(&s, t) && add_local(&s, m, t) && add_exits(&s, m, t) && add_gates(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
         trainer = epl_trainer_new(m, s.train, s.val, s.o);
@@ -313,6 +324,7 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
     epl_release(c->ctx, s.objective.user);
     epl_release(c->ctx, s.local.user);
     epl_release(c->ctx, s.exits.user);
+    epl_release(c->ctx, s.gates.user);
     epl_dataset_free(s.val);
     epl_dataset_free(s.train);
     return ok;

@@ -47,6 +47,13 @@
  *
  *   Each zero costs nothing; lower_sparse.c decides from which share of zeros on it is worth it.
  *
+ * ---- convolution of one image with channels left out: epl_gated_params, n = d = 1, groups 1 ----
+ *
+ *   gate_pack      in x, w, out mask [m], in mask [c] or NULL   out buffer of epl_gate_layout_of(&p->conv).size floats
+ *   gated_conv     in buffer, bias or NULL, out mask            out y; relu before the mask if p->relu
+ *
+ *   A channel whose mask is 0 costs nothing; other masks multiply. gate_pack is one piece.
+ *
  * ---- matrix product: epl_gemm_params ----
  *
  *   for each of `batch`:  C[rows, cols] = A[rows, depth] B[depth, cols] (+ bias [cols])
@@ -76,6 +83,11 @@ typedef struct epl_conv_params {
     int64_t pd, ph, pw; /* padding before */
     int64_t groups;
 } epl_conv_params;
+
+typedef struct epl_gated_params {
+    epl_conv_params conv;
+    int64_t         relu;
+} epl_gated_params;
 
 typedef struct epl_gemm_params {
     int64_t batch, rows, cols, depth;

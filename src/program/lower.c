@@ -7,6 +7,7 @@ static const struct {
     epl_lower_fn *lower;
 } table[] = {
     { &epl_op_conv, epl_lower_conv },
+    { &epl_op_gated_conv, epl_lower_gated_conv },
     { &epl_op_conv_input_grad, epl_lower_conv_input_grad },
     { &epl_op_conv_transpose, epl_lower_conv_transpose },
     { &epl_op_conv_weight_grad, epl_lower_conv_weight_grad },

@@ -1,6 +1,8 @@
 /* lower_conv: convolutions and their gradients on the kernels of kernels.h. */
 #include "program/lower.h"
 
+#include "kernels/gated.h"
+
 static bool all_f32(const epl_node *n, const char **why)
 {
     for (int i = 0; i < n->n_inputs; i++)
@@ -12,7 +14,7 @@ static bool all_f32(const epl_node *n, const char **why)
 }
 
 /* x [N, S..., C], w [K..., C/groups, M], y [N, S'..., M] of the forward convolution; lists along the last `spatial` axes. */
-static epl_conv_params conv_params(const epl_node *n, epl_shape x, epl_shape w, epl_shape y)
+static epl_conv_params conv_geometry(const epl_node *n, epl_shape x, epl_shape w, epl_shape y, int64_t groups)
 {
     const int spatial = x.rank - 2;
     int64_t in[3] = { 1, 1, 1 }, out[3] = { 1, 1, 1 }, k[3] = { 1, 1, 1 }, s[3] = { 1, 1, 1 }, d[3] = { 1, 1, 1 }, p[3] = { 0 };
@@ -32,7 +34,12 @@ static epl_conv_params conv_params(const epl_node *n, epl_shape x, epl_shape w, 
                               .od = out[0], .oh = out[1], .ow = out[2], .m = y.dim[y.rank - 1],
                               .kd = k[0], .kh = k[1], .kw = k[2], .sd = s[0], .sh = s[1], .sw = s[2],
                               .dd = d[0], .dh = d[1], .dw = d[2], .pd = p[0], .ph = p[1], .pw = p[2],
-                              .groups = epl_attr_i(n, "group") };
+                              .groups = groups };
+}
+
+static epl_conv_params conv_params(const epl_node *n, epl_shape x, epl_shape w, epl_shape y)
+{
+    return conv_geometry(n, x, w, y, epl_attr_i(n, "group"));
 }
 
 static bool is_depthwise(const epl_conv_params *p) { return p->groups == p->c && p->groups == p->m && p->groups > 1; }
@@ -111,4 +118,24 @@ bool epl_lower_conv_weight_grad(epl_block *b, const epl_node *n, const char **wh
     const int parts = epl_buffer_new(b, (size_t)(sum.parts * sum.count) * sizeof(float));
     return epl_kernel_add(b, n, kernel, &p, sizeof p, 2, in, 1, &parts) &&
            epl_kernel_add(b, n, "sum_parts", &sum, sizeof sum, 1, &parts, 1, &dw);
+}
+
+bool epl_lower_gated_conv(epl_block *b, const epl_node *n, const char **why)
+{
+    const epl_shape x = n->inputs[0]->shape;
+    if (!all_f32(n, why))
+        return false;
+    if (x.dim[0] != 1) {
+        *why = "channels are skipped for one sample at a time";
+        return false;
+    }
+    epl_gated_params p = { .conv = { .n = 1 }, .relu = epl_attr_i(n, "relu") };
+    const epl_shape  w = n->inputs[1]->shape, y = n->outputs[0]->shape;
+    p.conv = conv_geometry(n, x, w, y, 1);
+    const int mask = epl_buffer_of(b, n->inputs[2]), bias = n->n_inputs > 3 ? epl_buffer_of(b, n->inputs[3]) : -1;
+    const int in_mask = n->n_inputs > 4 ? epl_buffer_of(b, n->inputs[4]) : -1, out = epl_buffer_of(b, n->outputs[0]);
+    const int in[4]   = { epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]), mask, in_mask };
+    const int packed  = epl_buffer_new(b, (size_t)epl_gate_layout_of(&p.conv).size * sizeof(float));
+    return epl_kernel_add(b, n, "gate_pack", &p, sizeof p, 4, in, 1, &packed) &&
+           epl_kernel_add(b, n, "gated_conv", &p, sizeof p, 3, (int[]){ packed, bias, mask }, 1, &out);
 }
