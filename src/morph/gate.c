@@ -162,7 +162,7 @@ epl_value *epl_gate_labels(epl_graph *g, epl_value *x, double mass, double unifo
     epl_value *keep;
     if (uniform > 0) {
         const double kept = (double)c - floor(uniform * (double)c);
-        keep = epl_step(g, epl_affine(g, epl_positions(g, EPL_F32, share, 1), -1, kept - 0.5));
+        keep = epl_add(g, epl_zeros_like(g, share), epl_step(g, epl_affine(g, epl_positions(g, EPL_F32, share, 1), -1, kept - 0.5)));
     } else if (mass >= 1)
         keep = epl_step(g, epl_affine(g, sorted, 1, -1e-5));
     else
