@@ -27,7 +27,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_transformer_lm = {
-    .name = "transformer-lm", .summary = "language model over tokens [N, context]: what comes next at each place", .build = build,
+    .name = "transformer-lm", .summary = "language model over tokens [N, context]: what comes next at each place", .build = build, .own_head = true,
     .small = "vocab=11,context=6,width=8,heads=2,layers=1,stable=1",
     .options = { { "vocab", 96, 2, 1e6, .help = "kinds of tokens" }, { "context", 64, 1, 4096, .help = "tokens of a sample" },
                  { "width", 96, 1, 8192, .help = "numbers of a token" }, { "layers", 2, 1, 96, .help = "transformer blocks" },
