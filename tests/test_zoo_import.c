@@ -162,6 +162,8 @@ static const char *const published[] = {
     "torchvision_mobilenet_v3_large", "torchvision_efficientnet_b0", "torchvision_shufflenet_v2_x0_5", "torchvision_convnext_tiny",
     "torchvision_swin_t", "timm_mobilenetv2_100", "timm_seresnet50", "timm_efficientnet_b0", "timm_convnext_tiny",
     "timm_swin_tiny_patch4_window7_224", "timm_mixer_s16_224",
+    "timm_mobilenetv3_small_100", "timm_mobilenetv3_large_100", "timm_vgg11", "timm_vgg11_bn", "timm_seresnet18",
+    "timm_deit_tiny_distilled_patch16_224",
 };
 
 static epl_weights *listed(test *t, epl_context *ctx, const char *file)

@@ -142,7 +142,8 @@ EPL_API epl_value *epl_stem(epl_graph *g, epl_value *x, epl_stem_opts o);
 typedef struct epl_squeeze_excite_opts {
     const char *name;      /* default "se" */
     int         reduction; /* default 16 */
-    int         hidden;    /* default C / reduction, at least 1 */
+    int         hidden;    /* default C / reduction, at least `least` */
+    int         least;     /* default 1 */
     const char *activation, *gate; /* default "relu", "sigmoid" */
     bool        no_bias;   /* of both layers */
     epl_start   init;      /* of their weights; default as epl_linear's */
@@ -176,6 +177,7 @@ typedef struct epl_residual_unit_opts {
     epl_norm_opts norm;
     const char   *activation; /* default "relu" */
     int           squeeze;    /* reduction of a squeeze-and-excitation at the branch's end; 0: none */
+    int           squeeze_least;   /* its hidden units are no fewer than these */
     bool          squeeze_no_bias;
     double        dropout;    /* before the last convolution: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), sec. 2.4 */
     double        drop_path;

@@ -82,7 +82,7 @@ epl_value *epl_squeeze_excite(epl_graph *g, epl_value *u, epl_squeeze_excite_opt
     if (!u)
         return NULL;
     const int c = (int)epl_channels(u), r = or_int(o.reduction, 16); // sec. 6.1
-    const int hidden = o.hidden ? o.hidden : c / r > 0 ? c / r : 1;
+    const int least = or_int(o.least, 1), hidden = o.hidden ? o.hidden : c / r > least ? c / r : least;
     epl_scope_push(g, "%s", or_name(o.name, "se"));
     epl_value *z = epl_global_average_pool(g, u); // eq. (2)
     epl_value *h = epl_linear(g, z, (epl_linear_opts){ .name = "down", .out = hidden, .no_bias = o.no_bias, .init = o.init });
@@ -139,7 +139,8 @@ static epl_value *residual_branch(epl_graph *g, epl_value *trunk, const epl_resi
                                                                .groups = u.conv.groups, .out = u.conv.out, .no_bias = true })
                              : epl_conv_unit(g, h, u);
     }
-    return o->squeeze ? epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ .reduction = o->squeeze, .no_bias = o->squeeze_no_bias }) : h;
+    return o->squeeze ? epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ .reduction = o->squeeze, .least = o->squeeze_least,
+                                                                            .no_bias = o->squeeze_no_bias }) : h;
 }
 
 epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts o)

@@ -92,7 +92,7 @@ static void build_v3(epl_graph *g, const epl_zoo_args *a)
     const bneck *blocks = is_large ? large : small;
     const int    n = is_large ? (int)EPL_COUNT(large) : (int)EPL_COUNT(small);
     const double width = epl_arg_real(a, "width");
-    const epl_norm_opts norm = { .epsilon = 1e-3, .momentum = 0.99 };
+    const epl_norm_opts norm = { .epsilon = epl_arg_real(a, "epsilon"), .momentum = 0.99 };
     epl_conv_unit_opts  unit = { .name = "stem", .conv = { .out = epl_zoo_round(16 * width, 8), .stride = epl_arg_int(a, "stem") },
                                  .norm = norm, .activation = "hard_swish" };
     epl_value *x = epl_conv_unit(g, epl_zoo_image(g, a), unit);
@@ -116,6 +116,7 @@ const epl_zoo_entry epl_zoo_mobilenet_v3 = {
     .name = "mobilenet-v3", .summary = "inverted bottlenecks with squeeze-and-excitation, found by search", .paper = "arXiv:1905.02244",
     .build = build_v3, .small = "variant=small,width=0.1,image=64,classes=7",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "variant", 0, .choices = "large|small", .help = "which of the two networks" },
+                 { "epsilon", 1e-3, 1e-8, 1, .real = true, .help = "of the normalisations; timm's networks have 1e-5" },
                  { "width", 1, 0.05, 4, .real = true, .help = "factor of all channels" },
                  { "stem", 2, 1, 2, .help = "stride of the first convolution" } },
 };

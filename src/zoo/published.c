@@ -16,7 +16,7 @@ typedef enum axes_form {
     PLAIN,
     QUERY, KEY, VALUE, /* a third of a tensor that holds all three one after the other */
     AS_IS,             /* a table, not a layer's weight */
-    FLATTENED          /* reads images of 7x7 that they flatten channels first */
+    FLATTENED          /* reads images of 7x7 that they flatten channels first, or have a convolution for */
 } axes_form;
 
 typedef struct rule {
@@ -64,6 +64,7 @@ static const rule vit_torchvision[] = {
 
 static const rule vit_timm[] = {
     { "patches.*", "patch_embed.proj.*" }, { "class_token", "cls_token" }, { "positions", "pos_embed" },
+    { "distill_token", "dist_token" }, { "distill_head.*", "head_dist.*" },
     { "block#.norm1.*", "blocks.{a-1}.norm1.*" }, { "block#.norm2.*", "blocks.{a-1}.norm2.*" },
     { "block#.attention.query.*", "blocks.{a-1}.attn.qkv.*", QUERY }, { "block#.attention.key.*", "blocks.{a-1}.attn.qkv.*", KEY },
     { "block#.attention.value.*", "blocks.{a-1}.attn.qkv.*", VALUE }, { "block#.attention.out.*", "blocks.{a-1}.attn.proj.*" },
@@ -81,16 +82,20 @@ static const rule seresnet_timm[] = {
     { "head.*", "fc.*" }, { NULL },
 };
 
+/* torchvision's, or timm's, whose layers are convolutions. */
+#define VGG_HEAD                                                                                                                \
+    { "fc1.weight", "classifier.0.weight", FLATTENED }, { "fc1.weight", "pre_logits.fc1.weight", FLATTENED },                    \
+    { "fc1.bias", "classifier.0.bias" }, { "fc1.bias", "pre_logits.fc1.bias" }, { "fc2.*", "classifier.3.*" },                   \
+    { "fc2.*", "pre_logits.fc2.*" }, { "head.*", "classifier.6.*" }, { "head.*", "head.fc.*" }
+
 static const rule vgg[] = {
     { "stage#.unit#.conv.*", "features.{2n+a-3}.*" },
-    { "fc1.weight", "classifier.0.weight", FLATTENED }, { "fc1.bias", "classifier.0.bias" }, { "fc2.*", "classifier.3.*" },
-    { "head.*", "classifier.6.*" }, { NULL },
+    VGG_HEAD, { NULL },
 };
 
 static const rule vgg_norm[] = {
     { "stage#.unit#.conv.*", "features.{3n+a-4}.*" }, { "stage#.unit#.norm.*", "features.{3n+a-3}.*" },
-    { "fc1.weight", "classifier.0.weight", FLATTENED }, { "fc1.bias", "classifier.0.bias" }, { "fc2.*", "classifier.3.*" },
-    { "head.*", "classifier.6.*" }, { NULL },
+    VGG_HEAD, { NULL },
 };
 
 #define FIRE(ours, theirs)                                                                                                     \
@@ -121,6 +126,34 @@ static const rule mobilenet_v3[] = {
     { "last.conv.*", "features.16.0.*" }, { "last.conv.*", "features.12.0.*" },
     { "last.norm.*", "features.16.1.*" }, { "last.norm.*", "features.12.1.*" },
     { "hidden.*", "classifier.0.*" }, { "head.*", "classifier.3.*" }, { NULL },
+};
+
+/* timm counts the blocks stage by stage. */
+#define V3_TIMM(ours, theirs)                                                                                                   \
+    { "block" #ours ".expand.conv.*", "blocks." #theirs ".conv_pw.*" }, { "block" #ours ".expand.norm.*", "blocks." #theirs ".bn1.*" }, \
+    { "block" #ours ".depthwise.conv.*", "blocks." #theirs ".conv_dw.*" }, { "block" #ours ".depthwise.norm.*", "blocks." #theirs ".bn2.*" }, \
+    { "block" #ours ".se.down.*", "blocks." #theirs ".se.conv_reduce.*" }, { "block" #ours ".se.up.*", "blocks." #theirs ".se.conv_expand.*" }, \
+    { "block" #ours ".project.conv.*", "blocks." #theirs ".conv_pwl.*" }, { "block" #ours ".project.norm.*", "blocks." #theirs ".bn3.*" }
+#define V3_TIMM_ENDS(last)                                                                                                      \
+    { "stem.conv.*", "conv_stem.*" }, { "stem.norm.*", "bn1.*" }, { "block1.depthwise.conv.*", "blocks.0.0.conv_dw.*" },        \
+    { "block1.depthwise.norm.*", "blocks.0.0.bn1.*" }, { "block1.se.down.*", "blocks.0.0.se.conv_reduce.*" },                   \
+    { "block1.se.up.*", "blocks.0.0.se.conv_expand.*" }, { "block1.project.conv.*", "blocks.0.0.conv_pw.*" },                   \
+    { "block1.project.norm.*", "blocks.0.0.bn2.*" }, { "last.conv.*", "blocks." #last ".0.conv.*" },                            \
+    { "last.norm.*", "blocks." #last ".0.bn1.*" }, { "hidden.*", "conv_head.*" }, { "head.*", "classifier.*" }
+
+static const rule mobilenet_v3_small_timm[] = {
+    V3_TIMM_ENDS(5),
+    V3_TIMM(2, 1.0), V3_TIMM(3, 1.1), V3_TIMM(4, 2.0), V3_TIMM(5, 2.1), V3_TIMM(6, 2.2), V3_TIMM(7, 3.0), V3_TIMM(8, 3.1),
+    V3_TIMM(9, 4.0), V3_TIMM(10, 4.1), V3_TIMM(11, 4.2),
+    { NULL },
+};
+
+static const rule mobilenet_v3_large_timm[] = {
+    V3_TIMM_ENDS(6),
+    V3_TIMM(2, 1.0), V3_TIMM(3, 1.1), V3_TIMM(4, 2.0), V3_TIMM(5, 2.1), V3_TIMM(6, 2.2), V3_TIMM(7, 3.0), V3_TIMM(8, 3.1),
+    V3_TIMM(9, 3.2), V3_TIMM(10, 3.3), V3_TIMM(11, 4.0), V3_TIMM(12, 4.1), V3_TIMM(13, 5.0), V3_TIMM(14, 5.1),
+    V3_TIMM(15, 5.2),
+    { NULL },
 };
 
 /* timm's names of MobileNetV2 and EfficientNet: a block without expansion has two normalisations, one with it three. */
@@ -236,6 +269,11 @@ static const struct {
     { "deit_tiny_patch16_224", VIT(16, 192, 12, 3) ",hidden=768", vit_timm },
     { "deit_small_patch16_224", VIT(16, 384, 12, 6) ",hidden=1536", vit_timm },
     { "deit_base_patch16_224", VIT(16, 768, 12, 12), vit_timm },
+    { "deit_tiny_distilled_patch16_224", "deit:patch=16,width=192,depth=12,heads=3,hidden=768,distilled=1", vit_timm },
+    { "deit_small_distilled_patch16_224", "deit:patch=16,width=384,depth=12,heads=6,hidden=1536,distilled=1", vit_timm },
+    { "deit_base_distilled_patch16_224", "deit:patch=16,width=768,depth=12,heads=12,distilled=1", vit_timm },
+    { "seresnet18", "senet:depth=18,gate_least=8", seresnet_timm },
+    { "seresnet34", "senet:depth=34,gate_least=8", seresnet_timm },
     { "seresnet50", "senet:depth=50", seresnet_timm },
     { "seresnet101", "senet:depth=101", seresnet_timm },
     { "seresnet152", "senet:depth=152", seresnet_timm },
@@ -251,6 +289,8 @@ static const struct {
     { "squeezenet1_1", "squeezenet:version=1.1", squeezenet_11 },
     { "mobilenet_v3_small", "mobilenet-v3:variant=small", mobilenet_v3 },
     { "mobilenet_v3_large", "mobilenet-v3:variant=large", mobilenet_v3 },
+    { "mobilenetv3_small_100", "mobilenet-v3:variant=small,epsilon=1e-5", mobilenet_v3_small_timm },
+    { "mobilenetv3_large_100", "mobilenet-v3:variant=large,epsilon=1e-5", mobilenet_v3_large_timm },
     { "mobilenetv2_100", "mobilenet-v2:width=1", inverted_timm },
     { "efficientnet_b0", "efficientnet:variant=b0", efficientnet },
     { "efficientnet_b1", "efficientnet:variant=b1", efficientnet },
@@ -395,11 +435,11 @@ static void note(epl_text *list, int *count, const char *format, ...)
 
 enum { FLAT_SIDE = 7 };
 
-/* [O, C * 7 * 7] as [O, C, 7, 7], to be turned into [7, 7, C, O], whose rows are ours. */
+/* [O, C * 7 * 7] as [O, C, 7, 7] (which it may be already), to be turned into [7, 7, C, O], whose rows are ours. */
 static epl_tensor *unflattened(epl_context *ctx, const epl_tensor *t)
 {
     epl_tensor    seen = *t;
-    const int64_t side = FLAT_SIDE, in = t->shape.dim[1], out = t->shape.dim[0];
+    const int64_t side = FLAT_SIDE, out = t->shape.dim[0], in = epl_shape_count_from(t->shape, 1, t->shape.rank);
     seen.shape = EPL_SHAPE(out, in / (side * side), side, side);
     epl_tensor *turned = epl_tensor_permuted(ctx, &seen, EPL_SHAPE(2, 3, 1, 0));
     if (turned)
@@ -411,7 +451,8 @@ static epl_tensor *unflattened(epl_context *ctx, const epl_tensor *t)
 static epl_tensor *turned_axes(epl_context *ctx, const epl_tensor *t, axes_form form)
 {
     epl_shape perm = { .rank = t->shape.rank };
-    if (form == FLATTENED && perm.rank == 2 && t->shape.dim[1] % (FLAT_SIDE * FLAT_SIDE) == 0)
+    const bool flat = perm.rank == 2 && t->shape.dim[1] % (FLAT_SIDE * FLAT_SIDE) == 0;
+    if (form == FLATTENED && (flat || (perm.rank == 4 && t->shape.dim[2] == FLAT_SIDE && t->shape.dim[3] == FLAT_SIDE)))
         return unflattened(ctx, t);
     for (int i = 0; i < perm.rank; i++)
         perm.dim[i] = perm.rank == 3 ? i : i < perm.rank - 2 ? i + 2 : perm.rank - 1 - i;

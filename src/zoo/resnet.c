@@ -198,6 +198,7 @@ static void build_senet(epl_graph *g, const epl_zoo_args *a)
     n.stem.out = n.inner = width;
     n.unit.out = n.unit.bottleneck ? 4 * width : width;
     n.unit.squeeze = epl_arg_int(a, "reduction");
+    n.unit.squeeze_least = epl_arg_int(a, "gate_least");
     n.unit.squeeze_no_bias = !epl_arg_int(a, "gate_bias");
     n.unit.zero_last = epl_arg_int(a, "zero_last");
     if (depth == 154 && !epl_zoo_multiple(g, a, "width", 16, "the 64 groups of SENet-154 share four times as many channels"))
@@ -213,6 +214,7 @@ const epl_zoo_entry epl_zoo_senet = {
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 18, 154, .help = "18, 34, 50, 101, 152; or 154" },
                  { "width", 64, 1, 4096, .help = "channels of the stem; the first stage's, or a quarter of them with bottlenecks" },
                  { "reduction", 16, 1, 64, .help = "channels to hidden units of a squeeze-and-excitation" },
+                 { "gate_least", 1, 1, 64, .help = "but no fewer hidden units than these; timm's networks have 8" },
                  { "gate_bias", 1, 0, 1, .help = "0: no biases in them, as in the published IBN networks" }, DROP_PATH, ZERO_LAST,
                  EPL_ZOO_IBN("none|a") },
 };

@@ -12,7 +12,8 @@ import torchvision
 
 TORCHVISION = ["vgg11", "vgg11_bn", "squeezenet1_0", "squeezenet1_1", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0",
                "shufflenet_v2_x0_5", "convnext_tiny", "swin_t"]
-TIMM = ["mobilenetv2_100", "seresnet50", "efficientnet_b0", "convnext_tiny", "swin_tiny_patch4_window7_224", "mixer_s16_224"]
+TIMM = ["mobilenetv2_100", "seresnet50", "efficientnet_b0", "convnext_tiny", "swin_tiny_patch4_window7_224", "mixer_s16_224",
+        "mobilenetv3_small_100", "mobilenetv3_large_100", "vgg11", "vgg11_bn", "seresnet18", "deit_tiny_distilled_patch16_224"]
 
 
 def write(library, name, model):
