@@ -145,7 +145,7 @@ static bool prepare(fixed_dims *f, const epl_model *m, const char *dims)
 {
     onnx_export *x = &f->x;
     x->graph = epl_graph_copy(m->graph);
-    if (!x->graph || !bind_all(x->ctx, x->graph, dims, f->names))
+    if (!x->graph || !bind_all(x->ctx, x->graph, dims, f->names) || !epl_lower_exits(x->graph))
         return false;
     for (epl_node *n = x->graph->first, *next; n; n = next) {
         next = n->next;

@@ -170,6 +170,25 @@ static bool move_along_axis(epl_graph *g, epl_node *n)
     return moved;
 }
 
+/* The pads of every axis, in order. */
+static bool move_pad(epl_graph *g, epl_node *n)
+{
+    order      o;
+    epl_attr   attrs[EPL_MAX_ATTRS];
+    int64_t    axes[EPL_MAX_RANK], pads[2 * EPL_MAX_RANK] = { 0 };
+    epl_value *in[1];
+    if (!inputs_before(g, n, false, &o, in) || !map_axes(n, &o, attrs, axes))
+        return false;
+    epl_attr *list = &attrs[epl_op_attr_index(n->op, "axes")], *both = &attrs[epl_op_attr_index(n->op, "pads")];
+    for (int i = 0; i < list->n; i++) {
+        pads[axes[i]]          = both->ints[i];
+        pads[o.rank + axes[i]] = both->ints[list->n + i];
+    }
+    *list = (epl_attr){ 0 };
+    *both = EPL_A_INTS(2 * o.rank, pads);
+    return replace_outputs(g, n, copy_with(g, n, in, attrs), &o);
+}
+
 /* Without keepdims the reduced axes disappear from the order too. */
 static bool move_reduction(epl_graph *g, epl_node *n)
 {
@@ -281,7 +300,7 @@ static const struct {
     { &epl_op_reshape, epl_move_past_reshape },
     { &epl_op_concat, move_along_axis },        { &epl_op_split, move_along_axis },
     { &epl_op_softmax, move_along_axis },       { &epl_op_log_softmax, move_along_axis },
-    { &epl_op_slice, move_along_axis },         { &epl_op_pad, move_along_axis },
+    { &epl_op_slice, move_along_axis },         { &epl_op_pad, move_pad },
     { &epl_op_reduce_sum, move_reduction },     { &epl_op_reduce_mean, move_reduction },
     { &epl_op_reduce_max, move_reduction },     { &epl_op_reduce_min, move_reduction },
     { &epl_op_reduce_l1, move_reduction },      { &epl_op_reduce_l2, move_reduction },

@@ -38,7 +38,7 @@ def make(folder):
             for key, value in model.state_dict().items():  # no bias or statistic stays at its start
                 if "running_var" in key:
                     value.uniform_(0.5, 1.5)
-                elif value.dim() == 1:
+                elif value.dim() == 1 and value.is_floating_point():
                     value.add_(torch.randn_like(value) * 0.1)
                 elif value.is_floating_point() and not value.any():
                     value.normal_(0, 0.02)  # a classifier that starts at zero would hide all before it
