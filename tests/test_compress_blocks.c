@@ -1,5 +1,6 @@
 /* Residual blocks removed: which, how many, and that the rest computes as if the branch gave 0. */
 #include "common/check.h"
+#include "common/outputs.h"
 
 #include <espalier/espalier.h>
 
@@ -11,18 +12,6 @@ static epl_model *zoo(test *t, epl_context *ctx, const char *description)
     epl_model *m = g ? epl_model_new_take(g) : NULL;
     CHECK_OK(t, ctx, m && epl_model_init(m, 11));
     return m;
-}
-
-static epl_tensor *outputs_of(test *t, const epl_model *m)
-{
-    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
-    CHECK_OK(t, m->ctx, p != NULL);
-    epl_rng r = epl_rng_at(3, 0);
-    epl_tensor_fill_normal(epl_program_input(p, 0), &r, 0, 1);
-    CHECK_OK(t, m->ctx, epl_program_run(p));
-    epl_tensor *y = epl_tensor_copy(m->ctx, epl_program_output(p, 0));
-    epl_program_free(p);
-    return y;
 }
 
 static bool has(const epl_model *m, const char *pattern)
@@ -45,10 +34,10 @@ PROPERTY(the_weakest_block_goes, 2)
         for (int64_t k = 0; epl_glob(block, epl_weights_name(m->weights, i)) && (norm || conv) && k < epl_tensor_count(w); k++)
             epl_tensor_set(w, k, 0);
     }
-    epl_tensor        *want = outputs_of(t, m);
+    epl_tensor        *want = test_outputs(t, m, 3);
     epl_channel_result r;
     CHECK_OK(t, ctx, epl_prune_blocks(m, (epl_block_opts){ .ratio = 0.15 }, &r) && epl_model_check(m) && epl_graph_verify(m->graph));
-    epl_tensor *got = outputs_of(t, m);
+    epl_tensor *got = test_outputs(t, m, 3);
     CHECK_CLOSE(t, got, want, .rtol = 1e-5, .atol = 1e-5);
     CHECK_INT(t, r.units, 7); // of nine, two have a projection
     CHECK_INT(t, r.removed, 1);
@@ -70,7 +59,7 @@ TEST(blocks_go_until_the_target_is_met)
         epl_channel_result r;
         CHECK_OK(t, ctx, epl_prune_blocks(m, (epl_block_opts){ .macs = 0.8, .criterion = criteria[i] }, &r) && epl_model_check(m));
         CHECK(t, r.removed > 0 && r.removed < r.units && r.macs_after <= 0.8 * r.macs_before);
-        epl_tensor *y = outputs_of(t, m);
+        epl_tensor *y = test_outputs(t, m, 3);
         CHECK(t, isfinite(epl_tensor_get(y, 0)));
         epl_tensor_free(y);
         epl_model_free(m);

@@ -1,6 +1,7 @@
 /* Channels removed: every kind of network runs afterwards, has the wanted size, and computes what it computed with the removed
  * units at zero. */
 #include "common/check.h"
+#include "common/outputs.h"
 
 #include <espalier/espalier.h>
 
@@ -18,19 +19,6 @@ static epl_model *take_model(test *t, epl_context *ctx, epl_graph *g)
             epl_tensor_set(w, k, 0.5 + (double)epl_rng_uniform(&r));
     }
     return m;
-}
-
-static epl_tensor *outputs_of(test *t, const epl_model *m, uint64_t seed)
-{
-    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
-    CHECK_OK(t, m->ctx, p != NULL);
-    epl_rng r = epl_rng_at(seed, 0);
-    for (int i = 0; i < epl_program_n_inputs(p); i++)
-        epl_tensor_fill_normal(epl_program_input(p, i), &r, 0, 1);
-    CHECK_OK(t, m->ctx, epl_program_run(p));
-    epl_tensor *y = epl_tensor_copy(m->ctx, epl_program_output(p, 0));
-    epl_program_free(p);
-    return y;
 }
 
 /* Every parameter element that has part in a unit that is gone becomes 0. */
@@ -60,7 +48,7 @@ static void check_equivalence(test *t, epl_model *m, epl_channel_opts o, epl_cha
     epl_graph_free(g);
     epl_channels_release(&plan);
     CHECK_OK(t, m->ctx, epl_prune_channels(m, o, r) && epl_model_check(m) && epl_graph_verify(m->graph));
-    epl_tensor *want = outputs_of(t, zeroed, 3), *got = outputs_of(t, m, 3);
+    epl_tensor *want = test_outputs(t, zeroed, 3), *got = test_outputs(t, m, 3);
     CHECK_CLOSE(t, got, want, .rtol = 1e-5, .atol = 1e-5);
     epl_tensor_free(want);
     epl_tensor_free(got);
@@ -330,7 +318,7 @@ TEST(what_forbids_it_is_named)
     CHECK_INT(t, channels_of(vit, "patches.weight"), 16);
     CHECK_INT(t, channels_of(vit, "positions"), 16);
     CHECK_INT(t, channels_of(vit, "block1.attention.query.weight"), 32);
-    epl_tensor *y = outputs_of(t, vit, 1);
+    epl_tensor *y = test_outputs(t, vit, 1);
     CHECK(t, isfinite(epl_tensor_get(y, 0)));
     epl_tensor_free(y);
     epl_model_free(vit);

@@ -1,5 +1,6 @@
 /* Units that make no difference: they go, what is computed stays. And scores of channels by what they say. */
 #include "common/check.h"
+#include "common/outputs.h"
 
 #include <espalier/espalier.h>
 
@@ -19,24 +20,12 @@ static epl_model *zoo(test *t, epl_context *ctx, const char *description)
     return m;
 }
 
-static epl_tensor *outputs_of(test *t, const epl_model *m)
-{
-    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
-    CHECK_OK(t, m->ctx, p != NULL);
-    epl_rng r = epl_rng_at(3, 0);
-    epl_tensor_fill_normal(epl_program_input(p, 0), &r, 0, 1);
-    CHECK_OK(t, m->ctx, epl_program_run(p));
-    epl_tensor *y = epl_tensor_copy(m->ctx, epl_program_output(p, 0));
-    epl_program_free(p);
-    return y;
-}
-
 static epl_channel_result compacted(test *t, epl_model *m)
 {
     epl_channel_result r;
-    epl_tensor *want = outputs_of(t, m);
+    epl_tensor *want = test_outputs(t, m, 3);
     CHECK_OK(t, m->ctx, epl_compact(m, &r) && epl_model_check(m) && epl_graph_verify(m->graph));
-    epl_tensor *got = outputs_of(t, m);
+    epl_tensor *got = test_outputs(t, m, 3);
     CHECK_CLOSE(t, got, want, .rtol = 1e-5, .atol = 1e-5);
     epl_tensor_free(want);
     epl_tensor_free(got);

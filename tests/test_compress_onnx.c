@@ -4,6 +4,7 @@
  * loses a third of what it can lose, and computes what it computed with the removed units at zero. Files that have nothing to lose (channels
  * shuffled between groups are one unit) are counted. */
 #include "common/check.h"
+#include "common/outputs.h"
 
 #include <espalier/espalier.h>
 
@@ -12,20 +13,6 @@
 #include <stdlib.h>
 
 #include "compress/channels.h"
-
-static epl_tensor *outputs_of(test *t, const epl_model *m)
-{
-    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
-    CHECK_OK(t, m->ctx, p != NULL);
-    epl_rng r = epl_rng_at(3, 0);
-    for (int i = 0; i < epl_program_n_inputs(p); i++)
-        if (epl_program_input(p, i)->dtype == EPL_F32)
-            epl_tensor_fill_normal(epl_program_input(p, i), &r, 0, 1);
-    CHECK_OK(t, m->ctx, epl_program_run(p));
-    epl_tensor *y = epl_tensor_copy(m->ctx, epl_program_output(p, 0));
-    epl_program_free(p);
-    return y;
-}
 
 static void zero_gone(epl_channel_plan *p, epl_weights *w)
 {
@@ -99,7 +86,7 @@ static bool prune_one(test *t, epl_context *ctx, const char *path)
     epl_channels_release(&plan);
     epl_channel_result r;
     CHECK_OK(t, ctx, epl_prune_channels(m, o, &r) && epl_model_check(m) && epl_graph_verify(m->graph));
-    epl_tensor *want = outputs_of(t, zeroed), *got = outputs_of(t, m);
+    epl_tensor *want = test_outputs(t, zeroed, 3), *got = test_outputs(t, m, 3);
     double size = 0, error = 0;
     for (int64_t i = 0; i < epl_tensor_count(want); i++) {
         size  = fmax(size, fabs(epl_tensor_get(want, i)));

@@ -176,11 +176,7 @@ bool epl_prune_blocks(epl_model *m, epl_block_opts o, epl_channel_result *out)
     epl_model *copy = epl_model_copy(m);
     const bool ok = copy && remove_blocks(copy, &o, &r);
     if (ok) {
-        const epl_model old = *m;
-        m->graph      = copy->graph;
-        m->weights    = copy->weights;
-        copy->graph   = old.graph;
-        copy->weights = old.weights;
+        epl_model_exchange(m, copy);
         if (out)
             *out = r;
     }

@@ -33,6 +33,16 @@ void epl_weight_layers_release(epl_layers *l);
 /* Keeps those that the pattern (NULL: all) chooses and `skip` does not leave out; fails where none is left. */
 bool epl_weight_layers_choose(epl_layers *l, const char *pattern, const char *skip);
 
+/* The model becomes `other`, which becomes what the model was. */
+static inline void epl_model_exchange(epl_model *m, epl_model *other)
+{
+    const epl_model old = *m;
+    m->graph       = other->graph;
+    m->weights     = other->weights;
+    other->graph   = old.graph;
+    other->weights = old.weights;
+}
+
 /* ---- masks.c ---- */
 epl_tensor *epl_mask_of(const epl_weights *w, const char *parameter); /* NULL without an error */
 epl_value  *epl_masked_value(const epl_graph *g, const char *parameter); /* weight * mask; NULL where there is none */

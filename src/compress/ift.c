@@ -338,11 +338,7 @@ bool epl_ift(epl_model *m, epl_ift_opts o, epl_ift_result *out)
     epl_model     *copy = member >= 0 ? epl_model_copy(m) : NULL;
     const bool     ok = copy && transform(copy, member, &o, &r);
     if (ok) {
-        const epl_model old = *m;
-        m->graph      = copy->graph;
-        m->weights    = copy->weights;
-        copy->graph   = old.graph;
-        copy->weights = old.weights;
+        epl_model_exchange(m, copy);
         if (out)
             *out = r;
     }
