@@ -49,6 +49,7 @@ typedef struct epl_compile_opts {
     bool               plain;      /* likewise */
     int64_t            max_trip;   /* the most iterations of loops that have no limit; 0: such loops are refused */
     bool               dense;      /* weights that are mostly zero are treated like others; default: their zeros are left out */
+    bool               shifts;     /* epl_program_opts: weights that are powers of two are added to exponents */
 } epl_compile_opts;
 
 /* What was written, in bytes. */

@@ -18,6 +18,10 @@ typedef struct epl_program_opts {
                                  depends on them alone is computed once, weights are packed once */
     bool        sparse;       /* of a frozen program: convolutions and linear layers whose weights are mostly zero run on lists of
                                  the others. epl_program_refresh then refuses weights with more non-zeros */
+    bool        shifts;       /* of a frozen program: convolutions and linear layers whose weights are +-1 to +-128 times a factor for
+                                 each output channel, all powers of two (ShiftWeight, a folded scale), run by integer additions to
+                                 the bits of floats and keep codes of four bits. Less memory, but as a rule more time than products:
+                                 kernels.h says what becomes of infinities and NaN. epl_program_refresh refuses other weights */
     size_t      block_bytes;  /* of a frozen program: narrow-wide-narrow pieces run strip by strip in so much memory
                                  (epl_fuse_blocks in passes.h); 0: layer by layer */
     bool        reference;    /* reference kernels only, no fusion: slow, for tests */
@@ -65,6 +69,17 @@ EPL_API const char        *epl_program_isa(const epl_program *p);
 
 /* The steps, one line each: kernel, operator, scope, shapes, why a fast kernel declined. The caller owns the text. */
 EPL_API char *epl_program_print(const epl_program *p);
+
+/* What one run executes, counted from the plan: products and sums of convolutions and matrix products as their kernels make them, and
+ * all else (element-wise operators, normalisations, pooling) as epl_cost counts it. A multiply-add is one of each. Sparse weights
+ * count as dense ones; regions of control flow and what is computed once are not counted. */
+typedef struct epl_operations {
+    double multiplications, float_additions;
+    double integer_additions; /* to the bits of floats, in the place of multiplications */
+    double others;
+} epl_operations;
+EPL_API epl_operations epl_program_operations(const epl_program *p);
+EPL_API epl_operations epl_program_step_operations(const epl_program *p, int i); /* zeros for what is computed once */
 
 /* Where the time goes. While profiling is on, each run adds to the steps' times. A step's time is spent in its kernel, on the
  * thread that takes longest; starting threads and waiting for them is in epl_program_time_s alone. */

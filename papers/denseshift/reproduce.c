@@ -69,11 +69,30 @@ static void check_packing(paper_run *r)
     }
 }
 
+/* Multiplications that are left: of the first and the last layer, and by the factor of each result. */
+static void check_operations(paper_run *r)
+{
+    epl_model     *m = paper_model(r, "resnet:depth=8,width=8,image=14,channels=1", 1);
+    epl_operations o[2] = { { 0 } };
+    bool ok = m && epl_shift(m, (epl_shift_opts){ .bits = 3, .seed = 3 }, NULL) && epl_shift_pack(m) > 0;
+    for (int shifts = 0; ok && shifts < 2; shifts++) {
+        epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .shifts = shifts, .plan_only = true });
+        ok = p != NULL;
+        if (p)
+            o[shifts] = epl_program_operations(p);
+        epl_program_free(p);
+    }
+    paper_check_true(r, "by shifts, less than a tenth of the multiplications are left", ok && 10 * o[1].multiplications < o[0].multiplications);
+    paper_check_true(r, "the others are additions of integers", ok && o[0].integer_additions == 0 && o[1].float_additions == o[0].float_additions &&
+                     o[1].multiplications + o[1].integer_additions >= o[0].multiplications);
+}
+
 static void quick(paper_run *r)
 {
     check_sizes(r);
     check_moments(r);
     check_packing(r);
+    check_operations(r);
     epl_model *m = paper_model(r, "resnet:depth=8,width=4,image=14,channels=1", 1);
     paper_check_refused(r, "1 bit", m && epl_shift(m, (epl_shift_opts){ .bits = 1 }, NULL), "2, 3 or 4");
     paper_check_refused(r, "5 bits", m && epl_shift(m, (epl_shift_opts){ .bits = 5 }, NULL), "2, 3 or 4");

@@ -166,10 +166,10 @@ static char *as_json(cli *c, const epl_program *p, const timing *t)
 /* ---- a network ---- */
 
 /* The program of inference, or of a training step; the step's states are put into the model's weights. */
-static epl_program *program_of(cli *c, epl_model *m, bool train, const char *optimizer, int64_t batch, int64_t block_kib)
+static epl_program *program_of(cli *c, epl_model *m, bool train, const char *optimizer, int64_t batch, int64_t block_kib, bool shifts)
 {
     if (!train)
-        return epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true, .block_bytes = (size_t)block_kib << 10 });
+        return epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true, .shifts = shifts, .block_bytes = (size_t)block_kib << 10 });
     epl_step_opts o = { .batch = batch ? batch : 1, .loss.name = "cross-entropy" };
     epl_graph *g = epl_optimizer_parse(c->ctx, optimizer, &o.optimizer)
                        ? epl_train_graph(m, m->weights, o, (uint64_t)c->seed, NULL) : NULL;
@@ -219,7 +219,7 @@ static int run(cli *c, int argc, char **argv)
 {
     const char *what = NULL, *filter = NULL, *optimizer = "adamw", *modes = NULL;
     cli_dims    dims = { 0 };
-    bool        train = false, quick = false;
+    bool        train = false, quick = false, shifts = false;
     double      seconds = 2;
     int64_t     top = 20, block_kib = 0, channels = 1;
     const char *shape = NULL, *sparsity = "0.7,0.8,0.9,0.95";
@@ -230,6 +230,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &optimizer, "with --train: the optimizer"),
         EPL_OPT_TEXT(0, "bn-modes", "NAMES", &modes, "a training step with batch norms of these names in each mode, side by side: '*' for all"),
         CLI_OPT_BLOCKS(&block_kib),
+        CLI_OPT_SHIFTS(&shifts),
         EPL_OPT_REAL(0, "seconds", &seconds, 0, 3600, "how long to run"),
         EPL_OPT_INT(0, "top", &top, 0, 1e6, "print the N longest steps"),
         EPL_OPT_TEXT(0, "filter", "TEXT", &filter, "kernels: only lines that contain this, such as 'weight gradient'"),
@@ -248,7 +249,7 @@ static int run(cli *c, int argc, char **argv)
         return cli_end(c, cli_bench_spmm(c, shape, sparsity, (epl_bench_spmm_opts){ .block = (int)channels, .threads = (int)c->n_threads,
                                                                                     .seconds = seconds / 20, .seed = (uint64_t)c->seed }));
     epl_model   *m  = cli_model_load(c, what, &dims);
-    epl_program *p  = m && !modes ? program_of(c, m, train, optimizer, dims.batch, block_kib) : NULL;
+    epl_program *p  = m && !modes ? program_of(c, m, train, optimizer, dims.batch, block_kib, shifts) : NULL;
     const bool   ok = modes ? m && bench_norm_modes(c, m, optimizer, modes, dims.batch, seconds) : p && bench_program(c, p, seconds, top);
     epl_program_free(p);
     epl_model_free(m);

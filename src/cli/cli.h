@@ -77,6 +77,7 @@ typedef struct cli_dims {
     EPL_OPT_INT('b', "batch", &(d)->batch, 0, 1 << 24, "size of the first named dimension (0: as the model has it)"),         \
     EPL_OPT_REPEATED(0, "dim", "NAME=SIZE", &(d)->named, "size of a named dimension; may be given several times")
 
+#define CLI_OPT_SHIFTS(on) EPL_OPT_FLAG(0, "shifts", on, "weights that are powers of two are not multiplied by: integers are added")
 #define CLI_OPT_BLOCKS(kib)                                                                                                    \
     EPL_OPT_INT(0, "fuse-blocks", (kib), 0, 1 << 20,                                                                           \
                 "run inverted bottlenecks and their like strip by strip in N KiB (`analyze blocks`; 0: layer by layer)")

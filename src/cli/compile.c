@@ -17,6 +17,8 @@ static bool keep_options(cli *c, const cli_compiling *o, const char *dir)
         epl_text_addf(&text, "--batch=%lld\n", (long long)o->dims.batch);
     for (int i = 0; i < o->dims.named.n; i++)
         epl_text_addf(&text, "--dim=%s\n", o->dims.named.at[i]);
+    if (o->shifts)
+        epl_text_add(&text, "--shifts\n");
     if (o->train)
         epl_text_addf(&text, "--train\n--optimizer=%s\n--loss=%s\n", o->optimizer, o->loss);
     const bool ok = !path.failed && !text.failed && epl_write_file(c->ctx, epl_text_str(&path), epl_text_str(&text), text.length);

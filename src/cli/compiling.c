@@ -8,7 +8,7 @@ epl_compile_opts cli_compiling_opts(const cli_compiling *o)
     const epl_weights_form form = strcmp(o->weights, "source") == 0 ? EPL_WEIGHTS_SOURCE
                                   : strcmp(o->weights, "file") == 0 ? EPL_WEIGHTS_FILE : EPL_WEIGHTS_AUTO;
     return (epl_compile_opts){ .name = o->name, .target = o->target, .weights = form, .block_bytes = (size_t)o->block_kib << 10,
-                               .max_trip = o->max_trip, .unroll = (int)o->unroll };
+                               .max_trip = o->max_trip, .unroll = (int)o->unroll, .shifts = o->shifts };
 }
 
 /* The graph of the step takes the network's place; its states join the weights. */

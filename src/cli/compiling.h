@@ -9,7 +9,7 @@ typedef struct cli_compiling {
     cli_dims    dims;
     int64_t     block_kib;
     int64_t     max_trip, unroll;
-    bool        train;
+    bool        train, shifts;
 } cli_compiling;
 
 #define CLI_COMPILING { .name = "model", .weights = "auto", .optimizer = "sgd", .loss = "cross-entropy" }
@@ -24,6 +24,7 @@ typedef struct cli_compiling {
     EPL_OPT_INT(0, "unroll", &(o)->unroll, -1, 4096, "write out loops of so many known iterations (0: 64, -1: none)"),         \
     CLI_OPT_DIMS(&(o)->dims),                                                                                                  \
     CLI_OPT_BLOCKS(&(o)->block_kib),                                                                                           \
+    CLI_OPT_SHIFTS(&(o)->shifts),                                                                                              \
     EPL_OPT_FLAG(0, "train", &(o)->train, "a training step rather than inference"),                                            \
     EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &(o)->optimizer, "with --train: the optimizer"),                                \
     EPL_OPT_TEXT(0, "loss", "NAME", &(o)->loss, "with --train: the loss")

@@ -100,6 +100,8 @@ typedef struct summary {
     int64_t     batch;
     const char *optimizer;
     epl_program_memory memory;
+    bool               shifts, count; /* options: how it runs, and whether operations are counted */
+    epl_operations     operations;    /* of inference */
 } summary;
 
 /* Parameters' elements that are not zero. */
@@ -157,10 +159,12 @@ static int64_t file_size(cli *c, const char *path)
 static bool inference_plan(cli *c, epl_model *m, size_t limit, summary *s)
 {
     epl_program *p = epl_program_new(m->graph, m->weights,
-                                     (epl_program_opts){ .frozen = true, .sparse = true, .plan_only = true, .memory_limit = limit });
+                                     (epl_program_opts){ .frozen = true, .sparse = true, .shifts = s->shifts, .plan_only = true,
+                                                        .memory_limit = limit });
     if (!p)
         return false;
     s->memory = epl_program_memory_of(p);
+    s->operations = epl_program_operations(p);
     const bool ok = count_transposes(c, epl_program_graph(p), s);
     epl_program_free(p);
     return ok;
@@ -178,6 +182,28 @@ static const struct {
     { "while weights are packed, +", "setup", offsetof(epl_program_memory, setup) },
     { "weights and states beside it", "weights", offsetof(epl_program_memory, weights) },
 };
+
+static const struct {
+    const char *name, *key;
+    size_t      offset;
+} operation_lines[] = {
+    { "multiplications", "multiplications", offsetof(epl_operations, multiplications) },
+    { "additions of floats", "float_additions", offsetof(epl_operations, float_additions) },
+    { "additions of integers", "integer_additions", offsetof(epl_operations, integer_additions) },
+    { "others, element by element", "others", offsetof(epl_operations, others) },
+};
+
+static double operation_line(const summary *s, size_t i) { return *(const double *)((const char *)&s->operations + operation_lines[i].offset); }
+
+static void add_operations(epl_text *out, const summary *s)
+{
+    epl_text_addf(out, "\noperations of inference at batch %lld\n", (long long)s->batch);
+    for (size_t i = 0; i < EPL_COUNT(operation_lines); i++) {
+        char a[32];
+        epl_format_count(a, operation_line(s, i));
+        epl_text_addf(out, "  %-30s %10s  %14.0f\n", operation_lines[i].name, a, operation_line(s, i));
+    }
+}
 
 static size_t memory_line(const summary *s, size_t i) { return *(const size_t *)((const char *)&s->memory + memory_lines[i].offset); }
 
@@ -225,6 +251,8 @@ static char *as_text(cli *c, const epl_model *m, const summary *s, bool brief)
         epl_release(c->ctx, text);
         epl_table_free(t);
     }
+    if (s->count && !s->train)
+        add_operations(&out, s);
     epl_text_addf(&out, "\nmemory of %s at batch %lld%s%s\n", s->train ? "a training step" : "inference", (long long)s->batch,
                   s->train ? ", optimizer " : "", s->train ? s->optimizer : "");
     for (size_t i = 0; i < EPL_COUNT(memory_lines); i++) {
@@ -297,6 +325,12 @@ static char *as_json(cli *c, const epl_model *m, const summary *s, bool brief)
     json_values(&w, m->graph, false);
     if (!brief)
         json_layers(&w, m->graph);
+    if (s->count && !s->train) {
+        epl_json_open_object(&w, "operations");
+        for (size_t i = 0; i < EPL_COUNT(operation_lines); i++)
+            epl_json_put_f64(&w, operation_lines[i].key, operation_line(s, i));
+        epl_json_close(&w);
+    }
     epl_json_open_object(&w, "memory");
     epl_json_put_string(&w, "of", s->train ? "training" : "inference");
     for (size_t i = 0; i < EPL_COUNT(memory_lines); i++)
@@ -337,6 +371,8 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_TEXT(0, "loss", "NAME", &loss, "with --train: the loss"),
         EPL_OPT_BYTES(0, "memory-limit", &limit, "compute activations again to stay below this"),
         EPL_OPT_FLAG(0, "brief", &brief, "leave the layers out"),
+        EPL_OPT_FLAG(0, "operations", &s.count, "multiplications and additions of a run, as its kernels make them"),
+        CLI_OPT_SHIFTS(&s.shifts),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))

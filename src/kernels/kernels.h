@@ -54,6 +54,14 @@
  *
  *   A channel whose mask is 0 costs nothing; other masks multiply. gate_pack is one piece.
  *
+ * ---- weights +-2^S, S from 0 to 7, times a factor for each output channel: epl_conv_params ----
+ *
+ *   shift_pack     in w: element (tap, j) of [kd, kh, kw, c/groups] x m at tap * tap_stride + j * out_stride      out packed,
+ *                                              epl_shift_conv_bytes(p, set->vector) bytes: the factors, m floats, and codes of four
+ *                                              bits. Weights that are none such: their channel's factor is NaN
+ *   shift_conv     in x, packed, bias          out y           chain runs on y. A linear layer is n = rows, all else 1. Subnormal x
+ *                                              count as 0, infinities, NaN and magnitudes from 2^121 on as the largest float below
+ *
  * ---- matrix product: epl_gemm_params ----
  *
  *   for each of `batch`:  C[rows, cols] = A[rows, depth] B[depth, cols] (+ bias [cols])
@@ -108,6 +116,11 @@ typedef struct epl_nm_pack_params {
     int64_t n, m;                                              /* at most n of every m channels are not zero */
 } epl_nm_pack_params;
 
+typedef struct epl_shift_pack_params {
+    epl_conv_params conv;
+    int64_t tap_stride, out_stride;
+} epl_shift_pack_params;
+
 typedef struct epl_sum_parts_params {
     int64_t parts, count; /* out[i] = in[i] + in[count + i] + in[2 count + i] + ... */
 } epl_sum_parts_params;
@@ -130,6 +143,16 @@ static inline int64_t epl_conv_dx_packed_floats(const epl_conv_params *p, int64_
 {
     const int64_t cols = (p->c / p->groups + vector - 1) / vector * vector;
     return p->kd * p->kh * p->kw * p->m * cols;
+}
+
+static inline int64_t epl_shift_depth(const epl_conv_params *p) { return p->kd * p->kh * p->kw * (p->c / p->groups); }
+
+static inline size_t epl_shift_scale_bytes(const epl_conv_params *p) { return ((size_t)p->m * sizeof(float) + 63) / 64 * 64; }
+
+static inline size_t epl_shift_conv_bytes(const epl_conv_params *p, int64_t vector)
+{
+    const int64_t cols = (p->m / p->groups + vector - 1) / vector * vector;
+    return epl_shift_scale_bytes(p) + (size_t)(epl_shift_depth(p) * p->groups * cols / 2);
 }
 
 static inline int64_t epl_gemm_packed_floats(const epl_gemm_params *p, int64_t vector)

@@ -53,6 +53,9 @@ bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
     const int bias = n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1, y = epl_buffer_of(b, n->outputs[0]);
     const bool depthwise = is_depthwise(&p) && epl_has_kernel(b, "dwconv");
     const epl_nm_pack_params nm = { .conv = p, .position_stride = p.c * p.m, .channel_stride = p.m, .out_stride = 1 };
+    const epl_shift_pack_params shift = { .conv = p, .tap_stride = p.m, .out_stride = 1 };
+    if (!depthwise && epl_lower_shift(b, n, &shift, x, n->inputs[1], bias, y))
+        return true;
     if (epl_lower_sparse(b, n, &p, x, n->inputs[1], false, bias, y) || epl_lower_nm(b, n, &nm, x, n->inputs[1], -2, bias, y))
         return true;
     const size_t packed = (size_t)epl_conv_packed_floats(&p, b->program->kernels->vector) * sizeof(float);

@@ -45,6 +45,9 @@ bool epl_lower_linear(epl_block *b, const epl_node *n, const char **why)
                                   .kh = 1, .kw = 1, .sd = 1, .sh = 1, .sw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 1 };
     const epl_nm_pack_params nm = { .conv = one, .channel_stride = trans ? 1 : cols, .out_stride = trans ? depth : 1 };
     const int x = epl_buffer_of(b, n->inputs[0]), y = epl_buffer_of(b, n->outputs[0]);
+    const epl_shift_pack_params shift = { .conv = one, .tap_stride = trans ? 1 : cols, .out_stride = trans ? depth : 1 };
+    if (epl_lower_shift(b, n, &shift, x, n->inputs[1], bias, y))
+        return true;
     if (epl_lower_sparse(b, n, &one, x, n->inputs[1], trans, bias, y) || epl_lower_nm(b, n, &nm, x, n->inputs[1], trans ? -1 : -2, bias, y))
         return true;
     return gemm(b, n, p, n->inputs[1], bias);

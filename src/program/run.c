@@ -222,6 +222,22 @@ static void run_setup(epl_program *p)
     p->scratch_bytes = bytes;
 }
 
+/* After weights that were changed from outside have been packed anew. */
+static bool packed_weights_fit(const epl_block *b)
+{
+    bool fit = true;
+    for (size_t k = 0; fit && k < b->n_steps; k++) {
+        const epl_step *s = &b->steps[k];
+        for (int r = 0; fit && s->blocks && r < s->node->n_regions; r++)
+            fit = packed_weights_fit(s->blocks[r]);
+        if (fit && s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "sparse_pack") == 0)
+            fit = epl_sparse_lists_fit(s);
+        if (fit && s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "shift_pack") == 0)
+            fit = epl_shift_weights_fit(s);
+    }
+    return fit;
+}
+
 bool epl_program_refresh(epl_program *p)
 {
     if (!runnable(p))
@@ -234,7 +250,7 @@ bool epl_program_refresh(epl_program *p)
     run_setup(p);
     epl_release_aligned(p->ctx, own);
     p->setup = NULL;
-    return epl_sparse_weights_fit(p);
+    return packed_weights_fit(p->root);
 }
 
 /* ---- profile ---- */
@@ -274,6 +290,30 @@ epl_step_profile epl_program_step(const epl_program *p, int i)
     const epl_step *s    = &p->root->steps[i];
     const epl_cost  cost = does_the_work(p, (size_t)i) ? epl_node_cost(s->node) : (epl_cost){ 0 };
     return (epl_step_profile){ step_name(s), s->node->op->name, s->node->scope, s->time_s, cost };
+}
+
+epl_operations epl_program_step_operations(const epl_program *p, int i)
+{
+    const epl_step *s = &p->root->steps[i];
+    const epl_cost  cost = s->once ? (epl_cost){ 0 } : epl_program_step(p, i).cost;
+    epl_operations  o = { .multiplications = cost.macs, .float_additions = cost.macs, .others = cost.flops };
+    if (s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "shift_conv") == 0) { // a multiplication by the scale for each result
+        const epl_conv_params *c = s->params;
+        o.integer_additions = o.multiplications;
+        o.multiplications   = (double)(c->n * c->od * c->oh) * (double)(c->ow * c->m);
+    }
+    return o;
+}
+
+epl_operations epl_program_operations(const epl_program *p)
+{
+    epl_operations all = { 0 };
+    for (int i = 0; i < epl_program_n_steps(p); i++) {
+        const epl_operations o = epl_program_step_operations(p, i);
+        all.multiplications += o.multiplications, all.float_additions += o.float_additions;
+        all.integer_additions += o.integer_additions, all.others += o.others;
+    }
+    return all;
 }
 
 char *epl_program_print(const epl_program *p)
