@@ -5,113 +5,60 @@
 #include "kernels/bandwidth.h"
 #include "kernels/chain.h"
 #include "kernels/code.h"
-#include "kernels/vec.h"
+#include "kernels/lookup.h"
 
-EPL_KERNEL(code_pack);
 EPL_KERNEL(quantize);
 EPL_KERNEL(dequantize);
 EPL_KERNEL(coded_chain);
 
 enum { PIECE = 16384, PART = 512 };
 
-/* ---- tables ---- */
-
-static float from_bits(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-
-/* The greatest f32 that is not above the midpoint of two neighbours: y is above the one just when it is above the other. */
-static float threshold_between(float a, float b)
-{
-    const double middle = ((double)a + (double)b) / 2;
-    const float  near   = (float)middle;
-    if ((double)near <= middle)
-        return near;
-    uint32_t bits;
-    memcpy(&bits, &near, 4);
-    return near > 0.0f ? from_bits(bits - 1) : from_bits(near == 0.0f ? 0x80000001u : bits + 1);
-}
-
-/* An unsigned integer in the order of the numbers. */
-static uint32_t rising_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-
-static vi rising(vi bits) { return bits ^ ((bits >> 31) | vseti(INT32_MIN)); }
-
-static void fill_thresholds(const float *map, int64_t keep, uint32_t *to)
-{
-    const float least = from_bits(1);
-    for (int k = 0; k < 255; k++) {
-        float x = threshold_between(map[k], map[k + 1]);
-        if (keep && map[k] <= 0.0f && x > 0.0f && map[255] > 0.0f)
-            x = 0.0f; // what is above 0 goes on to the first value that is
-        if (keep && map[k + 1] >= 0.0f && x < -least && map[0] < 0.0f)
-            x = -least;
-        to[k] = rising_of(x == 0.0f ? 0.0f : x); // -0 would lie below 0
-    }
-    to[255] = UINT32_MAX;
-}
-
-/* Of every upper half of a number's bits: the code of the least number in that interval. */
-static void fill_first(epl_code_table *t)
-{
-    uint32_t k = 0;
-    t->single = 1;
-    for (uint32_t i = 0; i < 65536; i++) {
-        while (i << 16 > t->threshold[k])
-            k++;
-        t->first[i] = (uint8_t)k;
-        if (k < 255 && (i << 16 | 0xffffu) > t->threshold[k + 1])
-            t->single = 0;
-    }
-}
-
-int64_t EPL_K(code_pack_pieces)(const void *params)
-{
-    (void)params;
-    return 1;
-}
-
-size_t EPL_K(code_pack_scratch)(const void *params)
-{
-    (void)params;
-    return 0;
-}
-
-void EPL_K(code_pack)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
-{
-    const epl_code_params *p = call->params;
-    (void)begin, (void)end, (void)scratch;
-    epl_code_table *t = call->out[0];
-    memset(t, 0, sizeof *t);
-    fill_thresholds(call->in[0], p->keep_nonzero, t->threshold);
-    fill_first(t);
-}
-
 /* ---- one block ---- */
+
+/* Tensors whose elements are asked for while as many codes are made, which leaves the memory idle. */
+typedef struct read_ahead {
+    const float *from[EPL_CHAIN_MAX_IN];
+    int n;
+} read_ahead;
+
+static inline void ask_for(const read_ahead *a, int64_t i, int64_t n)
+{
+    for (int k = 0; k < a->n; k++)
+        for (int64_t j = 0; j < n; j += 16)
+            __builtin_prefetch(a->from[k] + i + j);
+}
 
 static vf load_some(const float *x, int64_t n) { return n >= VL ? vload(x) : vload_part(x, n); }
 
+static vi rising(vi bits) { return bits ^ ((bits >> 31) | vseti(INT32_MIN)); }
+
 static vi is_finite(vf x) { return (vbits(x) & vseti(0x7fffffff)) < vseti(0x7f800000); }
 
-/* As integers: magnitudes compare as their bits do. */
-static float greatest_magnitude(const float *x, int64_t n)
+static float greatest_finite(const float *x, int64_t n)
 {
     vi most = vseti(0);
     for (int64_t i = 0; i < n; i += VL) {
-        const vf v    = load_some(x + i, n - i);
-        const vi bits = vbits(v) & vseti(0x7fffffff) & is_finite(v), more = bits > most;
-        most = (bits & more) | (most & ~more);
+        const vf v = load_some(x + i, n - i);
+        most = vimax(most, vbits(v) & vseti(0x7fffffff) & is_finite(v));
     }
     return vmaximum(vfrombits(most));
 }
+
+/* As integers: magnitudes compare as their bits do, and what is not finite is more than all the others. */
+static float greatest_magnitude(const float *x, int64_t n)
+{
+    const int64_t even = n / (4 * VL) * (4 * VL);
+    vi most[4] = { vseti(0), vseti(0), vseti(0), vseti(0) };
+    for (int64_t i = 0; i < even; i += 4 * VL)
+        VEC_UNROLL for (int k = 0; k < 4; k++)
+            most[k] = vimax(most[k], vbits(vload(x + i + k * VL)) & vseti(0x7fffffff));
+    for (int64_t i = even; i < n; i += VL)
+        most[0] = vimax(most[0], vbits(load_some(x + i, n - i)) & vseti(0x7fffffff));
+    const vf all = vfrombits(vimax(vimax(most[0], most[1]), vimax(most[2], most[3])));
+    return vmaximum(all) <= 3.402823466e38f ? vmaximum(all) : greatest_finite(x, n);
+}
+
+static vf quotient(vf x, vf divisor) { return vfrombits(vbits(x / divisor + vset(0.0f)) & is_finite(x)); } // 0 for -0
 
 static void encode_part(const epl_code_table *t, const uint32_t *y, int64_t n, uint8_t *codes)
 {
@@ -137,26 +84,109 @@ static void encode_single(const epl_code_table *t, const uint32_t *y, int64_t n,
     }
 }
 
-static void encode_block(const epl_code_table *t, const float *x, int64_t n, uint8_t *codes, float *maximum)
+static void encode_by_table(const epl_code_table *t, const float *x, int64_t n, vf divisor, const read_ahead *ahead, uint8_t *codes)
 {
     uint32_t y[PART + VL] __attribute__((aligned(64)));
-    const float most = greatest_magnitude(x, n);
-    const vf    divisor = vset(most > 0.0f ? most : 1.0f);
-    *maximum = most;
     for (int64_t from = 0; from < n; from += PART) {
         const int64_t some = n - from < PART ? n - from : PART;
-        for (int64_t i = 0; i < some; i += VL) {
-            const vf v = load_some(x + from + i, n - from - i);
-            vistore((int32_t *)y + i, rising(vbits(v / divisor + vset(0.0f)) & is_finite(v)));
-        }
+        ask_for(ahead, from, some);
+        for (int64_t i = 0; i < some; i += VL)
+            vistore((int32_t *)y + i, rising(vbits(quotient(load_some(x + from + i, n - from - i), divisor))));
         (t->single ? encode_single : encode_part)(t, y, some, codes + from);
     }
 }
 
-/* Eight codes are read at once: what is left is a look-up and a store for each. */
-static void decode(const float *scaled, const uint8_t *codes, int64_t n, float *to)
+#if EPL_VEC_LOOKUP
+typedef struct code_lines {
+    vf bend[2], slope[2], start[2];
+    vi zero;
+} code_lines;
+
+static inline code_lines lines_of(const epl_code_table *t)
 {
+    code_lines l = { .zero = vseti(t->zero) };
+    for (int i = 0; i < 2; i++) {
+        l.bend[i]  = vload(t->bend + i * VL);
+        l.slope[i] = vload(t->slope + i * VL);
+        l.start[i] = vload(t->start + i * VL);
+    }
+    return l;
+}
+
+/* The code of y or the one before it (code.h). */
+VEC_INLINE vi guess_of(const code_lines *l, vf y)
+{
+    const vi sign = vbits(y) >> 31, bits = vbits(y) & vseti(0x7fffffff), binade = vimax(bits, vseti(96 << 23)) >> 23;
+    const vi piece = binade - (vfrombits(bits) >= vlookup32(l->bend, binade));
+    const vi n = vtoint(vfrombits(bits) * vlookup32(l->slope, piece) + vlookup32(l->start, piece));
+    return vimax((n ^ sign) + l->zero, vseti(0));
+}
+
+VEC_INLINE void encode_pair(const vtable *limits, const code_lines *l, const float *x, vf divisor, uint8_t *codes)
+{
+    const vf y[2] = { quotient(vload(x), divisor), quotient(vload(x + VL), divisor) };
+    const vi k[2] = { guess_of(l, y[0]), guess_of(l, y[1]) };
+    vf limit[2];
+    vlookup256(limits, k, limit);
+    vistore_bytes(codes, k[0] - (y[0] > limit[0]));
+    vistore_bytes(codes + VL, k[1] - (y[1] > limit[1]));
+}
+
+static void encode_by_lines(const epl_code_table *t, const float *x, int64_t n, vf divisor, const read_ahead *ahead, uint8_t *codes)
+{
+    const vtable     limits = vtable_of(t->limit);
+    const code_lines lines = lines_of(t);
+    const int64_t    even = n / (2 * VL) * (2 * VL);
+    for (int64_t i = 0; i < even; i += 2 * VL) {
+        ask_for(ahead, i, 2 * VL);
+        encode_pair(&limits, &lines, x + i, divisor, codes + i);
+    }
+    if (even < n) {
+        float   rest[2 * VL] = { 0 };
+        uint8_t rest_codes[2 * VL];
+        memcpy(rest, x + even, (size_t)(n - even) * sizeof *x);
+        encode_pair(&limits, &lines, rest, divisor, rest_codes);
+        memcpy(codes + even, rest_codes, (size_t)(n - even));
+    }
+}
+#else
+#define encode_by_lines encode_by_table
+#endif
+
+static void encode_block(const epl_code_table *t, const float *x, int64_t n, const read_ahead *ahead, uint8_t *codes, float *maximum)
+{
+    const float most = greatest_magnitude(x, n);
+    *maximum = most;
+    (t->lined ? encode_by_lines : encode_by_table)(t, x, n, vset(most > 0.0f ? most : 1.0f), ahead, codes);
+}
+
+#if EPL_VEC_LOOKUP
+VEC_INLINE void decode_pair(const vtable *map, vf most, const uint8_t *codes, float *to)
+{
+    const vi k[2] = { viload_bytes(codes), viload_bytes(codes + VL) };
+    vf x[2];
+    vlookup256(map, k, x);
+    vstore(to, x[0] * most);
+    vstore(to + VL, x[1] * most);
+}
+
+static void decode(const float *map, float most, const uint8_t *codes, int64_t n, float *to)
+{
+    const vtable  table = vtable_of(map);
+    const int64_t even = n / (2 * VL) * (2 * VL);
+    for (int64_t i = 0; i < even; i += 2 * VL)
+        decode_pair(&table, vset(most), codes + i, to + i);
+    for (int64_t i = even; i < n; i++)
+        to[i] = map[codes[i]] * most;
+}
+#else
+/* Eight codes are read at once: what is left is a look-up and a store for each. */
+static void decode(const float *map, float most, const uint8_t *codes, int64_t n, float *to)
+{
+    float   scaled[256];
     int64_t i = 0;
+    for (int k = 0; k < 256; k++)
+        scaled[k] = map[k] * most;
     for (; i + 8 <= n; i += 8) {
         uint64_t eight;
         memcpy(&eight, codes + i, 8);
@@ -166,6 +196,7 @@ static void decode(const float *scaled, const uint8_t *codes, int64_t n, float *
     for (; i < n; i++)
         to[i] = scaled[codes[i]];
 }
+#endif
 
 /* ---- the two alone ---- */
 
@@ -197,25 +228,26 @@ size_t EPL_K(quantize_scratch)(const void *params)
 size_t EPL_K(dequantize_scratch)(const void *params)
 {
     (void)params;
-    return 256 * sizeof(float);
+    return 0;
 }
 
 void EPL_K(quantize)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_code_params *p = call->params;
+    const read_ahead none = { .n = 0 };
     (void)scratch;
     for (int64_t b = block_at(p, begin); b < block_at(p, end); b++)
-        encode_block(call->in[1], (const float *)call->in[0] + b * p->block, length_of(p, b), (uint8_t *)call->out[0] + b * p->block,
+        encode_block(call->in[1], (const float *)call->in[0] + b * p->block, length_of(p, b), &none, (uint8_t *)call->out[0] + b * p->block,
                      (float *)call->out[1] + b);
 }
 
 void EPL_K(dequantize)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_code_params *p = call->params;
-    for (int64_t b = block_at(p, begin); b < block_at(p, end); b++) {
-        code_scale_map(call->in[2], ((const float *)call->in[1])[b], scratch);
-        decode(scratch, (const uint8_t *)call->in[0] + b * p->block, length_of(p, b), (float *)call->out[0] + b * p->block);
-    }
+    (void)scratch;
+    for (int64_t b = block_at(p, begin); b < block_at(p, end); b++)
+        decode(call->in[2], ((const float *)call->in[1])[b], (const uint8_t *)call->in[0] + b * p->block, length_of(p, b),
+               (float *)call->out[0] + b * p->block);
 }
 
 /* ---- with a chain between them ---- */
@@ -232,16 +264,18 @@ static int64_t n_slots(const epl_code_params *p) { return p->n_decoded > p->n_co
 size_t EPL_K(coded_chain_scratch)(const void *params)
 {
     const epl_code_params *p = params;
-    return (256 + (size_t)(n_slots(p) * slot_elems(p))) * sizeof(float);
+    return (size_t)(n_slots(p) * slot_elems(p)) * sizeof(float);
 }
 
-/* The chain's inputs are read a part ahead while codes are made, which leaves the memory idle. */
-static void read_ahead(const epl_call *call, int64_t at, int64_t n)
+/* The chain's inputs for the block at `start`, shared among the coded results. */
+static read_ahead ahead_of(const epl_call *call, int64_t start, int64_t o)
 {
     const epl_code_params *p = call->params;
-    for (int64_t i = p->n_decoded; i < p->n_chain_in; i++)
-        for (int64_t k = at; k < at + n && k < p->count && !(p->scalars >> i & 1); k += 16)
-            __builtin_prefetch((const float *)call->chain_in[i - 1] + k);
+    read_ahead a = { .n = 0 };
+    for (int64_t i = p->n_decoded; i < p->n_chain_in && start + p->block <= p->count; i++)
+        if (!(p->scalars >> i & 1) && i % p->n_coded == o)
+            a.from[a.n++] = (const float *)call->chain_in[i - 1] + start;
+    return a;
 }
 
 /* The call of the chain for some blocks: the decoded states are what it reads first, what it writes first is coded. Everything else
@@ -261,14 +295,13 @@ static void run_chain(const epl_call *call, int64_t start, int64_t n, float *slo
     epl_chain_epilogue(&part, 0, 1, 0, n);
 }
 
-static void decode_blocks(const epl_call *call, int64_t b, int64_t end, float *scaled, float *slots)
+static void decode_blocks(const epl_call *call, int64_t b, int64_t end, float *slots)
 {
     const epl_code_params *p = call->params;
     for (int64_t i = 0; i < p->n_decoded; i++)
-        for (int64_t k = b; k < end; k++) {
-            code_scale_map(call->in[3 * i + 2], ((const float *)call->in[3 * i + 1])[k], scaled);
-            decode(scaled, (const uint8_t *)call->in[3 * i] + k * p->block, length_of(p, k), slots + i * slot_elems(p) + (k - b) * p->block);
-        }
+        for (int64_t k = b; k < end; k++)
+            decode(call->in[3 * i + 2], ((const float *)call->in[3 * i + 1])[k], (const uint8_t *)call->in[3 * i] + k * p->block,
+                   length_of(p, k), slots + i * slot_elems(p) + (k - b) * p->block);
 }
 
 static void encode_blocks(const epl_call *call, int64_t b, int64_t end, const float *slots)
@@ -276,21 +309,20 @@ static void encode_blocks(const epl_call *call, int64_t b, int64_t end, const fl
     const epl_code_params *p = call->params;
     for (int64_t o = 0; o < p->n_coded; o++)
         for (int64_t k = b; k < end; k++) {
-            if (o == 0)
-                read_ahead(call, (k + end - b) * p->block, p->block);
+            const read_ahead ahead = ahead_of(call, (k + end - b) * p->block, o);
             encode_block(call->in[3 * p->n_decoded + o], slots + o * slot_elems(p) + (k - b) * p->block, length_of(p, k),
-                         (uint8_t *)call->out[2 * o] + k * p->block, (float *)call->out[2 * o + 1] + k);
+                         &ahead, (uint8_t *)call->out[2 * o] + k * p->block, (float *)call->out[2 * o + 1] + k);
         }
 }
 
 void EPL_K(coded_chain)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_code_params *p = call->params;
-    float *const  scaled = scratch, *const slots = scaled + 256;
+    float *const  slots = scratch;
     const int64_t last = block_at(p, end);
     for (int64_t b = block_at(p, begin); b < last; b += at_once(p)) {
         const int64_t next = b + at_once(p) < last ? b + at_once(p) : last;
-        decode_blocks(call, b, next, scaled, slots);
+        decode_blocks(call, b, next, slots);
         run_chain(call, b * p->block, (next - 1 - b) * p->block + length_of(p, next - 1), slots);
         encode_blocks(call, b, next, slots);
     }

@@ -4,20 +4,19 @@
 
 #include "kernels/bandwidth.h"
 
-/* What code_pack makes of a map, once. Numbers are compared as unsigned integers in the same order (code.c: rising). A quotient's
- * code lies at or behind first[its upper 16 bits], and counts the thresholds below it; where every such interval holds one
- * threshold at most (`single`), one comparison is all. */
+/* What code_pack makes of a map, once. A number's code counts the thresholds below it. Where to begin to count is known
+ * - for scalar code from the upper 16 bits of a number, compared as an unsigned integer in the same order (code_pack.c: rising):
+ *   `first` is the code of the least such number, and where every such interval holds one threshold at most (`single`), one
+ *   comparison is all;
+ * - for vectors from lines (`lined`), if the map is made of pieces in which values lie evenly: piece i of 32 begins at the magnitude
+ *   2^(i-31), and from bend[i] on it is piece i + 1. There slope[i] |y| + start[i] cut to an integer is n, and the code is
+ *   zero + n or the next one for y >= 0, zero - n - 1 (at least 0) or the next one for y < 0. */
 typedef struct epl_code_table {
     uint32_t threshold[256]; /* more than threshold[k]: the code is more than k; nothing is more than the last */
-    uint32_t single, unused[15];
+    float    limit[256];     /* the same as numbers; the last is infinity */
+    float    bend[32], slope[32], start[32];
+    int32_t  zero, lined, single, unused[13];
     uint8_t  first[65536];
 } epl_code_table;
-
-/* map[256] times a maximum. */
-static inline void code_scale_map(const float *map, float most, float to[256])
-{
-    for (int i = 0; i < 256; i++)
-        to[i] = map[i] * most;
-}
 
 #endif
