@@ -113,39 +113,62 @@ static inline code_lines lines_of(const epl_code_table *t)
     return l;
 }
 
-/* The code of y or the one before it (code.h). */
-VEC_INLINE vi guess_of(const code_lines *l, vf y)
+enum { SIDE = 4 }; /* vectors side by side: each alone waits for itself longer than a machine looks ahead */
+
+#define EACH VEC_UNROLL for (int i = 0; i < SIDE; i++)
+
+/* The codes of the quotients or the ones before them (code.h). */
+VEC_INLINE void guess(const code_lines *l, const float *x, vf divisor, float *quotients, int32_t *codes)
 {
-    const vi sign = vbits(y) >> 31, bits = vbits(y) & vseti(0x7fffffff), binade = vimax(bits, vseti(96 << 23)) >> 23;
-    const vi piece = binade - (vfrombits(bits) >= vlookup32(l->bend, binade));
-    const vi n = vtoint(vfrombits(bits) * vlookup32(l->slope, piece) + vlookup32(l->start, piece));
-    return vimax((n ^ sign) + l->zero, vseti(0));
+    vf y[SIDE], size[SIDE], n[SIDE];
+    vi k[SIDE];
+    EACH y[i] = quotient(vload(x + i * VL), divisor);
+    EACH vstore(quotients + i * VL, y[i]);
+    EACH size[i] = vabs(y[i]);
+    EACH k[i] = vimax(vbits(size[i]), vseti(96 << 23)) >> 23;
+    EACH n[i] = vlookup32(l->bend, k[i]);
+    EACH k[i] -= size[i] >= n[i];
+    EACH n[i] = size[i] * vlookup32(l->slope, k[i]) + vlookup32(l->start, k[i]);
+    EACH k[i] = vtoint(n[i]);
+    EACH k[i] = vimax((k[i] ^ (vbits(y[i]) >> 31)) + l->zero, vseti(0));
+    EACH vistore(codes + i * VL, k[i]);
 }
 
-VEC_INLINE void encode_pair(const vtable *limits, const code_lines *l, const float *x, vf divisor, uint8_t *codes)
+VEC_INLINE void correct(const vtable *limits, const float *y, const int32_t *guessed, uint8_t *codes)
 {
-    const vf y[2] = { quotient(vload(x), divisor), quotient(vload(x + VL), divisor) };
-    const vi k[2] = { guess_of(l, y[0]), guess_of(l, y[1]) };
+    const vi k[2] = { viload(guessed), viload(guessed + VL) };
     vf limit[2];
     vlookup256(limits, k, limit);
-    vistore_bytes(codes, k[0] - (y[0] > limit[0]));
-    vistore_bytes(codes + VL, k[1] - (y[1] > limit[1]));
+    vistore_bytes(codes, k[0] - (vload(y) > limit[0]));
+    vistore_bytes(codes + VL, k[1] - (vload(y + VL) > limit[1]));
+}
+
+static void encode_some(const vtable *limits, const code_lines *l, const float *x, int64_t n, vf divisor, const read_ahead *ahead,
+                        int64_t from, uint8_t *codes)
+{
+    float   y[PART] __attribute__((aligned(64)));
+    int32_t guessed[PART] __attribute__((aligned(64)));
+    for (int64_t i = 0; i < n; i += SIDE * VL) {
+        ask_for(ahead, from + i, SIDE * VL);
+        guess(l, x + i, divisor, y + i, guessed + i);
+    }
+    for (int64_t i = 0; i < n; i += 2 * VL)
+        correct(limits, y + i, guessed + i, codes + i);
 }
 
 static void encode_by_lines(const epl_code_table *t, const float *x, int64_t n, vf divisor, const read_ahead *ahead, uint8_t *codes)
 {
     const vtable     limits = vtable_of(t->limit);
     const code_lines lines = lines_of(t);
-    const int64_t    even = n / (2 * VL) * (2 * VL);
-    for (int64_t i = 0; i < even; i += 2 * VL) {
-        ask_for(ahead, i, 2 * VL);
-        encode_pair(&limits, &lines, x + i, divisor, codes + i);
-    }
+    const int64_t    even = n / (SIDE * VL) * (SIDE * VL);
+    for (int64_t i = 0; i < even; i += PART)
+        encode_some(&limits, &lines, x + i, even - i < PART ? even - i : PART, divisor, ahead, i, codes + i);
     if (even < n) {
-        float   rest[2 * VL] = { 0 };
-        uint8_t rest_codes[2 * VL];
+        const read_ahead none = { .n = 0 };
+        float   rest[SIDE * VL] = { 0 };
+        uint8_t rest_codes[SIDE * VL];
         memcpy(rest, x + even, (size_t)(n - even) * sizeof *x);
-        encode_pair(&limits, &lines, rest, divisor, rest_codes);
+        encode_some(&limits, &lines, rest, SIDE * VL, divisor, &none, 0, rest_codes);
         memcpy(codes + even, rest_codes, (size_t)(n - even));
     }
 }
