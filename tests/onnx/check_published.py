@@ -13,8 +13,9 @@ import subprocess
 import sys
 
 NAMES = ["resnet18", "resnet50", "resnext50_32x4d", "densenet121", "mobilenet_v2", "vit_b_16", "vit_tiny_patch16_224", "vgg11",
-         "mixer_s16_224", "mobilenetv3_small_100", "seresnet18", "deit_tiny_distilled_patch16_224", "densenet201", "mobilenet_v3_large",
-         "efficientnet_b0", "shufflenet_v2_x2_0", "convnext_tiny", "swin_t", "squeezenet1_1"]
+         "mixer_s16_224", "mobilenetv3_small_100", "mobilenetv3_large_100", "seresnet18", "seresnet34",
+         "deit_tiny_distilled_patch16_224", "densenet201", "mobilenet_v3_large", "efficientnet_b0",
+         "shufflenet_v2_x2_0", "convnext_tiny", "swin_t", "squeezenet1_1"]
 TIMM = ("patch", "mixer", "mobilenetv3", "seresnet")  # the names that are timm's alone
 
 
