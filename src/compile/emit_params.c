@@ -1,5 +1,5 @@
 /* A kernel's parameters as an initialiser with the members' names, which are read from the struct's definition in the embedded
- * headers: all are int64_t or double, some are arrays whose length is a constant of a header. */
+ * headers: all are int64_t or double, some are arrays whose length is a constant of a header, some such structs themselves. */
 #include "compile/emit.h"
 #include "compile/sources.h"
 
@@ -9,6 +9,7 @@
 typedef struct reader {
     const char *at;   /* in the definition */
     bool        real; /* the declaration that we are in */
+    char        inner[64]; /* its type, if that is a struct; else "" */
 } reader;
 
 static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
@@ -42,15 +43,26 @@ static void skip(reader *r)
     }
 }
 
+/* The length of "epl_conv_params" before " conv"; 0 for anything else. */
+static int struct_name(const char *at)
+{
+    int n = 0;
+    while (is_word(at[n]))
+        n++;
+    return strncmp(at, "epl_", 4) == 0 && at[n] == ' ' && is_word(at[n + 1]) ? n : 0;
+}
+
 /* The next member: its name, and its length (0: no array). False at the end. */
 static bool next_member(reader *r, const char **name, int *name_length, int *count)
 {
     for (skip(r);; skip(r)) {
         const bool is_int = strncmp(r->at, "int64_t ", 8) == 0, is_real = strncmp(r->at, "double ", 7) == 0;
-        if (!is_int && !is_real)
+        const int  type = is_int || is_real ? 0 : struct_name(r->at);
+        if (!is_int && !is_real && type == 0)
             break;
         r->real = is_real;
-        r->at += is_real ? 7 : 8;
+        snprintf(r->inner, sizeof r->inner, "%.*s", type, r->at);
+        r->at += type ? type + 1 : is_real ? 7 : 8;
     }
     if (!is_word(*r->at))
         return false;
@@ -96,30 +108,41 @@ static void print_number(epl_text *t, const unsigned char *from, bool real)
     epl_text_add(t, text);
 }
 
-bool epl_emit_params(epl_emitter *e, const epl_step *s, int number)
+/* The members of one struct from *at on; inner ones in braces of their own. */
+static bool print_members(epl_emitter *e, const char *type, const epl_step *s, size_t *at)
 {
-    const epl_kernel *k = s->kernel;
     reader      r;
     const char *name;
     int         length, count;
-    size_t      at = 0, line = 0; /* where the line begins */
-    if (!find_definition(k->params, &r))
-        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "the parameters %s of kernel %s are not in its header", k->params, k->name);
-    epl_text *t = &e->tables;
-    epl_text_addf(t, "static const %s params_%d = {", k->params, number);
-    while (next_member(&r, &name, &length, &count) && at < s->params_bytes) {
-        const bool fresh = at == 0 || t->length - line > 100;
-        epl_text_addf(t, "%s%s", at ? "," : "", fresh ? "\n    " : " ");
+    epl_text   *t = &e->tables;
+    const size_t begin = *at;
+    size_t       line = 0; // where it begins
+    if (!find_definition(type, &r))
+        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "the parameters %s of kernel %s are not in its header", type, s->kernel->name);
+    while (next_member(&r, &name, &length, &count) && *at < s->params_bytes) {
+        const bool fresh = *at == begin || t->length - line > 100;
+        epl_text_addf(t, "%s%s", *at > begin ? "," : "", fresh ? "\n    " : " ");
         line = fresh ? t->length : line;
-        epl_text_addf(t, ".%.*s = %s", length, name, count ? "{ " : "");
-        for (int i = 0; i < (count ? count : 1) && at < s->params_bytes; i++, at += 8) {
+        epl_text_addf(t, ".%.*s = %s", length, name, count || *r.inner ? "{ " : "");
+        if (*r.inner && !print_members(e, r.inner, s, at))
+            return false;
+        for (int i = 0; !*r.inner && i < (count ? count : 1) && *at < s->params_bytes; i++, *at += 8) {
             epl_text_add(t, i ? ", " : "");
-            print_number(t, (const unsigned char *)s->params + at, r.real);
+            print_number(t, (const unsigned char *)s->params + *at, r.real);
         }
-        epl_text_add(t, count ? " }" : "");
+        epl_text_add(t, count || *r.inner ? " }" : "");
     }
+    return true;
+}
+
+bool epl_emit_params(epl_emitter *e, const epl_step *s, int number)
+{
+    size_t at = 0;
+    epl_text_addf(&e->tables, "static const %s params_%d = {", s->kernel->params, number);
+    if (!print_members(e, s->kernel->params, s, &at))
+        return false;
     epl_text_add(&e->tables, "\n};\n");
     if (at != s->params_bytes)
-        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "%s has %zu bytes, its definition names %zu", k->params, s->params_bytes, at);
+        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "%s has %zu bytes, its definition names %zu", s->kernel->params, s->params_bytes, at);
     return true;
 }
