@@ -104,19 +104,23 @@ VEC_INLINE vf product(vu x, vu addend)
 #if EPL_VEC_AVX512
     return (vf)_mm512_maskz_add_epi32(_mm512_test_epi32_mask((__m512i)x, (__m512i)x), (__m512i)x, (__m512i)addend);
 #else
-    return (vf)((x + addend) & (vu)(x != 0));
+    return (vf)((x + addend) & ~(vu)(x == 0));
 #endif
 }
 
 VEC_INLINE void tile(const uint32_t *x, int64_t x_row, const uint32_t *addends, int64_t depth, float *sums, int rows, int vectors)
 {
     vf sum[ROWS][2];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++)
+    VEC_UNROLL for (int r = 0; r < rows; r++) {
+        VEC_UNROLL for (int v = 0; v < vectors; v++) {
             sum[r][v] = vload(sums + r * EPL_NR + v * VL);
+        }
+    }
     for (int64_t k = 0; k < depth; k++) {
         vu addend[2];
-        memcpy(addend, addends + k * vectors * VL, (size_t)vectors * sizeof(vu));
+        VEC_UNROLL for (int v = 0; v < vectors; v++) {
+            memcpy(&addend[v], addends + (k * vectors + v) * VL, sizeof(vu));
+        }
         VEC_UNROLL for (int r = 0; r < rows; r++) {
             const vu bits = x[r * x_row + k] - (vu){ 0 };
             VEC_UNROLL for (int v = 0; v < vectors; v++) {
@@ -124,9 +128,11 @@ VEC_INLINE void tile(const uint32_t *x, int64_t x_row, const uint32_t *addends, 
             }
         }
     }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++)
+    VEC_UNROLL for (int r = 0; r < rows; r++) {
+        VEC_UNROLL for (int v = 0; v < vectors; v++) {
             vstore(sums + r * EPL_NR + v * VL, sum[r][v]);
+        }
+    }
 }
 
 /* sums[rows][width] += x[rows][depth] * weights[depth][width]. Not inlined, so that its instructions can be counted. */
