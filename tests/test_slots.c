@@ -435,3 +435,36 @@ TEST(checkpoints_become_codes)
     epl_weights_free(w);
     stepper_release(&a);
 }
+
+/* Written after three steps, read by another program: the steps that follow have the same bits. */
+PROPERTY(a_step_resumes_with_the_same_bits, 3)
+{
+    static const char *const words[] = { "adam:decay=0.01", "sgd:momentum=0.9", "lamb" };
+    epl_context *ctx = test_context(t);
+    stepper a = stepper_of(t, ctx, words[t->index], "bits=8,block=256", (epl_program_opts){ 0 });
+    stepper b = stepper_of(t, ctx, words[t->index], "bits=8,block=256", (epl_program_opts){ 0 });
+    char    path[64];
+    float   grad[N];
+    snprintf(path, sizeof path, "test_slots_resume_%d.safetensors", t->index);
+    for (int i = 0; i < 5; i++) {
+        draw_gradient(t, grad);
+        step(t, ctx, &a, grad, 0.01);
+        if (i > 2)
+            step(t, ctx, &b, grad, 0.01);
+        if (i != 2)
+            continue;
+        CHECK(t, !same_states(a.m, b.m));
+        CHECK_OK(t, ctx, epl_weights_save(a.m->weights, path));
+        epl_weights *w = epl_weights_open(ctx, path);
+        CHECK_OK(t, ctx, w != NULL);
+        for (int k = 0; k < epl_weights_count(w); k++) {
+            epl_tensor *to = epl_weights_find(b.m->weights, epl_weights_name(w, k));
+            memcpy(to->data, epl_weights_at(w, k)->data, epl_tensor_bytes(to));
+        }
+        epl_weights_free(w);
+        remove(path);
+    }
+    CHECK(t, same_states(a.m, b.m));
+    stepper_release(&a);
+    stepper_release(&b);
+}
