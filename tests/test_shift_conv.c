@@ -163,6 +163,7 @@ TEST(operations_are_counted)
         CHECK_NEAR(t, o.multiplications, shifts ? results : macs, .rtol = 0);
         CHECK_NEAR(t, o.integer_additions, shifts ? macs : 0, .rtol = 0);
         CHECK_NEAR(t, o.float_additions, macs, .rtol = 0);
+        CHECK_NEAR(t, o.others, 144.0 * 32, .rtol = 0); // relu
         epl_program_free(p);
     }
     epl_model_free(m);

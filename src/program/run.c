@@ -302,6 +302,8 @@ epl_operations epl_program_step_operations(const epl_program *p, int i)
         o.integer_additions = o.multiplications;
         o.multiplications   = (double)(c->n * c->od * c->oh) * (double)(c->ow * c->m);
     }
+    if (s->chain && !s->once) // of a fused node, whose other nodes the kernel runs on what it has computed
+        o.others += (double)s->chain->n_steps * (double)(s->chain->rows * s->chain->columns);
     return o;
 }
 
