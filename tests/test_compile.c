@@ -266,6 +266,23 @@ PROPERTY(every_reference_kernel_is_found, epl_n_ops)
         FAIL(t, "operator %s: no reference part defines %s", op->name, op->ref_name);
 }
 
+/* What has no elements is not computed, and leaves no function behind that nobody calls. */
+TEST(empty_results_leave_no_function)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g   = epl_graph_new(ctx, "empty");
+    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(3, 4), NULL);
+    epl_value   *sum = epl_reduce_sum(g, epl_exp(g, epl_slice_axis(g, x, 0, 1, 1)), (epl_reduce_opts){ EPL_AXES(0) });
+    epl_output(g, "y", epl_concat(g, 2, (epl_value *[]){ sum, epl_reduce_sum(g, x, (epl_reduce_opts){ EPL_AXES(0) }) }, 0));
+    epl_model        *m   = finished(t, g);
+    const char       *dir = test_temp(t, "empty");
+    epl_verify_result r;
+    CHECK_OK(t, ctx, epl_compile(m, dir, (epl_compile_opts){ 0 }, NULL));
+    CHECK_OK(t, ctx, epl_verify_artifact(m, dir, (epl_compile_opts){ 0 }, (epl_verify_opts){ .flags = "-Wall -Wextra -Werror" }, &r));
+    CHECK(t, r.max_abs == 0);
+    epl_model_free(m);
+}
+
 TEST(refusals_are_sentences)
 {
     epl_context *ctx = test_context(t);

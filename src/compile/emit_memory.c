@@ -80,6 +80,8 @@ bool epl_emit_place(epl_emitter *e, const epl_block *b, int buffer, char out[96]
         snprintf(out, 96, "A(%zu)", arena_base(home) + (size_t)f->offset);
     } else if (f->place == EPL_PLACE_INPUT) {
         snprintf(out, 96, "(void *)(uintptr_t)in_%s", e->inputs[f->offset].ident);
+    } else if (f->bytes == 0) { // nothing is stored of it
+        strcpy(out, "NULL");
     } else {
         const epl_stored *s = store(e, f);
         if (!s)

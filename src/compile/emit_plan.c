@@ -70,10 +70,10 @@ static bool emit_chain_step(epl_emitter *e, const epl_block *b, const epl_step *
 {
     const epl_chain *c = s->params;
     const bool flat = epl_chain_is_flat(c), integer = epl_chain_is_integer(c);
+    if (c->rows * c->columns == 0) // a function that nobody calls would be a warning
+        return true;
     const int  number = epl_emit_chain(e, b, s, c, false);
     epl_text   t = EPL_TEXT(e->ctx);
-    if (c->rows * c->columns == 0)
-        return true;
     epl_text_addf(&t, integer ? "EPL_K(chain_%d)(&(epl_call){" : "chain_%d(&(epl_call){", number);
     const bool ok = number >= 0 && add_places(e, b, &t, ".in = ", s->n_in, s->in) && add_places(e, b, &t, ".out = ", s->n_out, s->out);
     epl_text_addf(&t, " }, 0, %lld, 0, %lld);", flat ? 1LL : (long long)c->rows, (long long)(flat ? c->rows * c->columns : c->columns));
