@@ -76,7 +76,7 @@ static bool take_weights(flow *f)
     for (const epl_node *n = f->weights ? f->g->first : NULL; n; n = n->next) {
         epl_tensor *t = EPL_IS(n, parameter) ? epl_weights_find(f->weights, n->attrs[0].s) : NULL;
         bool bias = false;
-        for (size_t i = 0; i < n->outputs[0]->n_uses && t; i++)
+        for (size_t i = 0; t && i < n->outputs[0]->n_uses; i++) // an Output has no result
             bias = bias || is_bias(n->outputs[0]->uses[i].node, n->outputs[0]->uses[i].input);
         for (int64_t i = 0; t && epl_dtype_is_float(t->dtype) && i < epl_tensor_count(t); i++)
             epl_tensor_set(t, i, bias ? 0 : fabs(epl_tensor_get(t, i)));
