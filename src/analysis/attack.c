@@ -61,25 +61,6 @@ static epl_program *gradient_program(const epl_model *m, const epl_attack_opts *
     return p;
 }
 
-/* Where each image of the batch leaves now, as weights. */
-static bool weigh_taken(const epl_model *m, const epl_tensor *x, const epl_attack_opts *o, epl_tensor *weights)
-{
-    const int64_t n = x->shape.dim[0], exits = weights->shape.dim[1];
-    epl_exit_opts quiet = { .batch = n, .augment = o->run.augment };
-    epl_tensor *z = epl_exit_logits(m, x, quiet);
-    int        *taken = z ? epl_alloc_array(m->ctx, (size_t)n, sizeof *taken) : NULL;
-    if (taken) {
-        epl_exit_decide(z, o->rule, taken, NULL);
-        memset(weights->data, 0, epl_tensor_bytes(weights));
-        for (int64_t i = 0; i < n; i++)
-            ((float *)weights->data)[i * exits + taken[i]] = 1;
-    }
-    const bool ok = taken != NULL;
-    epl_release(m->ctx, taken);
-    epl_tensor_free(z);
-    return ok;
-}
-
 /* ---- one batch ---- */
 
 static float within(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
@@ -105,9 +86,37 @@ typedef struct climb {
     const epl_model *m;
     epl_attack_opts  o;
     epl_program     *p;
+    epl_answers      answers; /* of the loss "taken": what each classifier says now, which decides where an image leaves */
+    epl_tensor      *logits;  /* of a batch */
+    int             *taken;
     epl_tensor      *clean;   /* the batch's images as they are */
     bool             reached; /* some gradient was not zero */
 } climb;
+
+static bool open_answers(climb *c)
+{
+    const epl_tensor *weights = epl_program_input_named(c->p, "weights");
+    if (!weights)
+        return true;
+    const int64_t batch = weights->shape.dim[0];
+    if (!epl_answers_open(c->m, c->o.run.augment, batch, &c->answers))
+        return false;
+    c->logits = epl_tensor_new(c->m->ctx, EPL_F32, EPL_SHAPE(c->answers.n_exits, batch, c->answers.classes));
+    c->taken  = epl_alloc_array(c->m->ctx, (size_t)batch, sizeof *c->taken);
+    return c->logits && c->taken;
+}
+
+/* Where each image of the batch leaves now, as weights of the classifiers' losses. */
+static bool weigh_taken(climb *c, const epl_tensor *at, epl_tensor *weights)
+{
+    if (!epl_answers_to(&c->answers, at, (epl_progress){ 0 }, c->logits))
+        return false;
+    epl_exit_decide(c->logits, c->o.rule, c->taken, NULL);
+    memset(weights->data, 0, epl_tensor_bytes(weights));
+    for (int64_t i = 0; i < weights->shape.dim[0]; i++)
+        ((float *)weights->data)[i * weights->shape.dim[1] + c->taken[i]] = 1;
+    return true;
+}
 
 static bool climb_batch(climb *c, epl_rng *r)
 {
@@ -117,7 +126,7 @@ static bool climb_batch(climb *c, epl_rng *r)
     if (c->o.random_start && !once)
         start_around(at, c->clean, c->o.eps, r);
     for (int k = 0; k < (once ? 1 : c->o.steps); k++) {
-        if ((weights && !weigh_taken(c->m, at, &c->o, weights)) || !epl_program_run(c->p))
+        if ((weights && !weigh_taken(c, at, weights)) || !epl_program_run(c->p))
             return false;
         const float *gradient = epl_program_output(c->p, 0)->data;
         for (int64_t i = 0; i < n && !c->reached; i++)
@@ -155,9 +164,12 @@ static epl_tensor *climb_images(const epl_model *m, const epl_tensor *x, const e
     const int64_t n = x->shape.dim[0];
     climb       c = { .m = m, .o = o, .p = gradient_program(m, &o, o.run.batch < n ? o.run.batch : n) };
     epl_tensor *out = c.p ? epl_tensor_new(m->ctx, EPL_F32, x->shape) : NULL;
-    const bool  ok = out && run_climb(&c, x, labels, out);
+    const bool  ok = out && open_answers(&c) && run_climb(&c, x, labels, out);
     if (backward)
         *backward = o.kind == EPL_ATTACK_FGSM ? 1 : o.steps;
+    epl_answers_close(&c.answers);
+    epl_tensor_free(c.logits);
+    epl_release(m->ctx, c.taken);
     epl_tensor_free(c.clean);
     epl_program_free(c.p);
     if (ok)

@@ -10,23 +10,62 @@
 
 /* ---- what they say ---- */
 
-static bool copy_logits(epl_program *p, int exits, int64_t first, int64_t count, epl_tensor *out)
+static bool output_answers(epl_raw *raw)
 {
-    const int64_t n = out->shape.dim[1], classes = out->shape.dim[2];
-    for (int e = 0; e < exits; e++)
-        memcpy((float *)out->data + (e * n + first) * classes, epl_program_output(p, e)->data, (size_t)(count * classes) * sizeof(float));
-    return true;
+    const epl_shape first = epl_shape_of(raw->exits[0]);
+    char a[192], b[192], name[32];
+    for (int e = 0; e < raw->n_exits; e++) {
+        if (epl_rank(raw->exits[e]) != 2 || epl_channels(raw->exits[e]) != first.dim[1])
+            return epl_fail(raw->model->ctx, EPL_ERR_SHAPE, "network '%s': classifier %d has results %s, the first one %s; [N, classes] of one size are "
+                            "needed", raw->model->graph->name, e, epl_shape_text(b, epl_shape_of(raw->exits[e])), epl_shape_text(a, first));
+        snprintf(name, sizeof name, "answer%d", e);
+        epl_output(raw->graph, name, raw->exits[e]);
+    }
+    epl_remove_dead(raw->graph);
+    return epl_graph_finish(raw->graph);
 }
 
-static bool run_batches(epl_context *ctx, epl_program *p, const epl_tensor *x, int exits, const epl_exit_opts *o, epl_tensor *out)
+bool epl_answers_open(const epl_model *m, const char *augment, int64_t batch, epl_answers *out)
 {
-    const int64_t n = x->shape.dim[0];
+    epl_raw raw;
+    *out = (epl_answers){ .model = m };
+    if (!epl_raw_open(m, augment, batch, &raw))
+        return false;
+    if (epl_raw_network(&raw, epl_raw_normalise(&raw, epl_raw_input(&raw, "x"))) && output_answers(&raw)) {
+        out->n_exits = raw.n_exits;
+        out->classes = epl_channels(raw.exits[0]);
+        out->program = epl_program_new(raw.graph, m->weights, (epl_program_opts){ .frozen = true });
+    }
+    epl_raw_close(&raw);
+    return out->program != NULL;
+}
+
+void epl_answers_close(epl_answers *a) { epl_program_free(a->program); }
+
+static void copy_logits(const epl_answers *a, int64_t first, int64_t count, epl_tensor *out)
+{
+    const int64_t n = out->shape.dim[1];
+    for (int e = 0; e < a->n_exits; e++)
+        memcpy((float *)out->data + (e * n + first) * a->classes, epl_program_output(a->program, e)->data,
+               (size_t)(count * a->classes) * sizeof(float));
+}
+
+bool epl_answers_to(const epl_answers *a, const epl_tensor *x, epl_progress progress, epl_tensor *out)
+{
+    epl_tensor     *in = epl_program_input(a->program, 0);
+    const epl_shape want = in->shape;
+    const int64_t   n = x->shape.dim[0];
+    char            is[192], wanted[192];
+    if (epl_shape_count_from(x->shape, 1, x->shape.rank) != epl_shape_count_from(want, 1, want.rank))
+        return epl_fail(a->model->ctx, EPL_ERR_SHAPE, "network '%s' takes batches %s, the images are %s", a->model->graph->name,
+                        epl_shape_text(wanted, want), epl_shape_text(is, x->shape));
     for (int64_t i = 0, count; i < n; i += count) {
-        count = epl_raw_fill(x, i, epl_program_input(p, 0));
-        if (!epl_program_run(p) || !copy_logits(p, exits, i, count, out))
+        count = epl_raw_fill(x, i, in);
+        if (!epl_program_run(a->program))
             return false;
-        if (o->progress.report && !o->progress.report(o->progress.user, "answers", (double)(i + count), (double)n))
-            return epl_fail(ctx, EPL_ERR_INTERRUPTED, "stopped after %lld of %lld samples", (long long)(i + count), (long long)n);
+        copy_logits(a, i, count, out);
+        if (progress.report && !progress.report(progress.user, "answers", (double)(i + count), (double)n))
+            return epl_fail(a->model->ctx, EPL_ERR_INTERRUPTED, "stopped after %lld of %lld samples", (long long)(i + count), (long long)n);
     }
     return true;
 }
@@ -34,36 +73,13 @@ static bool run_batches(epl_context *ctx, epl_program *p, const epl_tensor *x, i
 epl_tensor *epl_exit_logits(const epl_model *m, const epl_tensor *x, epl_exit_opts o)
 {
     const int64_t n = x->shape.dim[0], most = o.batch > 0 ? o.batch : 64;
-    epl_raw       raw;
-    if (!epl_raw_open(m, o.augment, n < most ? n : most, &raw))
-        return NULL;
-    const epl_shape want = raw.shape;
-    char a[192], b[192];
-    bool ok = epl_raw_network(&raw, epl_raw_normalise(&raw, epl_raw_input(&raw, "x")));
-    const epl_shape first = ok ? epl_shape_of(raw.exits[0]) : EPL_SCALAR;
-    for (int e = 0; ok && e < raw.n_exits; e++) {
-        char name[32];
-        snprintf(name, sizeof name, "answer%d", e);
-        epl_output(raw.graph, name, raw.exits[e]);
-        if (epl_rank(raw.exits[e]) != 2 || epl_channels(raw.exits[e]) != first.dim[1])
-            ok = epl_fail(m->ctx, EPL_ERR_SHAPE, "network '%s': classifier %d has results %s, the first one %s; [N, classes] of one size are needed",
-                          m->graph->name, e, epl_shape_text(b, epl_shape_of(raw.exits[e])), epl_shape_text(a, first));
-    }
-    epl_remove_dead(raw.graph);
-    epl_program *p = ok && epl_graph_finish(raw.graph) ? epl_program_new(raw.graph, m->weights, (epl_program_opts){ .frozen = true }) : NULL;
-    if (p && epl_shape_count_from(x->shape, 1, x->shape.rank) != epl_shape_count_from(want, 1, want.rank)) {
-        epl_fail(m->ctx, EPL_ERR_SHAPE, "network '%s' takes batches %s, the images are %s", m->graph->name, epl_shape_text(a, want),
-                 epl_shape_text(b, x->shape));
-        epl_program_free(p);
-        p = NULL;
-    }
-    epl_tensor *out = p ? epl_tensor_new(m->ctx, EPL_F32, EPL_SHAPE(raw.n_exits, n, first.dim[1])) : NULL;
-    if (out && !run_batches(m->ctx, p, x, raw.n_exits, &o, out)) {
+    epl_answers   a;
+    epl_tensor   *out = epl_answers_open(m, o.augment, n < most ? n : most, &a) ? epl_tensor_new(m->ctx, EPL_F32, EPL_SHAPE(a.n_exits, n, a.classes)) : NULL;
+    if (out && !epl_answers_to(&a, x, o.progress, out)) {
         epl_tensor_free(out);
         out = NULL;
     }
-    epl_program_free(p);
-    epl_raw_close(&raw);
+    epl_answers_close(&a);
     return out;
 }
 

@@ -3,6 +3,7 @@
 #define EPL_ANALYSIS_RAW_H
 
 #include <espalier/analysis.h>
+#include <espalier/program.h>
 
 /* A program's graph, of a batch, to put the network in, with the normalisation that it needs in front. */
 typedef struct epl_raw {
@@ -26,6 +27,17 @@ bool epl_raw_images(const epl_model *m, epl_dataset *d, const char *augment, epl
 
 /* Copies images [first, first + count) of x into a batch, which is filled up with the first of them. Returns how many count. */
 int64_t epl_raw_fill(const epl_tensor *x, int64_t first, epl_tensor *batch);
+
+/* What every classifier says, asked again and again: a program made once. */
+typedef struct epl_answers {
+    const epl_model *model;
+    epl_program     *program;
+    int              n_exits;
+    int64_t          classes;
+} epl_answers;
+bool epl_answers_open(const epl_model *m, const char *augment, int64_t batch, epl_answers *out);
+void epl_answers_close(epl_answers *a); /* accepts a zero value */
+bool epl_answers_to(const epl_answers *a, const epl_tensor *x, epl_progress progress, epl_tensor *out); /* logits of images x [n, ...]: out [exits, n, classes] */
 
 /* The first largest of n numbers, and what classifier `exit` says of sample i: logits [exits, n, classes]. */
 int64_t epl_largest(const float *z, int64_t n);
