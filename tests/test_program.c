@@ -454,6 +454,29 @@ TEST(a_cache_makes_each_program_once)
     epl_model_free(m);
 }
 
+/* Programs of one graph that differ in any option are different programs. */
+TEST(a_cache_tells_every_option_apart)
+{
+    static const epl_program_opts opts[] = {
+        { 0 }, { .frozen = true }, { .frozen = true, .sparse = true }, { .frozen = true, .shifts = true }, { .frozen = true, .block_bytes = 1 << 20 },
+        { .reference = true }, { .no_fusion = true }, { .unroll = -1 }, { .plain = true }, { .plan_only = true }, { .memory_limit = 1 << 24 },
+        { .isa = "generic" },
+    };
+    epl_context       *ctx = test_context(t);
+    epl_model         *m   = epl_model_new_take(training_step(t, ctx));
+    epl_program_cache *c   = epl_program_cache_new(ctx, EPL_COUNT(opts));
+    epl_program       *made[EPL_COUNT(opts)];
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    for (size_t i = 0; i < EPL_COUNT(opts); i++) {
+        made[i] = epl_program_cached(c, m->graph, m->weights, "N", 2, opts[i]);
+        CHECK_OK(t, ctx, made[i] != NULL);
+        for (size_t k = 0; k < i; k++)
+            CHECK(t, made[k] != made[i]);
+    }
+    epl_program_cache_free(c);
+    epl_model_free(m);
+}
+
 /* A loop whose body hands its two carried values on crosswise. */
 TEST(loops_may_exchange_carried_values)
 {

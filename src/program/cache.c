@@ -44,7 +44,8 @@ static uint64_t key_of(const epl_graph *g, const epl_weights *w, const char *dim
     h = epl_hash(&w, sizeof(const epl_weights *), h); // a program writes to, and points into, one set of weights
     h = epl_hash(dim ? dim : "", strlen(dim ? dim : ""), h);
     h = epl_hash(&size, sizeof size, h);
-    const uint64_t flags[] = { o.frozen, o.sparse, o.shifts, o.reference, o.no_fusion, o.plan_only, o.memory_limit };
+    const uint64_t flags[] = { o.frozen, o.sparse, o.shifts, o.block_bytes, o.reference, o.no_fusion, o.plan_only, o.memory_limit,
+                               (uint64_t)o.unroll, o.plain };
     h = epl_hash(flags, sizeof flags, h);
     return epl_hash(o.isa ? o.isa : "", strlen(o.isa ? o.isa : ""), h);
 }
