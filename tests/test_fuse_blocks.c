@@ -91,6 +91,32 @@ TEST(a_block_becomes_a_loop_that_fits_its_workspace)
     }
 }
 
+/* Rows outside of the map are a convolution's padding and hold no bias of the layer before, whatever its kernel and stride. */
+TEST(padding_stays_zero_between_strips)
+{
+    static const struct { int kernel, stride, pad; } second[] = { { 1, 1, 1 }, { 1, 2, 1 }, { 2, 2, 1 }, { 2, 3, 1 }, { 3, 1, 1 }, { 5, 1, 1 } };
+    epl_context *ctx = test_context(t);
+    for (size_t i = 0; i < EPL_COUNT(second); i++) {
+        epl_graph *g = epl_graph_new(ctx, "padded");
+        epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 22, 9, 4), NULL);
+        x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = "expand", .out = 64, .kernel = 1 }));
+        epl_output(g, "y", epl_conv(g, x, (epl_conv_opts){ .name = "project", .out = 4, .kernel = second[i].kernel, .stride = second[i].stride,
+                                                           .pad = second[i].pad }));
+        CHECK_OK(t, ctx, epl_graph_finish(g));
+        epl_model *m = epl_model_new_take(g);
+        CHECK_OK(t, ctx, m && epl_model_init(m, t->seed));
+        epl_tensor_fill_uniform(epl_weights_find(m->weights, "expand.bias"), t->rng, 0.5, 1.5);
+        epl_program *layers = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
+        epl_program *strips = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .block_bytes = 48 << 10 });
+        CHECK_OK(t, ctx, layers && strips);
+        CHECK_INT(t, n_loops(strips), 1);
+        CHECK(t, difference(t, layers, strips) < 1e-5);
+        epl_program_free(layers);
+        epl_program_free(strips);
+        epl_model_free(m);
+    }
+}
+
 /* Squeeze and excitation looks at the whole map; a second reader needs a wide tensor; what does not fit has no strip. */
 TEST(what_cannot_run_in_strips_stays)
 {

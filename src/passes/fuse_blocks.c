@@ -227,7 +227,7 @@ static epl_value *copy_node(body *b, const piece *p, int i, epl_value *const *st
             continue;
         inputs[k] = is_weight(v) ? capture(b, v)
                                  : cut(b, from >= 0 ? strips[from] : in, from >= 0 ? p->need[from] : p->need_in, want,
-                                       EPL_IS(n, conv) && want.count > p->need[i].count * entry(n, "strides", 0, 1), v->shape.dim[1], from < 0);
+                                       EPL_IS(n, conv) && (entry(n, "pads", 0, 0) || entry(n, "pads", 2, 0)), v->shape.dim[1], from < 0);
     }
     memcpy(attrs, n->attrs, sizeof *attrs * (size_t)epl_op_n_attrs(n->op));
     const int64_t pads[4] = { 0, entry(n, "pads", 1, 0), 0, entry(n, "pads", 3, 0) };
@@ -342,8 +342,8 @@ static double saving(const piece *p)
     return moved_by_layers(p) - bytes_of(p->in) - bytes_of(p->out) - (p->again - 1) * macs / MACS_PER_BYTE;
 }
 
-/* The end of the first piece that begins with this node, element-wise nodes behind it included; 0: there is none. */
-static int end_of_piece(piece *p, int begin, int n_nodes)
+/* The first piece that begins with this node, element-wise nodes behind it included; false if there is none. */
+static bool piece_from(piece *p, int begin, int n_nodes)
 {
     int best = 0;
     p->begin = p->end = begin;
@@ -355,43 +355,31 @@ static int end_of_piece(piece *p, int begin, int n_nodes)
         if (is_closed(p) && is_worth(p))
             best = p->end;
     }
-    return best;
-}
-
-/* The nodes [begin, end) as a piece. */
-static void set_piece(piece *p, int begin, int end)
-{
-    p->begin = p->end = begin;
-    p->in    = NULL;
-    while (p->end < end && take_node(p, p->nodes[p->end]))
-        p->end++;
-    p->out = p->nodes[p->end - 1]->outputs[0];
+    if (!best)
+        return false;
+    p->end = best;
+    p->out = p->nodes[best - 1]->outputs[0];
+    return true;
 }
 
 /* Of the pieces that end with the first one from `begin` on, the one whose strips save most. false: there is no piece. *fits: there
  * is one with a strip. */
 static bool find_piece(piece *p, int begin, int n_nodes, size_t limit, bool *fits)
 {
-    const int end = end_of_piece(p, begin, n_nodes);
+    *fits = false;
+    if (!piece_from(p, begin, n_nodes))
+        return false;
+    const int end = p->end;
     int    best = begin;
     double most = 0;
-    *fits = false;
-    if (!end)
-        return false;
     for (int from = begin; from < end; from++)
-        if (end_of_piece(p, from, n_nodes) == end) {
-            set_piece(p, from, end);
-            const double saved = choose_strip(p, limit) ? saving(p) : 0;
-            if (saved > most) {
-                most  = saved;
-                best  = from;
-                *fits = true;
-            }
+        if (piece_from(p, from, n_nodes) && p->end == end && choose_strip(p, limit) && saving(p) > most) {
+            most  = saving(p);
+            best  = from;
+            *fits = true;
         }
-    set_piece(p, best, end);
-    if (*fits)
-        choose_strip(p, limit);
-    return true;
+    piece_from(p, best, n_nodes);
+    return !*fits || choose_strip(p, limit);
 }
 
 static void report_piece(epl_table *t, const piece *p, bool fits)
