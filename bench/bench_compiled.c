@@ -49,17 +49,6 @@ static bool time_once(epl_context *ctx, compiled *c, int round)
     return at != NULL;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    return *(const double *)a < *(const double *)b ? -1 : *(const double *)a > *(const double *)b;
-}
-
-static double median(double *x, int n)
-{
-    qsort(x, (size_t)n, sizeof *x, by_size);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 static bool bench(epl_context *ctx, const char *network, const char *parent, double sparsity, int rounds)
 {
     static compiled dense, sparse;
@@ -74,7 +63,7 @@ static bool bench(epl_context *ctx, const char *network, const char *parent, dou
         ratio[i] = ok ? dense.us[i] / sparse.us[i] : 0;
     }
     if (ok)
-        printf("%-44s %9.1f %9.1f %7.2f  %.1e\n", network, median(dense.us, rounds), median(sparse.us, rounds), median(ratio, rounds), max_abs);
+        printf("%-44s %9.1f %9.1f %7.2f  %.1e\n", network, epl_median(dense.us, rounds), epl_median(sparse.us, rounds), epl_median(ratio, rounds), max_abs);
     fflush(stdout);
     epl_model_free(m);
     return ok;

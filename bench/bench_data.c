@@ -5,7 +5,6 @@
 #include <espalier/data.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum { RUNS = 5, BATCH = 128, STEPS = 150 };
@@ -17,12 +16,6 @@ static double cpu_now_s(void) // of this thread: other work on the machine does 
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Pictures per second of this thread's time; 0 on failure. */
 static double measure(epl_context *ctx, epl_dataset *d, const char *words)
 {
@@ -30,18 +23,15 @@ static double measure(epl_context *ctx, epl_dataset *d, const char *words)
     epl_loader           *l = epl_loader_new(ctx, d, o);
     double                rate[RUNS] = { 0 };
     epl_batch             b;
-    for (int r = 0; l && r < RUNS; r++) {
+    bool                  ok = l != NULL;
+    for (int r = 0; ok && r < RUNS; r++) {
         const double begin = cpu_now_s();
-        for (int i = 0; i < STEPS; i++)
-            if (!epl_loader_next(l, &b))
-                goto done;
+        for (int i = 0; ok && i < STEPS; i++)
+            ok = epl_loader_next(l, &b);
         rate[r] = BATCH * STEPS / (cpu_now_s() - begin);
     }
-    qsort(rate, RUNS, sizeof *rate, by_value);
-
-done:
     epl_loader_free(l);
-    return rate[RUNS / 2];
+    return ok ? epl_median(rate, RUNS) : 0;
 }
 
 int main(void)

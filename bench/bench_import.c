@@ -16,18 +16,6 @@
 
 enum { IMPORTS = 5, MOST_RUNS = 101 };
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, int n)
-{
-    qsort(x, (size_t)n, sizeof *x, by_value);
-    return x[n / 2];
-}
-
 /* A line of /proc/self/status, "VmHWM:" the most memory so far, in bytes. */
 static double status_bytes(const char *key)
 {
@@ -110,7 +98,7 @@ static bool compare_speed(epl_context *ctx, const epl_model *built, const epl_mo
             times[k][i] = epl_now_s() - start;
         }
     if (ok) {
-        const double a = median(times[0], runs), b = median(times[1], runs);
+        const double a = epl_median(times[0], runs), b = epl_median(times[1], runs);
         printf("a run, %d threads    %.2f ms built here, %.2f ms imported: %.3f times as long; outputs differ by %.2g\n",
                epl_context_threads(ctx), 1e3 * a, 1e3 * b, b / a, d.max_abs);
     }
@@ -129,9 +117,9 @@ static bool measure(epl_context *ctx, const char *self, const char *description,
     for (int i = 0; ok && i < IMPORTS; i++)
         ok = import_apart(self, path, &seconds[i], &bytes[i]);
     if (ok) {
-        const double peak = median(bytes, IMPORTS);
+        const double peak = epl_median(bytes, IMPORTS);
         printf("%s\nfile                 %.1f MB\n", description, 1e-6 * (double)file.st_size);
-        printf("import               %.0f ms, the median of %d\n", 1e3 * median(seconds, IMPORTS), IMPORTS);
+        printf("import               %.0f ms, the median of %d\n", 1e3 * epl_median(seconds, IMPORTS), IMPORTS);
         printf("most memory          %.1f MB, %.2f times the file, every weight read\n", 1e-6 * peak, peak / (double)file.st_size);
     }
     epl_model *imported = ok ? epl_onnx_load(ctx, path, (epl_onnx_opts){ 0 }) : NULL;

@@ -42,12 +42,6 @@ static void drop(update *u)
     free(u->seconds);
 }
 
-static int rising(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static bool measure(epl_context *ctx, const char *words, int64_t count, int runs)
 {
     update u[2] = { { NULL } };
@@ -63,8 +57,7 @@ static bool measure(epl_context *ctx, const char *words, int64_t count, int runs
         double ns[2];
         size_t bytes[2];
         for (int k = 0; k < 2; k++) {
-            qsort(u[k].seconds, (size_t)runs, sizeof(double), rising);
-            ns[k]    = 1e9 * u[k].seconds[runs / 2] / (double)count;
+            ns[k]    = 1e9 * epl_median(u[k].seconds, runs) / (double)count;
             bytes[k] = epl_slots_measure(u[k].m->weights).bytes;
         }
         printf("%-24s %8.3f %8.3f %8.2f %10.2f %10.2f\n", words, ns[0], ns[1], ns[0] / ns[1], (double)bytes[0] / (double)count,

@@ -404,6 +404,24 @@ PROPERTY(shuffle_is_a_permutation, 50)
 }
 
 /* The empty input's value is the one that the XXH3 specification gives for seed 0. */
+PROPERTY(medians_lie_in_the_middle, 40)
+{
+    double        x[9];
+    const int64_t n = (int64_t)epl_rng_below(t->rng, EPL_COUNT(x) + 1);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (double)epl_rng_below(t->rng, 5); // often equal
+    const double median = epl_median(x, n);
+    int64_t below = 0, above = 0;
+    for (int64_t i = 0; i < n; i++) {
+        CHECK(t, i == 0 || x[i - 1] <= x[i]);
+        below += x[i] < median;
+        above += x[i] > median;
+    }
+    CHECK(t, n ? below <= n / 2 && above <= n / 2 : isnan(median));
+    if (n && n % 2 == 0)
+        CHECK_NEAR(t, 2 * median, x[n / 2 - 1] + x[n / 2], 0);
+}
+
 TEST(hash_is_stable)
 {
     CHECK(t, epl_hash("", 0, 0) == 0x2D06800538D394C2ull);

@@ -238,6 +238,10 @@ EPL_API void     epl_rng_shuffle(epl_rng *r, int64_t *items, size_t n);
 
 EPL_API uint64_t epl_hash(const void *data, size_t bytes, uint64_t seed); /* XXH3-64; stable across machines */
 
+/* ---- numbers in order ---------------------------------------------------------------------------------------- */
+EPL_API void   epl_sort(double *x, int64_t n);   /* rising, in place; no NaN */
+EPL_API double epl_median(double *x, int64_t n); /* sorts x; of an even number the mean of the middle two; NaN of none */
+
 /* ---- time ---------------------------------------------------------------------------------------------------- */
 EPL_API double epl_now_s(void); /* monotonic */
 

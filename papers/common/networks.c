@@ -2,7 +2,6 @@
 #include "papers/common/run.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 void paper_keep_model_take(paper_run *r, epl_model *m)
@@ -100,12 +99,6 @@ double paper_strips_difference(paper_run *r, const epl_model *m, int64_t batch, 
 
 enum { MAX_ROUNDS = 1000, MAX_TIMED = 64 };
 
-static int rising(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* A round is one run of each, so that what slows the machine down for a while meets all of them. */
 static bool run_rounds(paper_run *r, epl_program **p, int n, double budget_s, double *times, int *n_rounds)
 {
@@ -149,8 +142,7 @@ bool paper_latency(paper_run *r, paper_timed *timed, int n, double budget_s)
     }
     ok = ok && run_rounds(r, p, n, budget_s, times, &n_rounds);
     for (int i = 0; ok && i < n; i++) {
-        qsort(times + i * MAX_ROUNDS, (size_t)n_rounds, sizeof *times, rising);
-        timed[i].seconds = times[i * MAX_ROUNDS + n_rounds / 2];
+        timed[i].seconds = epl_median(times + i * MAX_ROUNDS, n_rounds);
         paper_add(paper_series_named(r, "latency", timed[i].name, "ms"), 1e3 * timed[i].seconds);
     }
     for (int i = 0; i < n && i < MAX_TIMED; i++)

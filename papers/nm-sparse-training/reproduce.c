@@ -3,7 +3,6 @@
 #include "papers/common/paper.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const four_networks[] = { "resnet9", "vgg:depth=19,image=32,classes=100,hidden=0,norm=1",
@@ -157,12 +156,6 @@ static bool make_step(paper_run *r, timed_step *s, const char *network)
     return epl_program_run(s->program);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Steps of training side by side, one of each in a round. */
 static void time_steps(paper_run *r)
 {
@@ -180,8 +173,7 @@ static void time_steps(paper_run *r)
             s[i].times[k] = epl_now_s() - start;
         }
     for (size_t i = 0; i < EPL_COUNT(s); i++) {
-        qsort(s[i].times, ROUNDS, sizeof(double), by_size);
-        median[i] = s[i].times[ROUNDS / 2];
+        median[i] = epl_median(s[i].times, ROUNDS);
         if (ok)
             paper_add(paper_series_named(r, "step of resnet9, width 32, batch 32", s[i].name, "ms"), 1e3 * median[i]);
         epl_program_free(s[i].program);

@@ -1,15 +1,8 @@
 /* efficiency: how much of the machine's peak a network uses, and the plot that shows it; see the public header. */
 #include <math.h>
-#include <stdlib.h>
 
 #include <espalier/analysis.h>
 #include <espalier/program.h>
-
-static int rising(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* The median time of a run; NaN after an error. */
 static double median_time(epl_program *p, double budget_s)
@@ -24,8 +17,7 @@ static double median_time(epl_program *p, double budget_s)
         ok = epl_program_run(p);
         times[n] = epl_now_s() - start_s;
     }
-    qsort(times, (size_t)n, sizeof *times, rising);
-    return ok ? times[n / 2] : NAN;
+    return ok ? epl_median(times, n) : NAN;
 }
 
 static void fill_random(epl_program *p)

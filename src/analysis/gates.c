@@ -9,7 +9,6 @@
 #include "morph/gate.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct layer {
@@ -150,8 +149,6 @@ static double at(const epl_tensor *t, int64_t row, int column, double all)
     return column < 0 ? all : ((const float *)t->data)[row * t->shape.dim[1] + column];
 }
 
-static int rising(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
-
 static bool sum_layer(const layer *l, const epl_tensor *counts, int n_classes, const int64_t *classes, epl_gates_report *r,
                       epl_gate_layer *out)
 {
@@ -174,7 +171,7 @@ static bool sum_layer(const layer *l, const epl_tensor *counts, int n_classes, c
     }
     for (int c = 0; c < n_classes; c++)
         out->by_class[c] = of_class[c] > 0 ? out->by_class[c] / of_class[c] : NAN;
-    qsort(kept, (size_t)n, sizeof *kept, rising);
+    epl_sort(kept, n);
     out->least10 = kept[n / 10];
     out->most10  = kept[n - 1 - n / 10];
     return true;

@@ -168,16 +168,10 @@ bool epl_novel_classes(const epl_embedded *support, const epl_embedded *query, e
 
 /* ---- open set ---- */
 
-static int rising(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The score that 95 % of the known reach: position floor(n / 20) in rising order. */
 static double threshold_of(double *known, int64_t n)
 {
-    qsort(known, (size_t)n, sizeof *known, rising);
+    epl_sort(known, n);
     return known[n / 20];
 }
 

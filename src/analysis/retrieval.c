@@ -1,7 +1,6 @@
 /* retrieval: search by features, as for images of tissue: bags of features (the tiles of a slide), distances of bags, and whose label
  * the nearest ones have. Kalra et al. 2020 (arXiv:1911.08748): barcodes, and the median of the least distances. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <espalier/analysis.h>
@@ -47,12 +46,6 @@ static double between(const epl_tensor *t, int64_t i, int64_t k, epl_feature_dis
     return kind == EPL_DISTANCE_COSINE ? 1 - dot / sqrt(fmax(aa * bb, 1e-300)) : sqrt(apart);
 }
 
-static int rising(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The median over q in bag a of the least distance to bag b; `room` holds bag a. */
 static double bag_distance(const epl_tensor *t, const epl_bags *bags, int64_t a, int64_t b, epl_feature_distance kind, double *room)
 {
@@ -63,8 +56,7 @@ static double bag_distance(const epl_tensor *t, const epl_bags *bags, int64_t a,
             least = fmin(least, between(t, q, s, kind));
         room[n++] = least;
     }
-    qsort(room, (size_t)n, sizeof *room, rising);
-    return n == 0 ? INFINITY : n % 2 ? room[n / 2] : 0.5 * (room[n / 2 - 1] + room[n / 2]);
+    return n == 0 ? INFINITY : epl_median(room, n);
 }
 
 /* What distances are taken of: barcodes, or the features as f32. The caller owns it. */

@@ -405,12 +405,6 @@ static void write_row(FILE *out, const line *at)
     fprintf(out, "\n");
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Median share and geometric mean against oneDNN of the lines whose op starts with `op`. */
 static void write_summary(FILE *out, const list *l, const char *op, epl_bench_pass pass, int threads)
 {
@@ -426,8 +420,7 @@ static void write_summary(FILE *out, const list *l, const char *op, epl_bench_pa
     }
     if (!n)
         return;
-    qsort(shares, (size_t)n, sizeof *shares, ascending);
-    const double median = (shares[n / 2] + shares[(n - 1) / 2]) / 2.0;
+    const double median = epl_median(shares, n);
     fprintf(out, "%-5s %-16s %d thread%s: median %.1f %% of peak over %d shapes", op, pass_names[pass], threads,
             threads > 1 ? "s" : "", 100.0 * median, n);
     if (compared)

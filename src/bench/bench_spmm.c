@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <omp.h>
-#include <stdlib.h>
 
 enum { LEAST_ROUNDS = 5, MOST_ROUNDS = 2000 };
 
@@ -57,12 +56,6 @@ static void run(const product *k, const char *kernel, const void *weights, doubl
     }
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Medians of both, one run of each in a round. */
 static bool measure(const product *k, double seconds, epl_bench_spmm_result *out)
 {
@@ -81,10 +74,8 @@ static bool measure(const product *k, double seconds, epl_bench_spmm_result *out
         }
     }
     if (times) {
-        qsort(times, n, sizeof *times, by_size);
-        qsort(sparse, n, sizeof *sparse, by_size);
-        out->dense_s  = times[n / 2];
-        out->sparse_s = sparse[n / 2];
+        out->dense_s  = epl_median(times, (int64_t)n);
+        out->sparse_s = epl_median(sparse, (int64_t)n);
     }
     epl_release(k->ctx, times);
     return times != NULL;

@@ -1,7 +1,6 @@
 /* norm_modes: the same training step with its batch norms in each mode, side by side. */
 #include <espalier/bench.h>
 
-#include <stdlib.h>
 
 typedef struct side {
     epl_model   *m;
@@ -38,12 +37,6 @@ static bool side_init(const epl_model *m, epl_step_opts o, epl_norm_mode mode, i
     return s->p && epl_program_run(s->p) && epl_program_run(s->p); // warm
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 bool epl_bench_norm_modes(const epl_model *m, epl_step_opts o, double seconds, epl_norm_mode_cost out[EPL_N_NORM_MODES])
 {
     enum { MOST = 10000, LEAST = 5 };
@@ -60,11 +53,9 @@ bool epl_bench_norm_modes(const epl_model *m, epl_step_opts o, double seconds, e
             s[i].times[n] = epl_now_s() - before;
         }
     for (int i = 0; i < EPL_N_NORM_MODES; i++) {
-        if (ok) {
-            qsort(s[i].times, (size_t)n, sizeof *s[i].times, by_size);
+        if (ok)
             out[i] = (epl_norm_mode_cost){ .mode = EPL_NORM_TRAIN + i, .memory = epl_program_memory_of(s[i].p),
-                                           .median_s = 0.5 * (s[i].times[n / 2] + s[i].times[(n - 1) / 2]) };
-        }
+                                           .median_s = epl_median(s[i].times, n) };
         side_free(m->ctx, &s[i]);
     }
     return ok;

@@ -26,12 +26,6 @@ static void fill_inputs(cli *c, epl_program *p)
     }
 }
 
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Runs for about so many seconds, at least ten times. */
 static bool measure(cli *c, epl_program *p, double seconds, timing *t)
 {
@@ -49,10 +43,9 @@ static bool measure(cli *c, epl_program *p, double seconds, timing *t)
     if (ok && cli_stop)
         ok = epl_fail(c->ctx, EPL_ERR_INTERRUPTED, "stopped after %lld runs", (long long)n);
     if (ok) {
-        qsort(times, (size_t)n, sizeof *times, by_size);
         t->runs   = n;
-        t->least  = times[0];
-        t->median = n % 2 ? times[n / 2] : 0.5 * (times[n / 2 - 1] + times[n / 2]);
+        t->median = epl_median(times, n);
+        t->least  = times[0]; // sorted now
         t->p95    = times[(int64_t)ceil(0.95 * (double)n) - 1];
     }
     epl_release(c->ctx, times);
@@ -77,7 +70,8 @@ static bool profile(epl_program *p, timing *t)
 
 static int by_time(const void *a, const void *b)
 {
-    return by_size(&((const epl_step_profile *)b)->time_s, &((const epl_step_profile *)a)->time_s);
+    const double x = ((const epl_step_profile *)a)->time_s, y = ((const epl_step_profile *)b)->time_s;
+    return (x < y) - (x > y);
 }
 
 /* The steps by their time, the longest first. */

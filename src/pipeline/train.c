@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,12 +28,6 @@ static epl_model *start(const epl_stage *s)
 
 /* ---- sizes and speed ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The median time of one sample in the library, on one thread, as the compiled network is measured. */
 static bool library_latency(epl_stage *s, const epl_model *m)
 {
@@ -53,8 +46,7 @@ static bool library_latency(epl_stage *s, const epl_model *m)
     epl_program_free(p);
     if (!ok)
         return false; // some times were never taken
-    qsort(times, RUNS, sizeof *times, by_value);
-    s->result.library_us = 1e6 * times[RUNS / 2];
+    s->result.library_us = 1e6 * epl_median(times, RUNS);
     return true;
 }
 
