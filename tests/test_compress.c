@@ -1,5 +1,6 @@
 /* Masks on weights: how many stay, which, when, and that they stay 0 whatever the optimizer does. */
 #include "common/check.h"
+#include "common/cut_run.h"
 
 #include <espalier/espalier.h>
 
@@ -348,32 +349,16 @@ PROPERTY(frozen_weights_stay_zero_and_masks_only_close, 7)
     epl_model_free(m);
 }
 
-/* Stops at the update before `user`'s number. */
-static bool stop_at(void *user, epl_trainer *tr, int64_t step)
-{
-    (void)tr;
-    return step < *(int64_t *)user;
-}
-
 static epl_model *pruned_run(test *t, epl_context *ctx, epl_mask_gradient gradient, const char *folder, int64_t stop)
 {
     epl_model   *m = zoo(t, ctx, net);
     epl_dataset *d = pictures(t, ctx, 60);
-    const epl_train_hook hooks[] = {
-        epl_pruner_hook(m, (epl_pruner_opts){ .prune = { .sparsity = 0.7, .gradient = gradient }, .end = 0.8, .every = 3 }),
-        { .after_step = stop_at, .user = &stop },
-    };
-    CHECK_OK(t, ctx, hooks[0].user != NULL);
-    epl_trainer_opts o = { .epochs = 3, .batch = 6, .seed = 9, .hooks = hooks, .n_hooks = 2, .checkpoint = folder,
-                           .checkpoint_every = 1, .resume = true, .optimizer = { .kind = EPL_ADAMW, .decay = 0.01 } };
-    epl_trainer *tr = epl_trainer_new(m, d, NULL, o);
-    CHECK_OK(t, ctx, tr != NULL);
-    if (!epl_trainer_run(tr)) {
-        CHECK_INT(t, epl_error_code(ctx), EPL_ERR_INTERRUPTED);
-        epl_error_clear(ctx);
-    }
-    epl_trainer_free(tr);
-    epl_release(ctx, hooks[0].user);
+    const epl_train_hook hook =
+        epl_pruner_hook(m, (epl_pruner_opts){ .prune = { .sparsity = 0.7, .gradient = gradient }, .end = 0.8, .every = 3 });
+    CHECK_OK(t, ctx, hook.user != NULL);
+    test_train_until(t, m, d, (epl_trainer_opts){ .epochs = 3, .batch = 6, .seed = 9, .hooks = &hook, .n_hooks = 1, .checkpoint = folder,
+                                                  .optimizer = { .kind = EPL_ADAMW, .decay = 0.01 } }, stop);
+    epl_release(ctx, hook.user);
     epl_dataset_free(d);
     return m;
 }
@@ -387,12 +372,63 @@ PROPERTY(a_run_that_was_cut_goes_on_with_the_same_bits, 3)
     epl_model *whole = pruned_run(t, ctx, gradient, NULL, INT64_MAX);
     epl_model_free(pruned_run(t, ctx, gradient, test_temp(t, folder), 14));
     epl_model *resumed = pruned_run(t, ctx, gradient, test_temp(t, folder), INT64_MAX);
-    for (int i = 0; i < epl_weights_count(whole->weights); i++) {
-        const char *name = epl_weights_name(whole->weights, i);
-        CHECK(t, epl_tensor_equal(epl_weights_at(whole->weights, i), epl_weights_find(resumed->weights, name)));
-    }
+    test_same_weights(t, whole, resumed);
     epl_model_free(whole);
     epl_model_free(resumed);
+}
+
+TEST(a_run_goes_on_with_the_same_schedule_only)
+{
+    epl_context *ctx = test_context(t);
+    epl_dataset *d = pictures(t, ctx, 60);
+    epl_pruner_opts o = { .prune = { .sparsity = 0.7 }, .end = 0.8, .every = 3 };
+    for (int i = 0; i < 5; i++) {
+        epl_model *m = zoo(t, ctx, net);
+        if (i == 2)
+            o.end = 0.9;
+        if (i == 3)
+            o.end = 0.8, o.prune.distribution = "erk";
+        if (i == 4)
+            o.prune.distribution = "uniform", o.exponent = 3, o.prune.criterion = "magnitude"; // the defaults by name
+        const epl_train_hook   hook = epl_pruner_hook(m, o);
+        const epl_trainer_opts to = { .epochs = 3, .batch = 6, .seed = 9, .hooks = &hook, .n_hooks = 1, .checkpoint = test_temp(t, "schedule"),
+                                      .resume = true };
+        CHECK_OK(t, ctx, hook.user != NULL);
+        if (i == 2 || i == 3)
+            CHECK_FAILS(t, ctx, epl_trainer_new(m, d, NULL, to), EPL_ERR_ARGUMENT, "was made with other options of pruning");
+        else
+            test_train_until(t, m, d, to, 4 * (i + 1));
+        epl_release(ctx, hook.user);
+        epl_model_free(m);
+    }
+    epl_dataset_free(d);
+}
+
+/* The more is gone the worse it is here; a hook that is always settled takes what an early validation found. */
+PROPERTY(the_best_is_one_that_is_pruned_to_the_end, 2)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = zoo(t, ctx, net);
+    epl_dataset *d = pictures(t, ctx, 60);
+    epl_train_hook hook = epl_pruner_hook(m, (epl_pruner_opts){ .prune = { .sparsity = 0.98 }, .end = 0.8, .every = 3 });
+    CHECK_OK(t, ctx, hook.user != NULL);
+    hook.settled = t->index ? NULL : hook.settled;
+    epl_trainer *tr = epl_trainer_new(m, d, d, (epl_trainer_opts){ .epochs = 10, .batch = 6, .seed = 9, .hooks = &hook, .n_hooks = 1,
+                                      .monitor = EPL_MONITOR_LOSS, .restore_best = true, .optimizer = { .kind = EPL_ADAMW, .rate = 0.01 } });
+    CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
+    epl_sparsity s;
+    CHECK_OK(t, ctx, epl_sparsity_of(m, &s));
+    const double left = (double)s.nonzero / (double)s.weights;
+    CHECK(t, t->index ? left > 0.03 : left < 0.021);
+    int n, last = 0;
+    const epl_epoch_record *h = epl_trainer_history(tr, &n);
+    for (int i = 0; i < n; i++)
+        last = h[i].val_loss == epl_trainer_best(tr) ? (int)h[i].epoch : last;
+    CHECK(t, t->index ? last < 8 : last >= 8);
+    epl_trainer_free(tr);
+    epl_release(ctx, hook.user);
+    epl_dataset_free(d);
+    epl_model_free(m);
 }
 
 /* One step of plain descent on sum(y) of a linear layer: the gradient of each weight is its input. */

@@ -1,5 +1,6 @@
 /* Dynamic sparse training: what goes, what comes back, that nothing else changes, and that a run goes on where it was cut. */
 #include "common/check.h"
+#include "common/cut_run.h"
 
 #include <espalier/espalier.h>
 
@@ -143,32 +144,17 @@ PROPERTY(what_is_small_goes_and_as_many_come_back, 3)
 
 /* ---- resuming ---- */
 
-static bool stop_at(void *user, epl_trainer *tr, int64_t step)
-{
-    (void)tr;
-    return step < *(int64_t *)user;
-}
-
 static epl_model *run(test *t, epl_context *ctx, const char *method, const char *folder, int64_t stop, epl_regrow_result *result)
 {
     epl_model   *m = network(t, ctx);
     epl_dataset *d = pictures(t, ctx, 60);
-    const epl_train_hook hooks[] = {
-        epl_regrow_hook(m, (epl_regrow_opts){ .prune = { .sparsity = 0.8 }, .method = method, .every = 3, .grow_std = 0.01 }),
-        { .after_step = stop_at, .user = &stop },
-    };
-    CHECK_OK(t, ctx, hooks[0].user != NULL);
-    epl_trainer *tr = epl_trainer_new(m, d, NULL, (epl_trainer_opts){
-        .epochs = 3, .batch = 6, .seed = 9, .hooks = hooks, .n_hooks = 2, .checkpoint = folder, .checkpoint_every = 1, .resume = true,
-        .optimizer = { .kind = EPL_ADAMW, .decay = 0.01, .ema = 0.9 } });
-    CHECK_OK(t, ctx, tr != NULL);
-    if (!epl_trainer_run(tr)) {
-        CHECK_INT(t, epl_error_code(ctx), EPL_ERR_INTERRUPTED);
-        epl_error_clear(ctx);
-    }
-    epl_trainer_free(tr);
-    *result = epl_regrow_result_of(&hooks[0]);
-    epl_release(ctx, hooks[0].user);
+    const epl_train_hook hook =
+        epl_regrow_hook(m, (epl_regrow_opts){ .prune = { .sparsity = 0.8 }, .method = method, .every = 3, .grow_std = 0.01 });
+    CHECK_OK(t, ctx, hook.user != NULL);
+    test_train_until(t, m, d, (epl_trainer_opts){ .epochs = 3, .batch = 6, .seed = 9, .hooks = &hook, .n_hooks = 1, .checkpoint = folder,
+                                                  .optimizer = { .kind = EPL_ADAMW, .decay = 0.01, .ema = 0.9 } }, stop);
+    *result = epl_regrow_result_of(&hook);
+    epl_release(ctx, hook.user);
     epl_dataset_free(d);
     return m;
 }
@@ -182,10 +168,7 @@ PROPERTY(a_run_that_was_cut_goes_on_with_the_same_bits, 3)
     epl_model *whole = run(t, ctx, methods[t->index], NULL, INT64_MAX, &r[0]);
     epl_model_free(run(t, ctx, methods[t->index], test_temp(t, folder), 14, &r[1]));
     epl_model *resumed = run(t, ctx, methods[t->index], test_temp(t, folder), INT64_MAX, &r[2]);
-    for (int i = 0; i < epl_weights_count(whole->weights); i++) {
-        const char *name = epl_weights_name(whole->weights, i);
-        CHECK(t, epl_tensor_equal(epl_weights_at(whole->weights, i), epl_weights_find(resumed->weights, name)));
-    }
+    test_same_weights(t, whole, resumed);
     CHECK(t, r[0].itop == r[2].itop && r[0].overlap == r[2].overlap && r[0].itop > 0.2);
     epl_model_free(whole);
     epl_model_free(resumed);

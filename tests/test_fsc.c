@@ -44,6 +44,28 @@ TEST(published_sizes_and_what_sparsity_leaves)
     }
 }
 
+/* No 1x1 convolution inside a unit reads more than 512 channels; the costs stay. */
+TEST(what_is_made_for_a_cache_has_few_channels)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *plain = epl_zoo_build(ctx, "mobilenet-v2"), *g = epl_zoo_build(ctx, epl_sparse_preset_find("fsc-mbv2-cache-85")->model);
+    CHECK_OK(t, ctx, plain && g);
+    int units[2] = { 0, 0 };
+    for (int k = 0; k < 2; k++)
+        for (const epl_node *n = epl_first(k ? g : plain); n; n = epl_next(n)) {
+            if (strcmp(epl_node_op_name(n), "Conv") != 0)
+                continue;
+            units[k] += epl_attr_i(n, "group") > 1;
+            CHECK(t, k == 0 || epl_channels(epl_node_input(n, 0)) <= 512);
+        }
+    printf("    %d units, %.4g multiply-adds; for a cache %d, %.4g\n", units[0], epl_graph_cost(plain).macs, units[1], epl_graph_cost(g).macs);
+    CHECK(t, units[1] > units[0]);
+    CHECK_NEAR(t, epl_graph_cost(g).macs, epl_graph_cost(plain).macs, .rtol = 0.1);
+    epl_graph_free(plain);
+    epl_graph_free(g);
+    CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "mobilenet-v2:hidden=9"), EPL_ERR_ARGUMENT, "at least 32");
+}
+
 TEST(presets_build_and_prune)
 {
     epl_context *ctx = test_context(t);
@@ -69,6 +91,14 @@ TEST(presets_build_and_prune)
     for (int64_t k = 0; k < epl_tensor_count(w); k++)
         CHECK(t, epl_tensor_get(w, k) != 0);
     CHECK(t, !epl_sparse_preset_find("fsc-mbv9"));
+    epl_model_free(m);
+    m = epl_model_new_take(epl_zoo_build(ctx, "efficientnet:image=32,width=0.2,classes=40")); /* the classifier is as sparse as the rest */
+    CHECK_OK(t, ctx, m && epl_model_init(m, 3) && epl_sparse_preset_prune(m, epl_sparse_preset_find("fsc-efficientnet-b0-80")));
+    w = epl_weights_find(m->weights, "head.weight");
+    kept = 0;
+    for (int64_t at = 0; at < epl_tensor_count(w); at++)
+        kept += epl_tensor_get(w, at) != 0;
+    CHECK_INT(t, kept, epl_tensor_count(w) - llround(0.8 * (double)epl_tensor_count(w)));
     epl_model_free(m);
     m = epl_model_new_take(epl_zoo_build(ctx, "cnn:image=8"));
     CHECK_OK(t, ctx, m && epl_model_init(m, 3));

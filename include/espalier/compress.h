@@ -119,7 +119,7 @@ EPL_API epl_weights *epl_synflow_scores(const epl_model *m, const epl_prune_opts
  *   oneshot      final at begin
  *
  * where n every is the largest multiple of every in end - begin, and final is prune.sparsity. Masks are chosen again from
- * the weights at each of them; with frozen gradients they only lose elements. Later they rest; with EPL_MASK_STE and
+ * the weights at each of them; with frozen gradients they only lose elements. No validation before the last of them is the run's best. Later they rest; with EPL_MASK_STE and
  * EPL_MASK_SRSTE they follow the weights to the run's end. Layers with a sparsity of their own go the same part of their way. Where
  * `every` is more than end - begin there is one update, at begin, to final. All is a function of the update's number and of what checkpoints
  * hold. */
@@ -209,6 +209,7 @@ typedef struct epl_sparse_preset {
     double      sparsity;
     int         block;        /* output channels that are pruned together in the layers `blocked` (NULL: none) */
     const char *blocked;
+    const char *also;         /* weights (names) besides 1x1 convolutions; NULL: none */
 } epl_sparse_preset;
 
 EPL_API int epl_sparse_n_presets(void);
@@ -217,6 +218,10 @@ EPL_API const epl_sparse_preset *epl_sparse_preset_find(const char *name); /* NU
 
 /* At once, by magnitude, under frozen masks. */
 EPL_API bool epl_sparse_preset_prune(epl_model *m, const epl_sparse_preset *p);
+
+/* The same as options, one or two: each is of weights of its own, for epl_prune_weights or epl_pruner_opts.prune. Their texts are in
+ * *names, the caller's (epl_release). Returns how many; 0 with an error. */
+EPL_API int epl_sparse_preset_opts(const epl_model *m, const epl_sparse_preset *p, epl_prune_opts out[2], char **names);
 
 /* The names of the weights of dense 1x1 convolutions, "a.weight,b.weight", of those that `among` (epl_glob; NULL: all) matches: a
  * pattern. The caller owns it. */

@@ -228,7 +228,10 @@ typedef struct epl_train_hook {
     bool (*build)(void *user, epl_train_step *s);
     bool (*after_step)(void *user, epl_trainer *t, int64_t step);   /* after update `step`, from 1; may change weights */
     bool (*after_epoch)(void *user, epl_trainer *t, int64_t epoch); /* after validation of epoch `epoch`, from 1 */
-    void *user;
+    bool (*settled)(void *user, const epl_trainer *t); /* NULL: always. A validation before that is not the best, nor one without a new best */
+    void    *user;
+    uint64_t options; /* a hash (epl_hash) of what decides about the run and does not show in the step's graph; 0: nothing. A run goes on
+                         from a checkpoint only with the same */
 } epl_train_hook; /* each function may be NULL; false stops with the context's error */
 
 /* Distillation, Hinton et al. 2015 (arXiv:1503.02531): the teacher runs in the same step, in inference mode;

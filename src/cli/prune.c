@@ -9,6 +9,7 @@ typedef struct pruning {
     epl_channel_opts channels;
     bool            by_channels; /* whole channels, or blocks, not weights */
     const char     *blocks;      /* by this criterion */
+    const char     *preset;      /* a published sparse network: what goes, and how much */
     const char     *teacher, *pruning, *gradient, *n_of_m, *block;
     bool            bake, report, compact;
     int64_t         recalibrate; /* batches; instead of training */
@@ -132,6 +133,8 @@ static bool prune_at_once(cli *c, epl_model *m, const pruning *p, const cli_trai
 {
     epl_prune_opts o = p->o.prune;
     epl_weights   *g[2];
+    if (p->preset)
+        return epl_sparse_preset_prune(m, epl_sparse_preset_find(p->preset));
     const bool     ok = all_evidence(c, m, p, t, &o, g) && epl_prune_weights(m, o);
     epl_weights_free(g[0]);
     epl_weights_free(g[1]);
@@ -194,12 +197,29 @@ static bool begin_regrowth(cli *c, epl_model *m, const pruning *p, const cli_tra
     return ok && hook->user != NULL;
 }
 
+/* A pruner; of a preset one or two, whose names are the caller's. Returns how many; 0 on failure. */
+static int make_pruners(epl_model *m, const pruning *p, epl_train_hook hooks[2], char **names)
+{
+    epl_prune_opts parts[2] = { p->o.prune };
+    const int n = p->preset ? epl_sparse_preset_opts(m, epl_sparse_preset_find(p->preset), parts, names) : 1;
+    bool ok = n > 0;
+    for (int i = 0; ok && i < n; i++) {
+        epl_pruner_opts o = p->o;
+        o.prune          = parts[i];
+        o.prune.gradient = p->o.prune.gradient;
+        hooks[i] = epl_pruner_hook(m, o);
+        ok = hooks[i].user != NULL;
+    }
+    return ok ? n : 0;
+}
+
 /* Training with the pruner or with regrowth, and the teacher if there is one, as hooks. Channels, and what is scored once, come
  * before it. */
 static bool prune_while_training(cli *c, epl_model *m, pruning *p, const cli_training *t, const char *out)
 {
-    epl_train_hook hooks[2] = { 0 };
+    epl_train_hook hooks[3] = { 0 };
     int            n = 0;
+    char          *names = NULL;
     epl_model     *teacher = p->teacher ? cli_model_load(c, p->teacher, NULL) : NULL;
     bool ok = teacher || !p->teacher;
     if (ok && p->by_channels) {
@@ -209,8 +229,8 @@ static bool prune_while_training(cli *c, epl_model *m, pruning *p, const cli_tra
     } else if (ok && at_once(&p->o.prune)) {
         ok = prune_at_once(c, m, p, t);
     } else if (ok) {
-        hooks[n] = epl_pruner_hook(m, p->o);
-        ok = hooks[n++].user != NULL;
+        n  = make_pruners(m, p, hooks, &names);
+        ok = n > 0;
     }
     if (ok && teacher) {
         hooks[n] = epl_distill_hook(teacher, p->distill);
@@ -219,8 +239,9 @@ static bool prune_while_training(cli *c, epl_model *m, pruning *p, const cli_tra
     ok = ok && cli_train(c, m, t, out, hooks, n);
     if (ok && p->regrow)
         p->regrown = epl_regrow_result_of(&hooks[0]);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < (int)(sizeof hooks / sizeof *hooks); i++)
         epl_release(c->ctx, hooks[i].user);
+    epl_release(c->ctx, names);
     epl_model_free(teacher);
     return ok;
 }
@@ -345,6 +366,26 @@ static bool prune(cli *c, const char *in, const char *out, pruning *p, const cli
     return ok;
 }
 
+/* Which weights and how many is the preset's. */
+static bool check_preset(cli *c, const pruning *p)
+{
+    const epl_prune_opts *o = &p->o.prune;
+    epl_text list = EPL_TEXT(c->ctx);
+    if (!p->preset)
+        return true;
+    if (p->by_channels || p->regrow || p->rounds || p->n_of_m || p->block || p->layers.n || o->skip || o->ratios_of || o->macs > 0 ||
+        strcmp(o->pattern, "*") != 0 || strcmp(o->unit, "element") != 0)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--preset says which weights go, and how many: no --channels, --blocks, --regrow, --rounds, "
+                        "--n-of-m, --block, --unit, --layer, --pattern, --skip, --ratios-of or --macs");
+    if (epl_sparse_preset_find(p->preset))
+        return true;
+    for (int i = 0; i < epl_sparse_n_presets(); i++)
+        epl_text_addf(&list, "%s%s", i ? ", " : "", epl_sparse_preset_at(i)->name);
+    epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--preset is '%s', but must be one of %s", p->preset, epl_text_str(&list));
+    epl_text_release(&list);
+    return false;
+}
+
 static bool settle(cli *c, pruning *p)
 {
     epl_prune_opts *o = &p->o.prune;
@@ -365,7 +406,7 @@ static bool settle(cli *c, pruning *p)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? p->blocks ? "--blocks needs one of --ratio and --macs, not %d of them"
                             : "--channels needs one of --ratio, --macs and --params, not %d of them"
                                                                  : "--ratio and --params go with --channels (%d given)", targets);
-    return read_layers(c, &p->layers, o) && read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
+    return check_preset(c, p) && read_layers(c, &p->layers, o) && read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
 }
 
 static int run(cli *c, int argc, char **argv)
@@ -389,6 +430,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_CHOICE(0, "unit", "element|row|column|kernel", &p.o.prune.unit, "what goes as a whole: a row is an output, a column an input"),
         EPL_OPT_TEXT(0, "n-of-m", "N:M", &p.n_of_m, "keep the N best of every M input channels instead, as in 2:4"),
         EPL_OPT_FLAG(0, "transposable", &p.o.prune.transposable, "with --n-of-m: of every M output channels, too"),
+        EPL_OPT_TEXT(0, "preset", "NAME", &p.preset, "the weights and the sparsity of a network of Fast Sparse ConvNets, as in fsc-mbv1-1.0-90"),
         EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
         EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|fpgm|taylor|act-mean|apoz|random", &p.channels.criterion,
                        "remove whole channels instead, the lowest of these scores first, with all that hangs on them"),

@@ -91,6 +91,7 @@ bool epl_select(epl_context *ctx, const float *scores, int64_t n, int64_t count,
 /* Chooses anew, at this sparsity in the place of o->sparsity, and writes the masks. */
 bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity);
 bool epl_prune_check(epl_context *ctx, const epl_prune_opts *o); /* words, ranges */
+uint64_t epl_prune_hash(const epl_prune_opts *o); /* of everything but evidence: for checkpoints */
 bool epl_prune_check_layers(const epl_model *m, const epl_prune_opts *o); /* each pattern of o->layers matches */
 
 /* One of a list of words, or the sentence that names the closest. */

@@ -239,6 +239,25 @@ bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity)
 }
 
 /* A pattern that matches nothing is a mistake in writing. */
+static uint64_t hash_word(const char *word, const char *otherwise, uint64_t h)
+{
+    word = word && *word ? word : otherwise;
+    return epl_hash(word, strlen(word) + 1, h);
+}
+
+uint64_t epl_prune_hash(const epl_prune_opts *o)
+{
+    const double numbers[] = { o->power > 0 ? o->power : 1, o->sparsity, o->macs, o->block_rows, o->block_columns, o->n, o->m,
+                               o->transposable, (double)o->seed, o->gradient, o->lambda };
+    uint64_t h = epl_hash(numbers, sizeof numbers, 0);
+    h = hash_word(o->pattern, "*", hash_word(o->skip, "", h));
+    h = hash_word(o->criterion, "magnitude", hash_word(o->distribution, "uniform", h));
+    h = hash_word(o->ratios_of, "", hash_word(o->unit, "element", h));
+    for (int i = 0; i < o->n_layers; i++)
+        h = epl_hash(&o->layers[i].sparsity, sizeof o->layers[i].sparsity, hash_word(o->layers[i].pattern, "", h));
+    return h;
+}
+
 bool epl_prune_check_layers(const epl_model *m, const epl_prune_opts *o)
 {
     epl_layers layers = { 0 };

@@ -96,11 +96,27 @@ static bool check(epl_context *ctx, const epl_pruner_opts *o)
         ? true : epl_fail(ctx, EPL_ERR_ARGUMENT, "every %lld updates, exponent %g", (long long)o->every, o->exponent);
 }
 
+/* Sparsity is final: the update of the schedule's end is done. */
+static bool settled(void *user, const epl_trainer *t)
+{
+    const pruner *p = user;
+    const updates u = updates_of(&p->o, epl_trainer_total_updates(t));
+    return epl_trainer_updates(t) >= u.begin + u.n * u.every;
+}
+
+static uint64_t hash_of(const epl_pruner_opts *o)
+{
+    const double numbers[] = { schedule_of(o), o->initial, o->begin, o->end > 0 ? o->end : 0.75, (double)o->begin_step, (double)o->end_step,
+                               (double)o->every, o->exponent > 0 ? o->exponent : 3 };
+    return epl_hash(numbers, sizeof numbers, epl_prune_hash(&o->prune));
+}
+
 epl_train_hook epl_pruner_hook(epl_model *m, epl_pruner_opts o)
 {
     const epl_mask_opts masks = { o.prune.pattern, o.prune.skip, o.prune.gradient, o.prune.lambda };
     pruner *p = check(m->ctx, &o) && epl_prune_check_layers(m, &o.prune) && epl_masks_add(m, masks) >= 0 ? epl_alloc(m->ctx, sizeof *p) : NULL;
-    if (p)
-        p->o = o;
-    return (epl_train_hook){ .after_step = p ? after_step : NULL, .user = p };
+    if (!p)
+        return (epl_train_hook){ 0 };
+    p->o = o;
+    return (epl_train_hook){ .after_step = after_step, .settled = settled, .user = p, .options = hash_of(&o) };
 }

@@ -261,6 +261,14 @@ static bool begin(epl_model *m, const epl_regrow_opts *o, epl_layers *layers)
            some_masked(m, layers);
 }
 
+static uint64_t hash_of(const epl_regrow_opts *o, int method)
+{
+    const char  *schedule = o->schedule ? o->schedule : "cosine";
+    const double numbers[] = { method, o->fraction > 0 ? o->fraction : 0.3, o->every > 0 ? (double)o->every : 100, o->end > 0 ? o->end : 0.75,
+                               (double)o->end_step, o->momentum > 0 ? o->momentum : 0.9, o->grow_std };
+    return epl_hash(numbers, sizeof numbers, epl_hash(schedule, strlen(schedule), epl_prune_hash(&o->prune)));
+}
+
 epl_train_hook epl_regrow_hook(epl_model *m, epl_regrow_opts o)
 {
     epl_layers layers = { .ctx = m->ctx };
@@ -273,5 +281,7 @@ epl_train_hook epl_regrow_hook(epl_model *m, epl_regrow_opts o)
         memcpy(g->layers, layers.items, bytes);
     }
     epl_weight_layers_release(&layers);
-    return g ? (epl_train_hook){ .build = build, .after_step = after_step, .after_epoch = after_epoch, .user = g } : (epl_train_hook){ 0 };
+    if (!g)
+        return (epl_train_hook){ 0 };
+    return (epl_train_hook){ .build = build, .after_step = after_step, .after_epoch = after_epoch, .user = g, .options = hash_of(&o, method) };
 }

@@ -116,6 +116,14 @@ static bool after_epoch(void *user, epl_trainer *t, int64_t epoch)
     return true;
 }
 
+/* Before the slope is 1 the network is a deeper one than what can be merged. */
+static bool settled(void *user, const epl_trainer *t)
+{
+    (void)user;
+    const epl_tensor *slope = epl_weights_find(epl_trainer_model(t)->weights, EPL_DEEPENING_SLOPE);
+    return !slope || epl_tensor_get(slope, 0) >= 1;
+}
+
 epl_train_hook epl_deep_training(epl_model *m, epl_deep_training_opts o)
 {
     epl_train_hook none = { 0 };
@@ -133,5 +141,7 @@ epl_train_hook epl_deep_training(epl_model *m, epl_deep_training_opts o)
         return none;
     *kept = o;
     set_slope(m, 0); // the first epoch's; a run that goes on takes its checkpoint's
-    return (epl_train_hook){ .after_step = after_step, .after_epoch = after_epoch, .user = kept };
+    const int64_t numbers[] = { o.epochs, o.cosine };
+    return (epl_train_hook){ .after_step = after_step, .after_epoch = after_epoch, .settled = settled, .user = kept,
+                             .options = epl_hash(numbers, sizeof numbers, 0) };
 }

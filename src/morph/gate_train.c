@@ -77,5 +77,6 @@ epl_train_hook epl_gates_hook(const epl_model *m, epl_gate_train_opts o)
     if (!kept)
         return (epl_train_hook){ 0 };
     *kept = o;
-    return (epl_train_hook){ .build = build, .after_epoch = after_epoch, .user = kept };
+    return (epl_train_hook){ .build = build, .after_epoch = after_epoch, .user = kept,
+                             .options = epl_hash(&kept->cooldown, sizeof kept->cooldown, 0) };
 }

@@ -33,14 +33,29 @@ void epl_trainer_sweep(const epl_trainer *t)
 
 /* ---- where the run is, as JSON ---- */
 
+static void put_print(epl_json_writer *w, const char *key, uint64_t print)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)print);
+    epl_json_put_string(w, key, text);
+}
+
+/* Is it the same there? A checkpoint that does not say so is believed, as is one that says that it goes with all. */
+static bool same_print(const epl_json *state, const char *key, uint64_t print)
+{
+    char        mine[24];
+    const char *theirs = epl_json_string(epl_json_get(state, key));
+    snprintf(mine, sizeof mine, "%016llx", (unsigned long long)print);
+    return !theirs || strcmp(theirs, mine) == 0 || strcmp(theirs, EPL_ANY_OPTIONS) == 0;
+}
+
 static char *state_text(const epl_trainer *t)
 {
     epl_text text = EPL_TEXT(t->ctx);
     epl_json_writer w = epl_json_writer_at(&text, 0);
-    char print[24];
-    snprintf(print, sizeof print, "%016llx", (unsigned long long)t->fingerprint);
     epl_json_open_object(&w, NULL);
-    epl_json_put_string(&w, "options", print);
+    put_print(&w, "options", t->fingerprint);
+    put_print(&w, "hooks", t->hooks_print);
     epl_json_put_i64(&w, "epoch", t->epoch);
     epl_json_put_i64(&w, "batch", t->batch);
     epl_json_put_i64(&w, "updates", t->updates);
@@ -160,17 +175,17 @@ static bool take_tensors(epl_trainer *t, const epl_weights *from, const char *pa
 
 static bool take_state(epl_trainer *t, const epl_weights *w, const char *path)
 {
-    const char *text  = epl_weights_metadata(w, EPL_TRAINING_KEY), *print = NULL;
-    char        mine[24];
+    const char *text  = epl_weights_metadata(w, EPL_TRAINING_KEY);
     epl_json   *state = text ? epl_json_parse(t->ctx, text, strlen(text), path) : NULL;
     if (!text)
         return epl_fail(t->ctx, EPL_ERR_FORMAT, "%s: is no checkpoint (no metadata '" EPL_TRAINING_KEY "')", path);
-    snprintf(mine, sizeof mine, "%016llx", (unsigned long long)t->fingerprint);
-    print = epl_json_string(epl_json_get(state, "options"));
     bool ok = state != NULL;
-    if (ok && (!print || (strcmp(print, mine) != 0 && strcmp(print, EPL_ANY_OPTIONS) != 0)))
+    if (ok && (!epl_json_get(state, "options") || !same_print(state, "options", t->fingerprint)))
         ok = epl_fail(t->ctx, EPL_ERR_ARGUMENT, "%s: was made with another network, data set, optimizer, schedule, batch, seed or "
                       "augmentation; the run cannot go on from it", path);
+    if (ok && !same_print(state, "hooks", t->hooks_print))
+        ok = epl_fail(t->ctx, EPL_ERR_ARGUMENT, "%s: was made with other options of pruning, or of what else acts between the updates; the run "
+                      "cannot go on from it", path);
     if (ok && !get_state(t, state))
         ok = epl_error_code(t->ctx) != EPL_OK ? false : epl_fail(t->ctx, EPL_ERR_FORMAT, "%s: the state of training is damaged", path);
     epl_json_free(state);

@@ -119,6 +119,16 @@ static uint64_t fingerprint_of(const epl_trainer *t)
     return t->built.update ? h ^ epl_graph_hash(t->built.update) : h;
 }
 
+/* What hooks do between the steps, in their order. */
+static uint64_t hooks_print_of(const epl_trainer *t)
+{
+    uint64_t h = 1;
+    for (int i = 0; i < t->o.n_hooks; i++)
+        if (t->o.hooks[i].options)
+            h = epl_hash(&t->o.hooks[i].options, sizeof t->o.hooks[i].options, h);
+    return h;
+}
+
 /* From then on the norms are weights, which learn. */
 static bool deploy_if_asked(epl_trainer *t)
 {
@@ -141,6 +151,7 @@ static bool prepare(epl_trainer *t, epl_dataset *val)
         return false;
     t->tally       = (epl_tally){ .ctx = t->ctx, .n_classes = t->info.n_classes };
     t->fingerprint = fingerprint_of(t);
+    t->hooks_print = hooks_print_of(t);
     epl_trainer_sweep(t);
     return (!t->o.resume || epl_trainer_load(t)) && epl_journal_open(t);
 }
@@ -245,6 +256,15 @@ static bool is_better(const epl_trainer *t, double value)
     return t->o.monitor == EPL_MONITOR_LOSS || t->info.n_classes == 0 ? value < t->best : value > t->best;
 }
 
+/* A network that is half pruned is not what is wanted, however well it does. */
+static bool is_settled(const epl_trainer *t)
+{
+    for (int i = 0; i < t->o.n_hooks; i++)
+        if (t->o.hooks[i].settled && !t->o.hooks[i].settled(t->o.hooks[i].user, t))
+            return false;
+    return true;
+}
+
 static bool validate(epl_trainer *t, epl_epoch_record *r)
 {
     epl_metrics m;
@@ -255,6 +275,8 @@ static bool validate(epl_trainer *t, epl_epoch_record *r)
     r->val_accuracy = m.accuracy;
     r->val_top5     = m.top5;
     const double value = t->o.monitor == EPL_MONITOR_LOSS || t->info.n_classes == 0 ? m.loss : m.accuracy;
+    if (!is_settled(t))
+        return true;
     t->without_best++;
     if (!is_better(t, value))
         return true;

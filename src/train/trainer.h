@@ -21,7 +21,8 @@ struct epl_trainer {
     epl_tensor      *x, *target, *weights, *index, *rate, *logits, *loss;
     int              n_own_weights; /* tensors of the model; those behind are the trainer's */
     int64_t          batches, updates_per_epoch;
-    uint64_t         fingerprint; /* of everything that decides about the bits */
+    uint64_t         fingerprint; /* of everything that decides about the bits, but */
+    uint64_t         hooks_print; /* what hooks do between the steps */
 
     /* where it is: what a checkpoint holds besides tensors */
     int64_t           epoch, batch, updates; /* epochs done, batches of this one, updates of all */

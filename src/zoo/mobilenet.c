@@ -1,5 +1,6 @@
 /* mobilenet: version 1, Howard et al. 2017 (arXiv:1704.04861), version 2, Sandler et al. 2018 (arXiv:1801.04381), and version 3,
  * Howard et al. 2019 (arXiv:1905.02244). */
+#include <limits.h>
 #include <stdio.h>
 
 #include "zoo/zoo.h"
@@ -38,23 +39,49 @@ const epl_zoo_entry epl_zoo_mobilenet = {
 
 /* ---- version 2: inverted bottlenecks ---- */
 
+typedef struct stage {
+    int expand, out, repeat, stride;
+} stage;
+
+/* Units of a stage from `in` to `out` channels whose expansions are at most `most`: as many as make its 1x1 convolutions about as costly as
+ * those that expand as they like. */
+static int units_of(const stage *s, int in, int out, int most)
+{
+    double wanted = 0, have = 0;
+    for (int i = 0; i < s->repeat; i++) {
+        const int from = i ? out : in;
+        wanted += (double)s->expand * from * (from + out);
+    }
+    for (int i = 0;; i++) {
+        const int    from = i ? out : in, hidden = s->expand * from < most ? s->expand * from : most;
+        const double with = have + (double)hidden * (from + out);
+        if (i >= s->repeat && with - wanted > wanted - have)
+            return i;
+        have = with;
+    }
+}
+
 static void build_v2(epl_graph *g, const epl_zoo_args *a)
 {
-    static const struct {
-        int expand, out, repeat, stride;
-    } stages[] = { { 1, 16, 1, 1 }, { 6, 24, 2, 2 }, { 6, 32, 3, 2 }, { 6, 64, 4, 2 }, { 6, 96, 3, 1 }, { 6, 160, 3, 2 }, { 6, 320, 1, 1 } };
+    static const stage stages[] = { { 1, 16, 1, 1 }, { 6, 24, 2, 2 }, { 6, 32, 3, 2 }, { 6, 64, 4, 2 }, { 6, 96, 3, 1 }, { 6, 160, 3, 2 },
+                                    { 6, 320, 1, 1 } };
     const double width = epl_arg_real(a, "width");
+    const int    most  = epl_arg_int(a, "hidden") ? epl_arg_int(a, "hidden") : INT_MAX;
+    if (most != INT_MAX && !epl_zoo_at_least(g, a, "hidden", 32, "stages would become hundreds of units deep"))
+        return;
     epl_value   *x = epl_zoo_image(g, a);
     x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "stem", .conv = { .out = epl_zoo_round(32 * width, 8), .stride = epl_arg_int(a, "stem") },
                                                   .activation = "relu6" });
-    for (size_t s = 0; s < EPL_COUNT(stages); s++)
-        for (int i = 0; i < stages[s].repeat; i++) {
+    for (size_t s = 0; s < EPL_COUNT(stages); s++) {
+        const int out = epl_zoo_round(stages[s].out * width, 8), units = units_of(&stages[s], (int)epl_channels(x), out, most);
+        for (int i = 0; i < units; i++) {
+            const int hidden = stages[s].expand * (int)epl_channels(x);
             epl_scope_push(g, "stage%zu.unit%d", s + 1, i + 1);
-            x = epl_inverted_bottleneck(g, x, (epl_inverted_opts){ .out = epl_zoo_round(stages[s].out * width, 8),
-                                                                   .hidden = stages[s].expand * (int)epl_channels(x),
+            x = epl_inverted_bottleneck(g, x, (epl_inverted_opts){ .out = out, .hidden = hidden < most ? hidden : most,
                                                                    .stride = i == 0 ? stages[s].stride : 1 });
             epl_scope_pop(g);
         }
+    }
     const int last = width > 1 ? epl_zoo_round(1280 * width, 8) : 1280;
     x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "last", .conv = { .out = last, .kernel = 1 }, .activation = "relu6" });
     epl_zoo_classify_with(g, a, x, (epl_classifier_opts){ .dropout = 0.2 });
@@ -64,7 +91,8 @@ const epl_zoo_entry epl_zoo_mobilenet_v2 = {
     .name = "mobilenet-v2", .summary = "inverted bottlenecks with linear ends", .paper = "arXiv:1801.04381", .build = build_v2,
     .small = "width=0.1,image=32,classes=7",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "width", 1, 0.05, 4, .real = true, .help = "factor of all channels" },
-                 { "stem", 2, 1, 2, .help = "stride of the first convolution" } },
+                 { "stem", 2, 1, 2, .help = "stride of the first convolution" },
+                 { "hidden", 0, 0, 1 << 16, .help = "most channels inside a unit; stages become deeper instead. 0: six times the unit's" } },
 };
 
 /* ---- version 3: found by search; squeeze-and-excitation, hard swish ---- */
