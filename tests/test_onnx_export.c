@@ -4,6 +4,7 @@
 #include "common/sample.h"
 
 #include <espalier/analysis.h>
+#include <espalier/grad.h>
 #include <espalier/nn.h>
 #include <espalier/onnx.h>
 #include "passes/passes.h"
@@ -98,7 +99,7 @@ static epl_graph *as_written(test *t, const epl_graph *g)
         }
     }
     CHECK_OK(t, g->ctx, epl_mask_choices(copy) && epl_trim_regions(copy, true) && epl_settle_shapes(copy) && epl_recognise(copy) && epl_simplify(copy) && epl_fold_control(copy, 0) &&
-                        epl_move_transposes(copy) && epl_recognise(copy) && epl_simplify(copy));
+                        epl_move_transposes(copy) && epl_recognise(copy) && epl_simplify(copy) && epl_trim_regions(copy, true));
     epl_remove_dead(copy);
     return copy;
 }
@@ -112,7 +113,6 @@ static void check_same_graph(test *t, const epl_graph *a, const epl_graph *b)
     epl_graph_free(y);
 }
 
-/* The captioner alone comes back in other words: the weights that its loop reads are constants of the loop there. */
 PROPERTY(zoo_comes_back, epl_zoo_count() + (int)EPL_COUNT(variants))
 {
     char         description[256];
@@ -130,8 +130,8 @@ PROPERTY(zoo_comes_back, epl_zoo_count() + (int)EPL_COUNT(variants))
     epl_tensor_fill_normal(x, t->rng, 0, 1);
     epl_tensor *expected = run(t, m, x), *found = run(t, back, x);
     CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
-    if (t->index >= models || strcmp(epl_zoo_at(t->index)->name, "captioner") != 0)
-        check_same_graph(t, m->graph, back->graph);
+    check_same_graph(t, m->graph, back->graph);
+    CHECK_INT(t, epl_graph_n_parameters(back->graph), epl_graph_n_parameters(m->graph));
     if (getenv("EPL_EXPORT_DIR")) {
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".x.npy"), x));
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".y.npy"), expected));
@@ -139,6 +139,30 @@ PROPERTY(zoo_comes_back, epl_zoo_count() + (int)EPL_COUNT(variants))
     epl_tensor_free(x);
     epl_tensor_free(expected);
     epl_tensor_free(found);
+    epl_model_free(back);
+    epl_model_free(m);
+}
+
+/* For one sample choices are Ifs: the weights that their branches read stay what they are, and are there once. */
+PROPERTY(choices_come_back, epl_zoo_count())
+{
+    char         description[256];
+    epl_context *ctx = test_context(t);
+    snprintf(description, sizeof description, "%s:%s", epl_zoo_at(t->index)->name, epl_zoo_at(t->index)->small);
+    epl_model *m = model_of(t, ctx, description);
+    CHECK_OK(t, ctx, epl_lower_exits(m->graph));
+    if (count_ops(m->graph, "IfEach") + count_ops(m->graph, "Loop") == 0) {
+        epl_model_free(m);
+        return;
+    }
+    CHECK_OK(t, ctx, epl_graph_bind(m->graph, "N", 1) && epl_split_choices(m->graph, 0));
+    epl_node_set_attr(epl_graph_input_at(m->graph, 0)->producer, 3, EPL_A_S("")); // this graph is for one sample alone
+    CHECK_OK(t, ctx, epl_onnx_export(m, test_temp(t, "choice.onnx"), (epl_onnx_export_opts){ 0 }));
+    epl_model *back = epl_onnx_load(ctx, test_temp(t, "choice.onnx"), (epl_onnx_opts){ 0 });
+    CHECK_OK(t, ctx, back);
+    CHECK(t, count_ops(back->graph, "If") + count_ops(back->graph, "Loop") > 0);
+    check_same_graph(t, m->graph, back->graph);
+    CHECK_INT(t, epl_graph_n_parameters(back->graph), epl_graph_n_parameters(m->graph));
     epl_model_free(back);
     epl_model_free(m);
 }
@@ -339,6 +363,68 @@ PROPERTY(early_exits_come_back, 2)
         epl_tensor_free(found);
     }
     epl_tensor_free(in);
+    epl_model_free(back);
+    epl_model_free(m);
+}
+
+/* A Switch of three, an If in one of its regions; one convolution is in two of them. What is read inside is a weight of the
+ * whole network, is there once, and has a gradient. */
+static epl_graph *switch_graph(epl_context *ctx)
+{
+    const epl_conv_opts shared = { .name = "shared", .out = 4, .same = true, .no_bias = true };
+    epl_graph *g = epl_graph_new(ctx, "switch"), *r[3], *inner[2];
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 5, 6, 3), NULL), *index = epl_input(g, "index", EPL_I64, EPL_SCALAR, NULL), *y = NULL, *z = NULL;
+    for (int k = 0; k < 3; k++) {
+        r[k] = epl_region_new(g);
+        epl_value *in = epl_input(r[k], "x", EPL_F32, EPL_SHAPE(1, 5, 6, 3), NULL), *out;
+        out = epl_conv(r[k], in, k < 2 ? shared : (epl_conv_opts){ .name = "own", .out = 4, .kernel = 1 });
+        if (k == 1) {
+            epl_value *cond = epl_greater(r[k], epl_reduce_sum(r[k], in, (epl_reduce_opts){ 0 }), epl_scalar(r[k], EPL_F32, 0)), *each = NULL;
+            for (int i = 0; i < 2; i++) {
+                inner[i] = epl_region_new(r[k]);
+                epl_value *v = epl_input(inner[i], "v", EPL_F32, EPL_SHAPE(1, 5, 6, 4), NULL);
+                epl_output(inner[i], "w", i ? epl_relu(inner[i], v) : epl_linear(inner[i], v, (epl_linear_opts){ .name = "deep", .out = 4 }));
+            }
+            epl_if(r[k], cond, inner[0], inner[1], 1, &out, &each);
+            out = each;
+        }
+        epl_output(r[k], "y", out);
+    }
+    epl_switch(g, index, 3, r, 1, &x, &y);
+    z = epl_linear(g, epl_global_average_pool(g, y), (epl_linear_opts){ .name = "head", .out = 2 });
+    epl_output(g, "z", z);
+    return g;
+}
+
+TEST(weights_of_regions_stay_weights)
+{
+    static const char *const names[] = { "shared.weight", "own.weight", "own.bias", "deep.weight", "deep.bias", "head.weight", "head.bias" };
+    epl_context *ctx = test_context(t);
+    epl_model   *m = epl_model_new_take(switch_graph(ctx));
+    CHECK_OK(t, ctx, m && epl_graph_finish(m->graph) && epl_model_init(m, 1));
+    CHECK_OK(t, ctx, epl_onnx_export(m, path_for(t, "switch", ".onnx"), (epl_onnx_export_opts){ 0 }));
+    epl_model *back = epl_onnx_load(ctx, path_for(t, "switch", ".onnx"), (epl_onnx_opts){ 0 });
+    CHECK_OK(t, ctx, back);
+    CHECK_INT(t, epl_weights_count(back->weights), EPL_COUNT(names));
+    for (size_t i = 0; i < EPL_COUNT(names); i++)
+        CHECK(t, epl_tensor_equal(epl_weights_find(back->weights, names[i]), epl_weights_find(m->weights, names[i])));
+    epl_tensor *in[2] = { epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(1, 5, 6, 3)), epl_tensor_new(ctx, EPL_I64, EPL_SCALAR) }, *a, *b;
+    for (int k = 0; k < 6; k++) {
+        epl_tensor_fill_normal(in[0], t->rng, k < 3 ? 1 : -1, 1);
+        epl_tensor_set(in[1], 0, k % 3);
+        CHECK_OK(t, ctx, epl_interpret(m->graph, m->weights, (const epl_tensor *const *)in, &a));
+        CHECK_OK(t, ctx, epl_interpret(back->graph, back->weights, (const epl_tensor *const *)in, &b));
+        CHECK_CLOSE(t, b, a, .rtol = 1e-6, .atol = 1e-6);
+        epl_tensor_free(a);
+        epl_tensor_free(b);
+    }
+    epl_value *weight = NULL, *gradient = NULL, *z = epl_graph_output_at(back->graph, 0);
+    for (epl_node *n = back->graph->first; n && !weight; n = n->next)
+        weight = EPL_IS(n, parameter) && strcmp(n->attrs[0].s, "deep.weight") == 0 ? n->outputs[0] : NULL;
+    CHECK_OK(t, ctx, weight && epl_gradient(back->graph, epl_reduce_sum(back->graph, z, (epl_reduce_opts){ 0 }), 1, &weight, &gradient));
+    CHECK(t, gradient && epl_shape_equal(epl_shape_of(gradient), EPL_SHAPE(4, 4)));
+    epl_tensor_free(in[0]);
+    epl_tensor_free(in[1]);
     epl_model_free(back);
     epl_model_free(m);
 }

@@ -1,5 +1,6 @@
 /* adapt_control: If, Loop and Scan. A sub-graph of ONNX sees the names around it; a region of ours sees its inputs alone, so what
- * a sub-graph reads from outside is found first and becomes inputs. Small constants are copied into the region instead.
+ * a sub-graph reads from outside is found first and becomes inputs. Small constants are copied into the region instead; weights are
+ * declared there, which makes them inputs, too (ops.h).
  *
  * Our shapes are fixed. A Loop that stacks results must therefore run a known number of times. A body in which shapes follow
  * the iteration is laid out one iteration after the other, where their number is known and small. */
@@ -30,8 +31,8 @@ static bool note_capture(onnx_node *n, captures *c, const char *name)
         const onnx_entry *e = onnx_scope_find(s, name);
         if (!e)
             continue;
-        if (!e->value || s->g != n->g || (epl_shape_count(e->value->shape) <= 4096 && onnx_evaluate(n->imp, e->value, false)))
-            return true; // an initialiser or a constant: the region gets a copy
+        if (!e->value || e->init || s->g != n->g || (epl_shape_count(e->value->shape) <= 4096 && onnx_evaluate_constant(n->imp, e->value)))
+            return true; // the region declares a tensor of the file itself, and has a copy of a constant
         if (c->count == MAX_CAPTURES)
             return onnx_unsupported(n, "a sub-graph that reads more than %d values around it", MAX_CAPTURES);
         c->names[c->count] = name;

@@ -47,17 +47,17 @@ static bool can_run(const epl_node *n)
     return n->op->ref && !(n->op->flags & (EPL_OP_RANDOM | EPL_OP_REGION | EPL_OP_SINK | EPL_OP_SOURCE));
 }
 
-static const epl_tensor *ready(const onnx_import *imp, const epl_value *v, bool inputs_too, bool *fixed)
+static const epl_tensor *ready(const onnx_import *imp, const epl_value *v, bool inputs_too, unsigned *from)
 {
     const epl_node *n = v->producer;
     if (n->op->flags & EPL_OP_SOURCE) {
-        *fixed = *fixed || EPL_IS(n, input);
+        *from |= EPL_IS(n, input) ? ONNX_FROM_INPUT : EPL_IS(n, constant) ? 0 : ONNX_FROM_WEIGHTS;
         return source_value(imp, n, inputs_too);
     }
     const onnx_memo *m = (size_t)n->id < imp->n_memo ? &imp->memo[n->id] : NULL;
-    if (!m || !m->out || (m->fixed && !inputs_too))
+    if (!m || !m->out || ((m->from & ONNX_FROM_INPUT) && !inputs_too))
         return NULL;
-    *fixed = *fixed || m->fixed;
+    *from |= m->from;
     return m->out[v->index];
 }
 
@@ -66,7 +66,8 @@ static bool run(onnx_import *imp, const epl_node *n, bool inputs_too)
 {
     const epl_tensor *in[EPL_MAX_ATTRS * 4] = { 0 };
     epl_tensor        shapes[EPL_MAX_ATTRS * 4];
-    bool              fixed = false, ok = memo_room(imp, n->id) && n->n_inputs <= (int)EPL_COUNT(in);
+    unsigned          from = 0;
+    bool              ok = memo_room(imp, n->id) && n->n_inputs <= (int)EPL_COUNT(in);
     epl_tensor      **out = ok ? epl_alloc_array(imp->ctx, (size_t)n->n_outputs + 1, sizeof *out) : NULL;
     ok = ok && out;
     for (int i = 0; ok && i < n->n_inputs; i++) {
@@ -75,14 +76,14 @@ static bool run(onnx_import *imp, const epl_node *n, bool inputs_too)
             shapes[i] = (epl_tensor){ .dtype = v->dtype, .shape = v->shape };
             in[i] = &shapes[i];
         } else if (v) {
-            in[i] = ready(imp, v, inputs_too, &fixed);
+            in[i] = ready(imp, v, inputs_too, &from);
         }
     }
     for (int i = 0; ok && i < n->n_outputs; i++)
         ok = epl_shape_count(n->outputs[i]->shape) <= LARGEST && (out[i] = epl_tensor_new(imp->ctx, n->outputs[i]->dtype, n->outputs[i]->shape)) != NULL;
     ok = ok && epl_evaluate_node(n, in, out);
     if (ok) {
-        imp->memo[n->id] = (onnx_memo){ .out = out, .fixed = fixed };
+        imp->memo[n->id] = (onnx_memo){ .out = out, .from = from };
         return true;
     }
     for (int i = 0; out && i < n->n_outputs; i++)
@@ -96,7 +97,7 @@ static epl_node *missing(const onnx_import *imp, const epl_node *n, bool inputs_
 {
     for (int i = 0; i < n->n_inputs; i++) {
         epl_value *v = n->inputs[i];
-        bool       ignored = false;
+        unsigned   ignored = 0;
         if (!v || (i < 32 && (n->op->shape_only >> i & 1)) || ready(imp, v, inputs_too, &ignored))
             continue;
         *hopeless = !can_run(v->producer) || ((size_t)v->producer->id < imp->n_memo && imp->memo[v->producer->id].out);
@@ -107,8 +108,11 @@ static epl_node *missing(const onnx_import *imp, const epl_node *n, bool inputs_
 
 static void note_fixed(onnx_import *imp, const epl_node *n)
 {
-    const char *name = n->attrs[0].s, *known = strstr(epl_text_str(&imp->fixed), name);
-    if (!known)
+    const char  *name = n->attrs[0].s, *s = epl_text_str(&imp->fixed);
+    const size_t length = strlen(name);
+    for (size_t run; *s && !((run = strcspn(s, ",")) == length && strncmp(s, name, length) == 0); s += run)
+        run += s[run] == ',';
+    if (!*s)
         epl_text_addf(&imp->fixed, "%s%s", imp->fixed.length ? "," : "", name);
 }
 
@@ -119,7 +123,7 @@ static void note_inputs(onnx_import *imp, const epl_node *n)
         note_fixed(imp, n);
         return;
     }
-    if ((size_t)n->id >= imp->n_memo || !imp->memo[n->id].fixed || imp->memo[n->id].noted)
+    if ((size_t)n->id >= imp->n_memo || !(imp->memo[n->id].from & ONNX_FROM_INPUT) || imp->memo[n->id].noted)
         return;
     imp->memo[n->id].noted = true;
     for (int i = 0; i < n->n_inputs; i++)
@@ -127,12 +131,12 @@ static void note_inputs(onnx_import *imp, const epl_node *n)
             note_inputs(imp, n->inputs[i]->producer);
 }
 
-const epl_tensor *onnx_evaluate(onnx_import *imp, epl_value *v, bool inputs_too)
+static const epl_tensor *evaluate(onnx_import *imp, epl_value *v, bool inputs_too, unsigned *from)
 {
-    bool        fixed = false, hopeless = !(v->producer->op->flags & EPL_OP_SOURCE) && !can_run(v->producer);
+    bool        hopeless = !(v->producer->op->flags & EPL_OP_SOURCE) && !can_run(v->producer);
     epl_node  **stack = NULL;
     size_t      count = 0, capacity = 0;
-    const epl_tensor *t = ready(imp, v, inputs_too, &fixed);
+    const epl_tensor *t = ready(imp, v, inputs_too, from);
     if (!t && !hopeless && !(v->producer->op->flags & EPL_OP_SOURCE) && epl_grow(imp->ctx, &stack, count, &capacity, sizeof *stack))
         stack[count++] = v->producer;
     while (count && !hopeless) {
@@ -147,8 +151,21 @@ const epl_tensor *onnx_evaluate(onnx_import *imp, epl_value *v, bool inputs_too)
             hopeless = true;
     }
     epl_release(imp->ctx, stack);
-    t = hopeless ? NULL : ready(imp, v, inputs_too, &fixed);
-    if (t && fixed)
+    return hopeless ? NULL : ready(imp, v, inputs_too, from);
+}
+
+const epl_tensor *onnx_evaluate(onnx_import *imp, epl_value *v, bool inputs_too)
+{
+    unsigned          from = 0;
+    const epl_tensor *t = evaluate(imp, v, inputs_too, &from);
+    if (t && (from & ONNX_FROM_INPUT))
         note_inputs(imp, v->producer);
     return t;
+}
+
+const epl_tensor *onnx_evaluate_constant(onnx_import *imp, epl_value *v)
+{
+    unsigned          from = 0;
+    const epl_tensor *t = evaluate(imp, v, false, &from);
+    return from ? NULL : t;
 }

@@ -25,6 +25,7 @@ typedef struct onnx_place {
     const char *plain, *first; /* NULL: not written in this form (yet) */
     const char *wanted;        /* the output's name that its plain form takes */
     onnx_form  *forms;         /* of a weight or constant */
+    epl_value  *captured;      /* of a region's input: the weight or constant around it that it stands for, else NULL */
 } onnx_place;
 
 typedef struct onnx_export {
@@ -86,7 +87,7 @@ const char *onnx_step(onnx_export *x, const epl_node *n, const char *op, const c
 
 /* ---- values ---- */
 static inline onnx_place *onnx_at(const epl_value *v) { return v->mark; }
-bool        onnx_is_leaf(const epl_value *v);   /* a parameter, state or constant */
+bool        onnx_is_leaf(const epl_value *v);   /* a parameter, state or constant, captured or not */
 bool        onnx_is_first(const epl_value *v);  /* channels first is the form that is there */
 const char *onnx_plain(onnx_export *x, const epl_node *n, epl_value *v);
 const char *onnx_first(onnx_export *x, const epl_node *n, epl_value *v);

@@ -14,10 +14,14 @@ static Onnx__GraphProto *new_body(onnx_export *x)
     return b;
 }
 
-/* The region's input i takes the name of a value around it. */
+/* The region's input i takes the name of a value around it; a weight is read in whatever form the region needs. */
 static void capture(onnx_export *x, const epl_node *n, epl_graph *region, int i, epl_value *outer)
 {
-    onnx_at(epl_graph_input_at(region, i))->plain = onnx_plain(x, n, outer);
+    onnx_place *at = onnx_at(epl_graph_input_at(region, i));
+    if (onnx_is_leaf(outer))
+        at->captured = onnx_at(outer)->captured ? onnx_at(outer)->captured : outer;
+    else
+        at->plain = onnx_plain(x, n, outer);
 }
 
 /* Result i under a name of the sub-graph's own: it may be a value from around it, or two results may be one value. */

@@ -32,7 +32,7 @@ static bool is_identity(epl_shape perm)
 
 bool onnx_is_leaf(const epl_value *v)
 {
-    return EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant);
+    return onnx_at(v)->captured || EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant);
 }
 
 bool onnx_is_first(const epl_value *v) { return onnx_at(v)->first && !onnx_at(v)->plain; }
@@ -116,6 +116,7 @@ static void note_kind(onnx_export *x, const epl_value *v, const char *name)
 /* A leaf seen under `shape` (its own, or with axes of size 1 in front), its axes in the order of perm. */
 static const char *leaf_as(onnx_export *x, epl_value *v, epl_shape shape, epl_shape perm)
 {
+    v = onnx_at(v)->captured ? onnx_at(v)->captured : v;
     for (const onnx_form *f = onnx_at(v)->forms; f; f = f->next)
         if (epl_shape_equal(f->shape, shape) && epl_shape_equal(f->perm, perm))
             return f->name;

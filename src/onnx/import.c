@@ -99,18 +99,15 @@ static bool is_identity(epl_shape perm)
     return true;
 }
 
-/* A parameter or state under a name that is still free. */
-static epl_value *stored(onnx_import *imp, const char *name, epl_tensor *t, bool trained)
+/* A parameter or state of g under a name that is still free. */
+static epl_value *stored_take(onnx_import *imp, epl_graph *g, const char *name, epl_tensor *t, bool trained)
 {
     char full[600];
     snprintf(full, sizeof full, "/%.500s", name);
     for (int i = 1; epl_weights_find(imp->weights, full + 1); i++)
         snprintf(full, sizeof full, "/%.500s.%d", name, i);
-    epl_value *v = trained ? epl_parameter(imp->graph, full, t->dtype, t->shape, EPL_INIT_ZEROS, 0)
-                           : epl_state(imp->graph, full, t->dtype, t->shape, EPL_INIT_ZEROS, 0);
-    if (!epl_weights_put_take(imp->weights, full + 1, t))
-        return NULL;
-    return v;
+    epl_value *v = (trained ? epl_parameter : epl_state)(g, full, t->dtype, t->shape, EPL_INIT_ZEROS, 0);
+    return epl_weights_put_take(imp->weights, full + 1, t) ? v : NULL;
 }
 
 /* The names that the file lists under a key, one a line. */
@@ -131,36 +128,85 @@ static bool list_names(onnx_import *imp, const char *key, epl_symbols *names)
 
 static bool is_listed(const epl_symbols *names, const char *name) { return epl_symbols_find(names, name, strlen(name)) != NULL; }
 
-/* What an initialiser (or the tensor of a Constant node) becomes, consumed: see onnx.h. Regions hold constants alone. */
-static epl_value *settle_take(onnx_import *imp, epl_graph *g, const char *name, epl_tensor *t, bool node)
+/* A tensor of the file with its axes in an order (rank 0: as they are): the key of `homes`. */
+typedef struct onnx_home {
+    int64_t message, turned, perm[EPL_MAX_RANK]; /* without padding */
+} onnx_home;
+
+static const epl_node *home_of(const onnx_import *imp, const onnx_home *key)
 {
+    const epl_symbol *s = epl_symbols_find(&imp->homes, (const char *)key, sizeof *key);
+    return s ? s->value : NULL;
+}
+
+/* The weight that holds the tensor already, declared in g: graphs and regions that read a tensor share it. (The node that declared it
+ * first may have left its graph, but not the memory.) */
+static epl_value *at_home(onnx_import *imp, epl_graph *g, const onnx_home *key)
+{
+    const epl_node *home = home_of(imp, key);
+    char            full[600];
+    if (!home)
+        return NULL;
+    const epl_value *v = home->outputs[0];
+    snprintf(full, sizeof full, "/%s", home->attrs[0].s);
+    return (EPL_IS(home, parameter) ? epl_parameter : epl_state)(g, full, v->dtype, v->shape, EPL_INIT_ZEROS, 0);
+}
+
+static onnx_home home_key(const Onnx__TensorProto *p, epl_shape perm)
+{
+    onnx_home key = { .message = (int64_t)(uintptr_t)p, .turned = perm.rank > 0 };
+    memcpy(key.perm, perm.dim, (size_t)perm.rank * sizeof *key.perm);
+    return key;
+}
+
+static bool make_home(onnx_import *imp, const onnx_home *key, const epl_value *v)
+{
+    const char *kept = v ? epl_arena_copy(imp->arena, key, sizeof *key) : NULL;
+    return kept && epl_symbols_put(imp->ctx, &imp->homes, kept, sizeof *key, v->producer);
+}
+
+typedef enum source { INITIALISER, STATISTIC, NODE } source; /* STATISTIC: a state; NODE: the tensor of a Constant node */
+
+/* What a tensor of the file becomes in g: see onnx.h. What a region declares is declared around it when its node is made. */
+static epl_value *settle_in(onnx_import *imp, epl_graph *g, const char *name, const Onnx__TensorProto *p, epl_shape perm, source from)
+{
+    const onnx_home key = home_key(p, perm), plain = home_key(p, EPL_SCALAR);
+    epl_value      *v = at_home(imp, g, &key);
+    if (v)
+        return v;
+    epl_tensor *t = key.turned ? onnx_tensor_permuted(&imp->file, p, perm) : onnx_tensor(&imp->file, p, false);
     if (!t)
         return NULL;
+    if (key.turned && !home_of(imp, &plain))
+        onnx_tensor_forget(&imp->file, p);
     const int64_t n = epl_tensor_count(t);
-    const bool    real = epl_dtype_is_float(t->dtype), main = g == imp->graph && !node;
-    const bool    state = main && is_listed(&imp->states, name), trained = main && real && is_listed(&imp->parameters, name);
-    const bool    constant = g != imp->graph || (real && !node ? n <= 1 : n <= CONSTANT_LIMIT);
-    if (state || trained || !constant)
-        return stored(imp, name, t, real && !state);
-    epl_value *v = epl_constant(g, t);
+    const bool    real = epl_dtype_is_float(t->dtype), node = from == NODE;
+    const bool    state = from == STATISTIC || (!node && is_listed(&imp->states, name)), trained = !node && real && is_listed(&imp->parameters, name);
+    if (state || trained || (real && !node ? n > 1 : n > CONSTANT_LIMIT)) {
+        v = stored_take(imp, g, name, t, real && !state);
+        return make_home(imp, &key, v) ? v : NULL;
+    }
+    v = epl_constant(g, t);
     epl_tensor_free(t);
     return v;
 }
 
-static epl_value *settle(onnx_import *imp, onnx_scope *s, onnx_entry *e)
+static epl_value *settle_as(onnx_import *imp, onnx_scope *s, onnx_entry *e, source from)
 {
     if (!e->value && e->init) {
-        e->value = settle_take(imp, s->g, e->name, onnx_tensor(&imp->file, e->init, false), false);
+        e->value = settle_in(imp, s->g, e->name, e->init, EPL_SCALAR, from);
         if (!onnx_narrow_mark(imp, e->value, e->init->data_type))
             return NULL;
     }
     return e->value;
 }
 
+static epl_value *settle(onnx_import *imp, onnx_scope *s, onnx_entry *e) { return settle_as(imp, s, e, INITIALISER); }
+
 epl_value *onnx_constant(onnx_node *n, const Onnx__TensorProto *p)
 {
     const char *name = p->name && *p->name ? p->name : n->proto->n_output ? n->proto->output[0] : "";
-    epl_value  *v = settle_take(n->imp, n->g, name, onnx_tensor(&n->imp->file, p, false), true);
+    epl_value  *v = settle_in(n->imp, n->g, name, p, EPL_SCALAR, NODE);
     return onnx_narrow_mark(n->imp, v, p->data_type) ? v : NULL;
 }
 
@@ -177,27 +223,33 @@ bool onnx_has(onnx_node *n, int i)
     return !(e && e->absent);
 }
 
-/* The entry of an input, or NULL after a failure. A region takes constants from the graphs around it. */
+/* What a name stands for in this graph or those around it; NULL if it is not defined. */
+static onnx_entry *look_up(const onnx_scope *s, const char *name, const onnx_scope **where)
+{
+    for (; s; s = s->parent) {
+        onnx_entry *e = onnx_scope_find(s, name);
+        *where = s;
+        if (e)
+            return e;
+    }
+    return NULL;
+}
+
+/* The entry of an input, or NULL after a failure. What a region reads of the file's tensors around it, and constants, it has itself. */
 static onnx_entry *entry_of(onnx_node *n, int i)
 {
-    const char *name = n->proto->input[i];
-    onnx_entry *e = onnx_scope_find(n->scope, name);
-    if (e)
+    const char       *name = n->proto->input[i];
+    const onnx_scope *where;
+    onnx_entry       *e = look_up(n->scope, name, &where);
+    if (!e)
+        onnx_fail(n, EPL_ERR_FORMAT, "input %d, '%.200s', is not defined before this node", i, name);
+    if (!e || where->g == n->g)
         return e;
-    for (onnx_scope *s = n->scope->parent; s; s = s->parent) {
-        onnx_entry *outer = onnx_scope_find(s, name);
-        if (!outer)
-            continue;
-        if (s->g == n->g)
-            return outer;
-        if (!outer->value && outer->init)
-            return onnx_scope_add(n->imp, n->scope, name, NULL, outer->init);
-        const epl_tensor *t = onnx_evaluate(n->imp, outer->value, false);
-        epl_value        *v = t ? epl_constant(n->g, t) : NULL;
-        return v ? onnx_scope_add(n->imp, n->scope, name, v, NULL) : NULL;
-    }
-    onnx_fail(n, EPL_ERR_FORMAT, "input %d, '%.200s', is not defined before this node", i, name);
-    return NULL;
+    if (e->init)
+        return onnx_scope_add(n->imp, n->scope, name, NULL, e->init);
+    const epl_tensor *t = onnx_evaluate_constant(n->imp, e->value);
+    epl_value        *v = t ? epl_constant(n->g, t) : NULL;
+    return v ? onnx_scope_add(n->imp, n->scope, name, v, NULL) : NULL;
 }
 
 epl_value *onnx_in(onnx_node *n, int i)
@@ -214,24 +266,30 @@ epl_value *onnx_named(onnx_node *n, const char *name)
     return e ? settle(n->imp, n->scope, e) : NULL;
 }
 
-int onnx_n_uses(const onnx_node *n, int i)
+static int n_uses(const Onnx__GraphProto *g, const char *name)
 {
-    const Onnx__GraphProto *g = n->imp->file.model->graph;
-    const char             *name = n->proto->input[i];
     int uses = 0;
-    for (size_t k = 0; k < g->n_node; k++)
-        for (size_t j = 0; j < g->node[k]->n_input; j++)
-            uses += strcmp(g->node[k]->input[j], name) == 0;
+    for (size_t k = 0; k < g->n_node; k++) {
+        const Onnx__NodeProto *p = g->node[k];
+        for (size_t j = 0; j < p->n_input; j++)
+            uses += strcmp(p->input[j], name) == 0;
+        for (size_t j = 0; j < p->n_attribute; j++)
+            uses += p->attribute[j]->g ? n_uses(p->attribute[j]->g, name) : 0;
+    }
     return uses;
 }
 
-bool onnx_is_weight(onnx_node *n, int i)
+int onnx_n_uses(const onnx_node *n, int i) { return n_uses(n->imp->file.model->graph, n->proto->input[i]); }
+
+/* The message of an input that is a tensor of the file; NULL if it is not. */
+static const Onnx__TensorProto *initialiser_of(const onnx_node *n, int i)
 {
-    if (i >= n->n_in)
-        return false;
-    const onnx_entry *e = onnx_scope_find(n->scope, n->proto->input[i]);
-    return e && e->init;
+    const onnx_scope *where;
+    const onnx_entry *e = i < n->n_in ? look_up(n->scope, n->proto->input[i], &where) : NULL;
+    return e ? e->init : NULL;
 }
+
+bool onnx_is_weight(onnx_node *n, int i) { return initialiser_of(n, i) != NULL; }
 
 epl_value *onnx_weight(onnx_node *n, int i, epl_shape perm)
 {
@@ -248,23 +306,18 @@ epl_value *onnx_weight(onnx_node *n, int i, epl_shape perm)
         return epl_permute(n->g, settle(n->imp, n->scope, e), perm);
     if (e->permuted && epl_shape_equal(e->perm, perm))
         return e->permuted;
-    epl_tensor *p = onnx_tensor_permuted(&n->imp->file, e->init, perm);
-    if (!e->value)
-        onnx_tensor_forget(&n->imp->file, e->init);
     e->perm = perm;
-    e->permuted = settle_take(n->imp, n->g, e->name, p, false);
+    e->permuted = settle_in(n->imp, n->g, e->name, e->init, perm, INITIALISER);
     return e->permuted;
 }
 
 bool onnx_initial_shape(onnx_node *n, int i, epl_shape *out)
 {
-    if (!onnx_is_weight(n, i))
-        return false;
-    const Onnx__TensorProto *p = onnx_scope_find(n->scope, n->proto->input[i])->init;
-    *out = (epl_shape){ .rank = p->n_dims > EPL_MAX_RANK ? EPL_MAX_RANK : (int)p->n_dims };
+    const Onnx__TensorProto *p = initialiser_of(n, i);
+    *out = (epl_shape){ .rank = !p ? 0 : p->n_dims > EPL_MAX_RANK ? EPL_MAX_RANK : (int)p->n_dims };
     for (int k = 0; k < out->rank; k++)
         out->dim[k] = p->dims[k];
-    return true;
+    return p != NULL;
 }
 
 epl_value *onnx_state(onnx_node *n, int i)
@@ -272,11 +325,7 @@ epl_value *onnx_state(onnx_node *n, int i)
     if (!onnx_has(n, i))
         return NULL;
     onnx_entry *e = entry_of(n, i);
-    if (e && e->init && !e->value && n->g == n->imp->graph) {
-        epl_tensor *t = onnx_tensor(&n->imp->file, e->init, false);
-        e->value = t ? stored(n->imp, e->name, t, false) : NULL;
-    }
-    return e ? settle(n->imp, n->scope, e) : NULL;
+    return e ? settle_as(n->imp, n->scope, e, STATISTIC) : NULL;
 }
 
 /* ---- values that are known now ------------------------------------------------------------------------------------------------- */
@@ -733,6 +782,7 @@ static void import_release(onnx_import *imp)
     epl_text_release(&imp->fixed);
     epl_symbols_release(imp->ctx, &imp->states);
     epl_symbols_release(imp->ctx, &imp->parameters);
+    epl_symbols_release(imp->ctx, &imp->homes);
     epl_arena_free(imp->arena);
     onnx_file_close(&imp->file);
 }

@@ -28,10 +28,12 @@ struct onnx_scope {
     int         depth;             /* of calls */
 };
 
+enum { ONNX_FROM_INPUT = 1, ONNX_FROM_WEIGHTS = 2 }; /* what went into a value that is known: an input's given one; parameters or states */
+
 typedef struct onnx_memo {
     epl_tensor **out;
-    bool         fixed; /* an input's given value went into it... */
-    bool         noted; /* ...and that input's name is in `fixed` */
+    unsigned     from;
+    bool         noted; /* the names of those inputs are in `fixed` */
 } onnx_memo;
 
 struct onnx_import {
@@ -48,6 +50,7 @@ struct onnx_import {
     size_t        n_narrow, cap_narrow;
     epl_text      fixed;  /* the names of inputs whose value was taken for good */
     epl_symbols   states, parameters; /* names of initialisers that the file says more of: see file.h */
+    epl_symbols   homes;  /* where an initialiser is stored, for all graphs that read it: by onnx_home */
     int           turned; /* transposes that the importer has put in */
 };
 
@@ -61,6 +64,7 @@ bool        onnx_move_flattening(onnx_import *imp); /* flatten.c */
 
 /* evaluate.c: the value of v if it follows from constants and weights (and given inputs); else NULL without an error. */
 const epl_tensor *onnx_evaluate(onnx_import *imp, epl_value *v, bool inputs_too);
+const epl_tensor *onnx_evaluate_constant(onnx_import *imp, epl_value *v); /* from constants alone */
 void              onnx_evaluate_release(onnx_import *imp);
 
 #endif

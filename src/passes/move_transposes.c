@@ -38,8 +38,24 @@ static epl_value *transposed(epl_graph *g, epl_value *v, const order *o)
     return epl_permute(g, v, perm);
 }
 
+/* What a capture of a region is outside; v itself if it is none. */
+static const epl_value *outside(const epl_value *v)
+{
+    for (const epl_node *n; EPL_IS(v->producer, input) && (n = v->producer->graph->owner) != NULL;) {
+        const bool loop = EPL_IS(n, loop);
+        int        i = 0;
+        while (epl_graph_input_at(v->producer->graph, i) != v)
+            i++;
+        if (!(loop || EPL_IS(n, if) || EPL_IS(n, if_each) || EPL_IS(n, switch)) || (loop && i < 2 + epl_attr_i(n, "n_carried")))
+            break;
+        v = n->inputs[loop ? i - 1 : i + 1];
+    }
+    return v;
+}
+
 bool epl_is_stored(const epl_value *v)
 {
+    v = v ? outside(v) : NULL;
     return v && (EPL_IS(v->producer, parameter) || EPL_IS(v->producer, state) || EPL_IS(v->producer, constant));
 }
 

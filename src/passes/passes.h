@@ -18,7 +18,7 @@ bool epl_sink_captures(epl_node *n, bool weights); /* of a control-flow node, th
 bool epl_fuse(epl_graph *g);     /* fuse.c */
 bool epl_fuse_codes(epl_graph *g); /* fuse_codes.c */
 bool epl_schedule(epl_graph *g); /* schedule.c */
-bool epl_is_stored(const epl_value *v); /* a parameter, state or constant; false for NULL. move_transposes.c */
+bool epl_is_stored(const epl_value *v); /* a parameter, state or constant, captured or not; false for NULL. move_transposes.c */
 bool epl_move_past_reshape(epl_graph *g, epl_node *reshape); /* move_reshape.c: one step of epl_move_transposes */
 bool epl_inline_calls(epl_graph *g); /* inline_calls.c */
 bool epl_expand_recurrent(epl_graph *g); /* expand_recurrent.c */

@@ -1,7 +1,7 @@
 /* recognise: networks as other tools write them, in this library's words - a product with a matrix is a Linear layer, the bias that is
- * added to it its bias, x sigmoid(x) is Silu, x x is Square, 1 / sqrt x is Rsqrt, a clip to [0, 6] is Relu6, numbers that are added and
- * multiplied are an Affine, reshapes in a row are one, a product reads a transpose of its last axes by itself. Keeps results within
- * rounding. */
+ * added to it its bias, x sigmoid(x) is Silu, x x is Square, 1 / sqrt x is Rsqrt, what is not equal is NotEqual, a clip to [0, 6] is
+ * Relu6, numbers that are added and multiplied are an Affine, reshapes in a row are one, a product reads a transpose of its last axes
+ * by itself. Keeps results within rounding. */
 #include "passes/passes.h"
 
 /* Each rule returns the value that takes the place of output 0, or NULL. */
@@ -205,6 +205,12 @@ static epl_value *rule_identity(epl_graph *g, epl_node *n)
     return n->inputs[0];
 }
 
+static epl_value *rule_not(epl_graph *g, epl_node *n)
+{
+    const epl_node *equal = n->inputs[0]->producer;
+    return EPL_IS(equal, equal) && equal->outputs[0]->n_uses == 1 ? epl_not_equal(g, equal->inputs[0], equal->inputs[1]) : NULL;
+}
+
 /* ---- */
 
 static const struct {
@@ -212,7 +218,7 @@ static const struct {
     rule_fn      *rule;
 } rules[] = {
     { &epl_op_matmul, rule_matmul }, { &epl_op_add, rule_add },         { &epl_op_mul, rule_mul },
-    { &epl_op_reciprocal, rule_reciprocal },
+    { &epl_op_reciprocal, rule_reciprocal }, { &epl_op_not, rule_not },
     { &epl_op_clip, rule_clip },     { &epl_op_reshape, rule_reshape }, { &epl_op_identity, rule_identity },
     { &epl_op_slice, rule_slice },   { &epl_op_where, rule_where },     { &epl_op_expand, rule_scalar },   { &epl_op_sum_to, rule_scalar },
 };
