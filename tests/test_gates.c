@@ -293,6 +293,33 @@ TEST(gates_learn_and_then_rest)
     epl_model_free(m);
 }
 
+TEST(gates_that_begin_open_see_as_many_numbers_as_wanted)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = new_model(t, ctx, NETWORK), *plain = epl_model_copy(m);
+    epl_tensor  *x = images(t, ctx, 4), *before = outputs(t, plain, x);
+    epl_dataset *d;
+    epl_gates_report r;
+    CHECK_OK(t, ctx, epl_gates_add(m, (epl_gate_opts){ .embedding = 48, .open = true }) > 0 && epl_model_init(m, 6));
+    epl_tensor *open = outputs(t, m, x);
+    CHECK_CLOSE(t, open, before, .rtol = 1e-6, .atol = 1e-6);
+    static const int64_t seen[] = { 7 * 7, 2 * 2 * 12, 2 * 2 * 12, 24, 24, 48 }; // of 1, 12, 12, 24, 24, 48 channels: round(sqrt(48 / C)) along each axis
+    int gates = 0;
+    for (int i = 0; i < epl_weights_count(m->weights); i++)
+        if (epl_glob("*.gate.weight", epl_weights_name(m->weights, i)))
+            CHECK_INT(t, epl_weights_at(m->weights, i)->shape.dim[0], seen[gates < 6 ? gates++ : 5]);
+    CHECK_INT(t, gates, 6);
+    CHECK_OK(t, ctx, (d = stripes(t, ctx)) && epl_gates_measure(m, d, (epl_gates_opts){ 0 }, &r));
+    CHECK_NEAR(t, r.layers[0].gate_macs, 7 * 7 * 12, .rtol = 0);
+    epl_gates_report_release(&r);
+    epl_dataset_free(d);
+    epl_tensor_free(before);
+    epl_tensor_free(open);
+    epl_tensor_free(x);
+    epl_model_free(plain);
+    epl_model_free(m);
+}
+
 TEST(forecasts_need_no_gates)
 {
     epl_context *ctx = test_context(t);

@@ -255,15 +255,16 @@ TEST(groups_scale_decay_and_freeze)
 {
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "three");
-    epl_value   *rate = epl_input(g, "rate", EPL_F32, EPL_SCALAR, NULL), *w[3], *loss = NULL;
-    const char  *names[] = { "slow", "frozen", "plain" };
-    for (int i = 0; i < 3; i++) {
+    epl_value   *rate = epl_input(g, "rate", EPL_F32, EPL_SCALAR, NULL), *w[4], *loss = NULL;
+    const char  *names[] = { "slow", "frozen", "plain", "own" };
+    for (int i = 0; i < 4; i++) {
         w[i] = epl_parameter(g, names[i], EPL_F32, EPL_SHAPE(2, 2), EPL_INIT_ONES, 0);
         epl_value *sum = epl_reduce_sum(g, w[i], (epl_reduce_opts){ 0 });
         loss = loss ? epl_add(g, loss, sum) : sum;
     }
-    const epl_parameter_group groups[] = { { .pattern = "slow", .rate_scale = 0.5, .decay = -1 }, { .pattern = "fro*", .freeze = true } };
-    CHECK_OK(t, ctx, epl_optimize(g, loss, rate, (epl_optimizer_opts){ .decay = 0.1, .groups = groups, .n_groups = 2 }));
+    const epl_parameter_group groups[] = { { .pattern = "slow", .rate_scale = 0.5, .decay = -1 }, { .pattern = "fro*", .freeze = true },
+                                          { .pattern = "own", .rate = 0.25, .rate_scale = 7 } };
+    CHECK_OK(t, ctx, epl_optimize(g, loss, rate, (epl_optimizer_opts){ .decay = 0.1, .groups = groups, .n_groups = 3 }));
     epl_model *m = epl_model_new_take(g);
     CHECK_OK(t, ctx, m && epl_model_init(m, 1));
     epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
@@ -273,6 +274,7 @@ TEST(groups_scale_decay_and_freeze)
     CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "slow"), 0), 1 - 0.05, .rtol = 1e-6);
     CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "frozen"), 0), 1, .rtol = 0);
     CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "plain"), 0), 1 - 0.1 * 1.1, .rtol = 1e-6);
+    CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "own"), 0), 1 - 0.25 * 1.1, .rtol = 1e-6); // whatever the given rate is
     epl_program_free(p);
     epl_model_free(m);
 }

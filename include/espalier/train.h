@@ -97,6 +97,7 @@ enum { EPL_SLOT_WHOLE = -1 };
 typedef struct epl_parameter_group {
     const char *pattern;    /* of names, for epl_glob; the first group that matches counts */
     double      rate_scale; /* default 1 */
+    double      rate;       /* a rate of their own, which the schedule leaves alone; default: rate_scale times that of all */
     double      decay;      /* default the optimizer's, on any rank; negative: none */
     bool        freeze;     /* not trained; gradients are not even computed, and batch norms keep their statistics (tune) */
     int         bits;       /* of its slots; default the optimizer's */

@@ -101,7 +101,8 @@ static void count_layer(counting *k, epl_node *n)
         epl_value *same = epl_cast(k->g, epl_equal(k->g, s->mask, epl_gate_labels(k->g, s->end, k->mass, k->uniform)), EPL_F32);
         l.agreement = add_column(k, same);
     }
-    l.gate_macs = s ? (double)(epl_channels(n->inputs[0]) * l.m) : 0;
+    const int64_t seen = s && s->logits ? epl_dim(s->logits->producer->inputs[1], 0) : l.c;
+    l.gate_macs = s ? (double)(seen * l.m) : 0;
     k->layers[k->n_layers++] = l;
 }
 

@@ -85,6 +85,7 @@ static bool skip(cli *c, epl_model *m)
 static int run(cli *c, int argc, char **argv)
 {
     const char *in = NULL, *out = NULL, *method = "ftwt", *mode = "decoupled", *pool = "max", *split_name = "test";
+    int64_t     embedding = 0;
     bool        estimate = false, skipping = false, classes = false;
     cli_data    data = { 0 };
     epl_gate_opts  o = { 0 };
@@ -97,6 +98,8 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_REAL(0, "mass", &g.mass, 1e-6, 1, "share of the responses' sum that channels kept have to hold"),
         EPL_OPT_CHOICE(0, "mode", "decoupled|joint", &mode, "joint: what gates learn from reaches the network, too"),
         EPL_OPT_CHOICE(0, "pool", "max|avg", &pool, "what a gate sees of its layer's input"),
+        EPL_OPT_INT(0, "embedding", &embedding, 0, 1 << 16, "how many numbers a gate sees of it, about, by pooling to several places (0: one for a channel)"),
+        EPL_OPT_FLAG(0, "open", &o.open, "gates begin open"),
         EPL_OPT_TEXT(0, "layers", "PATTERN", &o.layers, "names of convolutions' weights (default: all that can have a gate)"),
         EPL_OPT_FLAG(0, "estimate", &estimate, "tell what gates would save on --data, before there are any"),
         EPL_OPT_FLAG(0, "skip", &skipping, "write a network for one sample that computes the chosen channels alone"),
@@ -109,6 +112,7 @@ static int run(cli *c, int argc, char **argv)
     if (!cli_parse(c, options, argc, argv) || !epl_data_split_from_name(c->ctx, split_name, &split))
         return cli_status(c);
     o.joint    = strcmp(mode, "joint") == 0;
+    o.embedding = (int)embedding;
     o.average  = strcmp(pool, "avg") == 0;
     g.forecast = estimate;
     g.layers   = o.layers;

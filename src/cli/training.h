@@ -30,7 +30,7 @@ bool cli_number_list(cli *c, const char *option, const char *text, cli_numbers *
 /* ---- training ---- */
 typedef struct cli_training {
     cli_data    data;
-    double      val_fraction, smoothing, gates;
+    double      val_fraction, smoothing, gates, gate_rate;
     bool        no_val, resume, best, no_run;
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
@@ -80,6 +80,7 @@ typedef struct cli_training {
     EPL_OPT_CHOICE(0, "exits", "none|sdn|ic-only|sum", &(t)->exits,                                                             \
                    "early exits: with growing weights beside the loss, alone while the network rests, or all alike"),           \
     EPL_OPT_REAL(0, "gates", &(t)->gates, 0, 1, "channel gates learn for half of the epochs, from the channels that hold this share (0: they do not)"), \
+    EPL_OPT_REAL(0, "gate-rate", &(t)->gate_rate, 0, 1e6, "with --gates: their rate, which the schedule leaves alone (0: ten times the network's)"), \
     EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \
     EPL_OPT_INT(0, "patience", &(t)->patience, 0, 1e6, "stop after so many validations without a new best (0: never)"),        \
     EPL_OPT_FLAG(0, "best", &(t)->best, "keep the weights of the best validation, not the last"),                              \

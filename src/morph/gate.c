@@ -95,12 +95,29 @@ int epl_gate_find(epl_graph *g, epl_gate_site *sites)
 
 /* ---- the transform ---- */
 
+/* What a gate sees of its layer's input, [N, features]: one number for each channel, or for each of a few places of it. */
+static epl_value *embedding(epl_graph *g, epl_value *in, const epl_gate_opts *o)
+{
+    const int     space = epl_rank(in) - 2;
+    const int64_t along = space < 1 ? 1 : (int64_t)lround(pow(o->embedding / (double)epl_channels(in), 1.0 / space));
+    int           size[8];
+    if (along <= 1)
+        return o->average ? epl_global_average_pool(g, in) : epl_global_max_pool(g, in);
+    for (int i = 0; i < space; i++)
+        size[i] = (int)(along < epl_dim(in, i + 1) ? along : epl_dim(in, i + 1));
+    return epl_flatten(g, o->average ? epl_adaptive_average_pool(g, in, size) : epl_adaptive_max_pool(g, in, size), 1);
+}
+
 static epl_value *predictor(epl_graph *g, const epl_gate_site *s, const epl_gate_opts *o)
 {
+    const double OPEN = 2; // sigmoid: 0.88
     epl_value *in = s->conv->inputs[0];
-    in = o->joint ? in : epl_stop_gradient(g, in);
-    epl_value *e = o->average ? epl_global_average_pool(g, in) : epl_global_max_pool(g, in);
-    return epl_linear(g, epl_softmax(g, e, -1), (epl_linear_opts){ .name = "gate", .out = (int)epl_channels(s->end) });
+    epl_value *e = epl_softmax(g, embedding(g, o->joint ? in : epl_stop_gradient(g, in), o), -1);
+    const int64_t m = epl_channels(s->end);
+    if (!o->open || !e)
+        return epl_linear(g, e, (epl_linear_opts){ .name = "gate", .out = (int)m });
+    epl_value *w = epl_parameter(g, "gate.weight", EPL_F32, EPL_SHAPE(epl_channels(e), m), EPL_INIT_ZEROS, 0);
+    return epl_multiply_rows(g, e, w, epl_parameter(g, "gate.bias", EPL_F32, EPL_SHAPE(m), EPL_INIT_CONSTANT, OPEN), false);
 }
 
 static bool put_gate(epl_graph *g, const epl_gate_site *s, const epl_gate_opts *o)

@@ -32,6 +32,13 @@ static double decay_of(const epl_optimizer_opts *o, const epl_parameter_group *g
     return o->decay_all || epl_rank(w) > 1 ? o->decay : 0;
 }
 
+static epl_value *rate_of(epl_graph *g, const epl_parameter_group *group, epl_value *rate)
+{
+    if (!group)
+        return rate;
+    return group->rate > 0 ? epl_scalar(g, epl_dtype_of(rate), group->rate) : epl_affine(g, rate, epl_default(group->rate_scale, 1), 0);
+}
+
 /* ---- scalars of a step ---- */
 
 typedef struct scalars {
@@ -201,7 +208,7 @@ static void update_parameter(epl_graph *g, epl_value *w, epl_value *grad, const 
     const char                *name  = epl_value_name(w);
     const epl_parameter_group *group = group_of(o, name);
     const epl_dtype            type  = epl_dtype_of(w);
-    epl_value *rate = group ? epl_affine(g, s->rate, epl_default(group->rate_scale, 1), 0) : s->rate;
+    epl_value *rate = rate_of(g, group, s->rate);
     epl_rule r = { .g = g, .o = o, .name = name, .w = w, .grad = clipped(g, name, grad, s, o), .decay = decay_of(o, group, w) };
     r.coded = epl_slot_is_coded(&o->slots, group ? group->bits : 0, name, type, epl_shape_count(epl_shape_of(w)));
     r.rate = epl_cast(g, rate, type);
