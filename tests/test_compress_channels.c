@@ -160,6 +160,50 @@ static epl_value *depth_multiplier(epl_graph *g) // each channel becomes two: th
     return epl_conv(g, x, (epl_conv_opts){ .name = "c", .out = 4 });
 }
 
+static epl_value *grouped(epl_graph *g, epl_value *x, const char *name, int out, int groups)
+{
+    return epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = name, .conv = { .out = out, .kernel = 1, .groups = groups } });
+}
+
+static epl_value *shuffled(epl_graph *g) // between grouped layers: 8 channels of each group, which 3 groups do not divide
+{
+    epl_value *x = grouped(g, epl_conv(g, input(g, 3), (epl_conv_opts){ .name = "a", .out = 24, .pad = 1 }), "b", 24, 3);
+    x = epl_conv_unit(g, epl_channel_shuffle(g, x, 3), (epl_conv_unit_opts){ .name = "depthwise", .conv = { .depthwise = true } });
+    return epl_conv(g, grouped(g, x, "c", 12, 3), (epl_conv_opts){ .name = "d", .out = 4 });
+}
+
+static epl_value *shuffled_unit(epl_graph *g, epl_value *x, const char *name, int hidden, int out)
+{
+    epl_scope_push(g, "%s", name);
+    epl_value *y = epl_channel_shuffle(g, grouped(g, x, "b", hidden, 2), 2);
+    y = grouped(g, epl_conv_unit(g, y, (epl_conv_unit_opts){ .name = "depthwise", .conv = { .depthwise = true } }), "c", out, 2);
+    epl_scope_pop(g);
+    return y;
+}
+
+static epl_value *shuffle_net(epl_graph *g) // ShuffleNet 1: what a unit makes is put beside its input, or added to it
+{
+    epl_value *x = epl_conv(g, input(g, 3), (epl_conv_opts){ .name = "a", .out = 8, .pad = 1 });
+    for (int i = 0; i < 2; i++) {
+        epl_value *part[2] = { shuffled_unit(g, x, i ? "unit3" : "unit1", 6, i ? 20 : 12), x };
+        x = epl_concat(g, 2, part, -1);
+        x = epl_relu(g, epl_add(g, x, shuffled_unit(g, x, i ? "unit4" : "unit2", 10, (int)epl_channels(x))));
+    }
+    return epl_conv(g, x, (epl_conv_opts){ .name = "d", .out = 4 });
+}
+
+static epl_value *picked(epl_graph *g) // channels by number: one twice, some not at all
+{
+    epl_tensor *t = epl_tensor_new(epl_graph_context(g), EPL_I64, EPL_SHAPE(5));
+    static const int64_t numbers[] = { 7, 2, 2, 0, 5 };
+    for (int i = 0; i < 5; i++)
+        epl_tensor_set_i64(t, i, numbers[i]);
+    epl_value *x = epl_conv(g, input(g, 3), (epl_conv_opts){ .name = "a", .out = 8, .pad = 1 });
+    x = epl_gather(g, epl_relu(g, x), epl_constant(g, t), -1);
+    epl_tensor_free(t);
+    return epl_conv(g, x, (epl_conv_opts){ .name = "b", .out = 4 });
+}
+
 static epl_value *masked(epl_graph *g, epl_value *p, void *user)
 {
     (void)user;
@@ -181,6 +225,7 @@ static const struct {
     int groups, units;
 } blocks[] = {
     { "group norm", grouped_norm, 1, 4 }, { "split and slice", halves, 2, 16 + 6 }, { "scales, pad, resize", scaled, 1, 8 },
+    { "shuffled groups", shuffled, 3, 8 + 8 + 4 }, { "shuffle net", shuffle_net, 6, 22 }, { "channels by number", picked, 1, 8 },
     { "vector to image", generator, 2, 8 + 6 }, { "two of each channel", depth_multiplier, 1, 8 }, { "masks", under_masks, 1, 8 },
 };
 
@@ -196,6 +241,32 @@ PROPERTY(operators_tie_what_goes_together, EPL_COUNT(blocks) * 2)
     CHECK_INT(t, r.units, blocks[t->index / 2].units);
     CHECK(t, r.removed > 0 && r.macs_after < r.macs_before);
     epl_model_free(m);
+}
+
+/* Where no channel of a shuffle went it is still one, and where one of each went it is one of fewer. */
+TEST(shuffles_stay_shuffles)
+{
+    epl_context *ctx = test_context(t);
+    for (int i = 0; i < 2; i++) {
+        epl_graph *g = epl_graph_new(ctx, "shuffle");
+        epl_value *x = epl_channel_shuffle(g, epl_conv(g, input(g, 3), (epl_conv_opts){ .name = "a", .out = 8, .kernel = 1 }), 2);
+        x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = "b", .out = 8, .kernel = 1 }));
+        epl_output(g, "y", epl_conv(g, x, (epl_conv_opts){ .name = "c", .out = 2, .kernel = 1 }));
+        epl_model *m = take_model(t, ctx, g);
+        epl_tensor *w = epl_weights_find(m->weights, "a.weight");
+        for (int64_t k = 0; i && k < epl_tensor_count(w); k++) // channels 0 and 4 are the least
+            epl_tensor_set(w, k, k % 4 == 0 ? 0.01 : 1);
+        CHECK_OK(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .ratio = 0.25, .skip = i ? "b.*" : "a.*", .criterion = "l1" }, NULL));
+        CHECK_INT(t, epl_channels(epl_graph_find(m->graph, i ? "a.weight" : "b.weight")), 6);
+        int gathers = 0, transposes = 0;
+        for (const epl_node *n = m->graph->first; n; n = n->next) {
+            gathers += EPL_IS(n, gather);
+            transposes += EPL_IS(n, transpose);
+        }
+        CHECK_INT(t, gathers, 0);
+        CHECK_INT(t, transposes, 1);
+        epl_model_free(m);
+    }
 }
 
 /* ---- what is chosen ---- */

@@ -1,8 +1,7 @@
 /* labels: slow
  *
  * Channels removed from other people's networks: every ONNX file of a folder (EPL_ONNX_LIGHT: the ONNX project's light networks)
- * loses a third of what it can lose, and computes what it computed with the removed units at zero. Files that have nothing to lose (channels
- * shuffled between groups are one unit) are counted. */
+ * loses channels until half of its multiply-adds are left, and computes what it computed with the removed units at zero. */
 #include "common/check.h"
 #include "common/outputs.h"
 
@@ -50,36 +49,30 @@ static void make_whole(test *t, epl_model *m)
     CHECK_OK(t, m->ctx, epl_graph_finish(g) && epl_model_init(m, 1) && epl_bake(m));
 }
 
-/* They get values of their own, so that a wrong slice shows. */
+/* They get values of their own, so that a wrong slice shows; uniform ones, of which there are 140 million in VGG-19. */
 static void draw(epl_model *m)
 {
     epl_rng r = epl_rng_at(5, 0);
     for (int i = 0; i < epl_weights_count(m->weights); i++) {
         epl_tensor   *w = epl_weights_at(m->weights, i);
-        const int64_t fan = w->shape.rank > 1 ? epl_tensor_count(w) / w->shape.dim[w->shape.rank - 1] : 1;
-        if (w->dtype == EPL_F32 && w->shape.rank > 1)
-            epl_tensor_fill_normal(w, &r, 0, sqrt(2.0 / (double)fan));
-        for (int64_t k = 0; w->dtype == EPL_F32 && w->shape.rank < 2 && k < epl_tensor_count(w); k++)
-            epl_tensor_set(w, k, 0.5 + (double)epl_rng_uniform(&r));
+        const int64_t n = epl_tensor_count(w), fan = w->shape.rank > 1 ? n / w->shape.dim[w->shape.rank - 1] : 1;
+        const float   size = w->shape.rank > 1 ? (float)sqrt(6.0 / (double)fan) : 0;
+        for (int64_t k = 0; w->dtype == EPL_F32 && k < n; k++)
+            ((float *)w->data)[k] = size > 0 ? size * (2 * epl_rng_uniform(&r) - 1) : 0.5f + epl_rng_uniform(&r);
     }
 }
 
-static bool prune_one(test *t, epl_context *ctx, const char *path)
+static void prune_one(test *t, epl_context *ctx, const char *path)
 {
     epl_model *m = epl_onnx_load(ctx, path, (epl_onnx_opts){ 0 });
     CHECK_OK(t, ctx, m != NULL);
     make_whole(t, m);
     draw(m);
-    const epl_channel_opts o = { .criterion = "l1", .ratio = 0.33 };
+    const epl_channel_opts o = { .criterion = "l1", .macs = 0.5 };
+    const double     begin = epl_now_s();
     epl_channel_plan plan = { 0 };
     epl_graph       *g = NULL;
-    if (!epl_channels_plan(m, o, &plan) || !epl_channels_choose(&plan, &g)) {
-        printf("    %s: %s\n", path, epl_error_message(ctx));
-        epl_error_clear(ctx);
-        epl_channels_release(&plan);
-        epl_model_free(m);
-        return false;
-    }
+    CHECK_OK(t, ctx, epl_channels_plan(m, o, &plan) && epl_channels_choose(&plan, &g));
     epl_graph_free(g);
     epl_model *zeroed = epl_model_copy(m);
     zero_gone(&plan, zeroed->weights);
@@ -93,13 +86,13 @@ static bool prune_one(test *t, epl_context *ctx, const char *path)
         error = fmax(error, fabs(epl_tensor_get(want, i) - epl_tensor_get(got, i)));
     }
     CHECK(t, isfinite(size) && size > 0 && error <= 1e-4 * size);
-    printf("    %-60s %5lld of %5lld units, MACs %.3f, parameters %.3f\n", path, (long long)r.removed, (long long)r.units,
-           r.macs_after / r.macs_before, (double)r.params_after / (double)r.params_before);
+    CHECK(t, r.removed > 0 && r.macs_after <= 0.5 * r.macs_before && r.macs_after > 0.45 * r.macs_before);
+    printf("    %-26s %5lld of %5lld units, MACs %.3f, parameters %.3f, %.1f s\n", strrchr(path, '/') + 1, (long long)r.removed,
+           (long long)r.units, r.macs_after / r.macs_before, (double)r.params_after / (double)r.params_before, epl_now_s() - begin);
     epl_tensor_free(want);
     epl_tensor_free(got);
     epl_model_free(zeroed);
     epl_model_free(m);
-    return r.removed > 0;
 }
 
 TEST(other_peoples_networks_lose_channels)
@@ -107,7 +100,7 @@ TEST(other_peoples_networks_lose_channels)
     const char *dir = getenv("EPL_ONNX_LIGHT");
     struct dirent **entries = NULL;
     const int n = dir ? scandir(dir, &entries, NULL, alphasort) : 0;
-    int pruned = 0, whole = 0;
+    int pruned = 0;
     if (!dir || n <= 0)
         test_skip(t, "EPL_ONNX_LIGHT names no folder of ONNX files");
     for (int i = 0; i < n; i++) {
@@ -116,13 +109,10 @@ TEST(other_peoples_networks_lose_channels)
         free(entries[i]);
         if (!epl_glob("*.onnx", path))
             continue;
-        epl_context *ctx = test_context(t);
-        if (prune_one(t, ctx, path))
-            pruned++;
-        else
-            whole++;
+        prune_one(t, test_context(t), path);
+        pruned++;
     }
     free(entries);
-    printf("    %d networks lost channels, %d have none to lose\n", pruned, whole);
+    printf("    %d networks lost half of their multiply-adds\n", pruned);
     CHECK(t, pruned > 0);
 }

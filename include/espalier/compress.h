@@ -269,10 +269,10 @@ EPL_API int64_t epl_nm_packed_bytes(int64_t count, int n, int m, int value_bytes
 
 /* ---- removing channels ------------------------------------------------------------------------------------------------
  * A unit is everything that must go together: a channel with its bias and norm, the rows of those who read it, through
- * residual sums, concatenations, depthwise and grouped convolutions (whole groups), attention (whole heads), recurrent layers
- * and reshapes. Units that stem from the same layer are a group. Where a graph's inputs or outputs, or an operator that mixes
- * channels in another way, touch an axis, nothing of it can go. Removing units gives what the network computes with these
- * units' weights at zero.
+ * residual sums, concatenations, channel shuffles, depthwise and grouped convolutions (whole groups, or as many of each),
+ * attention (whole heads), recurrent layers and reshapes. Units that stem from the same layer are a group. Where a graph's
+ * inputs or outputs, or an operator that mixes channels in another way, touch an axis, nothing of it can go. Removing units
+ * gives what the network computes with these units' weights at zero.
  *
  * criterion: l2 (root of the mean square of the unit's weights), l1 (mean |w|), bn-gamma (mean |weight| of its batch norms; l2
  * where there is none), fpgm (sum of distances to the other filters; He et al. 2019, arXiv:1811.00250), taylor ((sum w g)^2 with

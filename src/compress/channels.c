@@ -200,7 +200,7 @@ static epl_channel_result result_of(epl_channel_plan *p, const epl_graph *after)
 /* The model becomes g with the weights that are left. */
 static bool become(epl_model *m, epl_channel_plan *p, epl_graph *g, epl_channel_result *out)
 {
-    epl_weights *w = g ? slice_weights(p) : NULL;
+    epl_weights *w = g && epl_shuffles_from_gathers(g) ? slice_weights(p) : NULL;
     if (!w) {
         epl_graph_free(g);
         return false;
@@ -263,7 +263,7 @@ epl_table *epl_channel_groups(const epl_model *m, epl_channel_opts o)
     epl_channel_plan p = { 0 };
     epl_layers       layers = { 0 };
     epl_table       *t = NULL;
-    if (epl_channels_plan(m, o, &p) && epl_weight_layers_find(m->graph, &layers)) {
+    if (epl_channels_plan(m, o, &p) && epl_weight_layers_find(p.units.graph, &layers)) {
         t = epl_table_new(m->ctx, "Channels");
         epl_table_column(t, "outputs of", (epl_column_opts){ .key = "group" });
         epl_table_column(t, "units", (epl_column_opts){ 0 });

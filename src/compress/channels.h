@@ -20,6 +20,7 @@ typedef struct epl_channel_unit {
 
 typedef struct epl_channel_plan {
     const epl_model  *m;
+    epl_graph        *graph; /* the model's, channel shuffles being gathers */
     epl_channel_opts  o;
     epl_units         units;
     int              *unit_at; /* by root: unit or -1 */

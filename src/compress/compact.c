@@ -212,7 +212,7 @@ bool epl_compact(epl_model *m, epl_channel_result *out)
     epl_channel_plan p = { 0 };
     silence s = { .m = m, .arena = epl_arena_new(m->ctx) };
     const bool ok = s.arena && epl_bake(m) && epl_channels_plan(m, (epl_channel_opts){ .criterion = "random" }, &p) &&
-                    listen(&s, m->graph) && find_silent(&p, &s) && epl_channels_finish(m, &p, out);
+                    listen(&s, p.units.graph) && find_silent(&p, &s) && epl_channels_finish(m, &p, out);
     epl_arena_free(s.arena);
     epl_channels_release(&p);
     return ok;

@@ -347,7 +347,8 @@ static bool check_options(epl_context *ctx, const epl_channel_opts *o)
 bool epl_channels_plan(const epl_model *m, epl_channel_opts o, epl_channel_plan *out)
 {
     *out = (epl_channel_plan){ .m = m, .o = o };
-    if (!check_options(m->ctx, &o) || !epl_units_find(m->graph, o.through_norms, &out->units))
+    out->graph = check_options(m->ctx, &o) ? epl_graph_copy(m->graph) : NULL;
+    if (!out->graph || !epl_shuffles_to_gathers(out->graph) || !epl_units_find(out->graph, o.through_norms, &out->units))
         return false;
     out->unit_at = epl_alloc_array(m->ctx, (size_t)out->units.n + 1, sizeof *out->unit_at);
     if (!out->unit_at || !find_groups(out))
@@ -367,5 +368,6 @@ void epl_channels_release(epl_channel_plan *p)
     epl_release(p->m->ctx, p->by_key);
     if (p->units.ctx)
         epl_units_release(&p->units);
+    epl_graph_free(p->graph);
     *p = (epl_channel_plan){ 0 };
 }

@@ -10,6 +10,7 @@
 typedef struct kept { /* the indices of each axis that stay */
     int64_t *list[EPL_MAX_RANK];
     epl_shape shape;
+    epl_even_slices even; /* of one axis another choice for each group of another */
 } kept;
 
 static bool kept_of(epl_units *u, const epl_value *v, kept *k)
@@ -28,13 +29,23 @@ static bool kept_of(epl_units *u, const epl_value *v, kept *k)
             k->list[a][left] = left % d;
         k->shape.dim[a] = left;
     }
-    return true;
+    return epl_even_slice(u, v, &k->even);
 }
 
 static void kept_release(epl_context *ctx, kept *k)
 {
     for (int a = 0; a < k->shape.rank; a++)
         epl_release(ctx, k->list[a]);
+    epl_release(ctx, k->even.list);
+}
+
+/* Where in axis a of the former tensor the element at `index` is. */
+static int64_t place_of(const kept *k, int a, const int64_t *index)
+{
+    if (!k->even.list || a != k->even.in)
+        return k->list[a][index[a]];
+    const int64_t group = k->list[k->even.out][index[k->even.out]] / k->even.size;
+    return k->even.list[group * k->even.each + index[a]];
 }
 
 static void copy_kept(const kept *k, const epl_tensor *from, epl_tensor *to)
@@ -45,7 +56,7 @@ static void copy_kept(const kept *k, const epl_tensor *from, epl_tensor *to)
     for (int64_t o = 0; o < n; o++) {
         int64_t at = 0;
         for (int a = 0; a < k->shape.rank; a++)
-            at = at * from->shape.dim[a] + k->list[a][index[a]];
+            at = at * from->shape.dim[a] + place_of(k, a, index);
         memcpy((char *)to->data + (size_t)o * bytes, (const char *)from->data + (size_t)at * bytes, bytes);
         for (int a = k->shape.rank - 1; a >= 0 && ++index[a] == k->shape.dim[a]; a--)
             index[a] = 0;
@@ -112,9 +123,21 @@ static bool fix_source(epl_units *u, const epl_node *n, epl_node *copy)
     return set_ints(copy, "shape", new.rank, new.dim);
 }
 
+/* The numbers that a gather takes, among those that are left. */
+static void renumber(epl_units *u, const epl_node *gather, epl_tensor *t)
+{
+    const epl_value *data = gather->inputs[0];
+    const int        axis = (int)(gather->attrs[0].i < 0 ? gather->attrs[0].i + data->shape.rank : gather->attrs[0].i);
+    for (int64_t i = 0; i < epl_tensor_count(t); i++)
+        epl_tensor_set_i64(t, i, epl_units_left_of(u, data, axis, epl_tensor_get_i64(t, i)));
+}
+
 static bool fix_constant(epl_units *u, const epl_node *n, epl_node *copy)
 {
-    epl_tensor *t  = epl_units_slice(u, n->outputs[0], n->attrs[0].tensor);
+    epl_tensor     *t = epl_units_slice(u, n->outputs[0], n->attrs[0].tensor);
+    const epl_node *reader = n->outputs[0]->n_uses == 1 ? n->outputs[0]->uses[0].node : NULL;
+    if (t && EPL_IS(reader, gather) && reader->inputs[1] == n->outputs[0] && epl_ties_picks(reader))
+        renumber(u, reader, t);
     const bool  ok = t && epl_node_set_attr(copy, 0, EPL_A_T(t));
     epl_tensor_free(t);
     return ok;
@@ -139,7 +162,7 @@ static bool fix_groups(epl_units *u, const epl_node *n, epl_node *copy)
     const int64_t    groups = epl_attr_i(n, name);
     const epl_value *x = n->inputs[0];
     const int64_t    size = epl_channels(x) / groups;
-    return groups == 1 || set_int(copy, name, epl_units_left(u, x, x->shape.rank - 1) / size);
+    return groups == 1 || epl_units_is_even(u, n) || set_int(copy, name, epl_units_left(u, x, x->shape.rank - 1) / size);
 }
 
 static bool fix_split(epl_units *u, const epl_node *n, epl_node *copy)

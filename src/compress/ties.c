@@ -73,7 +73,7 @@ static void tie_groups(epl_units *u, const epl_value *v, int axis, int64_t group
 }
 
 /* x [N, S..., C], y [N, S'..., M]; Conv's weight is [K..., C/groups, M], ConvTranspose's [K..., M/groups, C]. With groups, whole
- * groups go: theirs of C and theirs of M. */
+ * groups go, theirs of C and theirs of M; or all stay and shrink alike (even.c). */
 static bool tie_conv(epl_units *u, const epl_node *n)
 {
     const bool       transposed = EPL_IS(n, conv_transpose);
@@ -93,6 +93,8 @@ static bool tie_conv(epl_units *u, const epl_node *n)
         epl_tie_axes(u, n, transposed ? y : x, last(x), w, inner);
         return true;
     }
+    if (epl_units_is_even(u, n))
+        return epl_even_tie(u, n);
     epl_freeze_axis(u, n, w, inner);
     tie_groups(u, x, last(x), groups);
     tie_groups(u, y, last(y), groups);
@@ -130,12 +132,28 @@ static bool tie_matmul(epl_units *u, const epl_node *n)
     return true;
 }
 
-/* Rows of a table: the axis of rows stays. */
+bool epl_ties_picks(const epl_node *n)
+{
+    const epl_value *data = n->inputs[0], *indices = n->inputs[1];
+    if (!EPL_IS(indices->producer, constant) || indices->n_uses > 1 || indices->dtype != EPL_I64 || indices->shape.rank != 1)
+        return false;
+    const epl_tensor *t = indices->producer->attrs[0].tensor;
+    const int         axis = (int)(n->attrs[0].i < 0 ? n->attrs[0].i + data->shape.rank : n->attrs[0].i);
+    for (int64_t i = 0; i < epl_tensor_count(t); i++)
+        if (epl_tensor_get_i64(t, i) < 0 || epl_tensor_get_i64(t, i) >= data->shape.dim[axis])
+            return false;
+    return true;
+}
+
+/* Rows of a table: the axis of rows stays, but where it is known which rows are taken. */
 static bool tie_gather(epl_units *u, const epl_node *n)
 {
     const epl_value *data = n->inputs[0], *indices = n->inputs[1], *y = n->outputs[0];
     const int axis = (int)(n->attrs[0].i < 0 ? n->attrs[0].i + data->shape.rank : n->attrs[0].i), rows = indices->shape.rank;
-    epl_freeze_axis(u, n, data, axis);
+    if (!epl_ties_picks(n))
+        epl_freeze_axis(u, n, data, axis);
+    for (int64_t i = 0; epl_ties_picks(n) && i < indices->shape.dim[0]; i++)
+        epl_tie(u, epl_element(y, axis, i), epl_element(data, axis, epl_tensor_get_i64(indices->producer->attrs[0].tensor, i)));
     for (int a = 0; a < data->shape.rank; a++)
         if (a != axis)
             epl_tie_axes(u, n, data, a, y, a < axis ? a : a - 1 + rows);

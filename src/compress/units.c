@@ -41,7 +41,11 @@ int64_t epl_units_left_of(epl_units *u, const epl_value *v, int axis, int64_t n)
     return llround(left);
 }
 
-int64_t epl_units_left(epl_units *u, const epl_value *v, int axis) { return epl_units_left_of(u, v, axis, v->shape.dim[axis]); }
+int64_t epl_units_left(epl_units *u, const epl_value *v, int axis)
+{
+    const int64_t even = epl_even_left(u, v, axis);
+    return even >= 0 ? even : epl_units_left_of(u, v, axis, v->shape.dim[axis]);
+}
 
 void epl_tie(epl_units *u, int64_t a, int64_t b)
 {
@@ -152,6 +156,19 @@ static void settle_blocks(epl_units *u)
 
 /* ---- all of a graph ---- */
 
+static bool tie_all(epl_units *u)
+{
+    u->n_blocks = 0;
+    memset(u->frozen, 0, (size_t)u->n * sizeof *u->frozen);
+    for (int64_t i = 0; i < u->n; i++)
+        u->parent[i] = i;
+    for (const epl_node *n = u->graph->first; n; n = n->next)
+        if (!epl_units_tie_node(u, n))
+            return false;
+    settle_blocks(u);
+    return true;
+}
+
 bool epl_units_find(epl_graph *g, bool through_norms, epl_units *out)
 {
     *out = (epl_units){ .ctx = g->ctx, .graph = g, .through_norms = through_norms };
@@ -165,14 +182,10 @@ bool epl_units_find(epl_graph *g, bool through_norms, epl_units *out)
     out->parent = epl_alloc_array(g->ctx, n_elements, sizeof *out->parent);
     out->frozen = epl_alloc_array(g->ctx, n_elements, sizeof *out->frozen);
     out->gone   = epl_alloc_array(g->ctx, n_elements, sizeof *out->gone);
-    bool ok = out->parent && out->frozen && out->gone;
-    for (int64_t i = 0; ok && i < out->n; i++)
-        out->parent[i] = i;
-    for (const epl_node *n = g->first; ok && n; n = n->next)
-        ok = epl_units_tie_node(out, n);
-    if (ok)
-        settle_blocks(out);
-    return ok;
+    if (!out->parent || !out->frozen || !out->gone || !tie_all(out))
+        return false;
+    const int even = epl_even_choose(out);
+    return even == 0 || (even > 0 && tie_all(out) && epl_even_settle(out));
 }
 
 void epl_units_release(epl_units *u)
@@ -181,6 +194,7 @@ void epl_units_release(epl_units *u)
     epl_release(u->ctx, u->frozen);
     epl_release(u->ctx, u->gone);
     epl_release(u->ctx, u->blocks);
+    epl_even_release(u);
     *u = (epl_units){ 0 };
 }
 

@@ -6,6 +6,7 @@
 #include "compress/compress.h"
 
 typedef struct epl_units_block epl_units_block;
+struct epl_even;
 
 typedef struct epl_units {
     epl_context      *ctx;
@@ -18,6 +19,7 @@ typedef struct epl_units {
     bool              through_norms;
     epl_units_block  *blocks; /* axes that are one axis elsewhere; settled last */
     size_t            n_blocks, cap_blocks;
+    struct epl_even  *even;   /* grouped convolutions whose groups shrink alike; NULL: in all of them whole groups go */
 } epl_units;
 
 /* Builds the classes of a graph. Release in any case. The graph must not change meanwhile. */
@@ -42,6 +44,28 @@ bool epl_units_add_block(epl_units *u, const epl_node *n, const epl_value *many,
 
 /* ---- ties.c ---- */
 bool epl_units_tie_node(epl_units *u, const epl_node *n);
+bool epl_ties_picks(const epl_node *n); /* a gather by constant numbers that nobody else reads: entries go one by one */
+
+/* ---- even.c: groups that shrink alike ---- */
+int     epl_even_choose(epl_units *u); /* which; how many; -1 on failure */
+bool    epl_units_is_even(const epl_units *u, const epl_node *n);
+bool    epl_even_tie(epl_units *u, const epl_node *n); /* for ties.c */
+bool    epl_even_settle(epl_units *u);                 /* after all ties: which channels go together */
+void    epl_even_release(epl_units *u);
+int64_t epl_even_left(epl_units *u, const epl_value *v, int axis); /* of a weight's inputs; -1: the axis is no such */
+
+/* What stays of axis `in` of such a weight, for each group of axis `out` (of `size` entries): each numbers of list, group after group. No
+ * list: v is no such weight. The list is the caller's. */
+typedef struct epl_even_slices {
+    int      in, out;
+    int64_t  size, each;
+    int64_t *list;
+} epl_even_slices;
+bool epl_even_slice(epl_units *u, const epl_value *v, epl_even_slices *out);
+
+/* ---- shuffles.c ---- */
+bool epl_shuffles_to_gathers(epl_graph *g);
+bool epl_shuffles_from_gathers(epl_graph *g);
 
 /* ---- shrink.c: the smaller network ---- */
 epl_graph  *epl_units_shrink(epl_units *u);                                           /* the caller owns it */

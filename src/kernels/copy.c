@@ -261,11 +261,32 @@ int64_t EPL_K(gather_pieces)(const void *params)
     return epl_between(1, epl_cut(p->outer * p->count, lookups_each(p)), INT64_MAX);
 }
 
+/* Elements of 4 bytes, one by one: permuted channels. */
+static void pick_words(const epl_call *call, int64_t i, int64_t end)
+{
+    const epl_gather_params *p = call->params;
+    const uint32_t *x = (const uint32_t *)call->in[0] + i / p->count * p->size;
+    uint32_t       *y = call->out[0];
+    int64_t         at = i % p->count;
+    for (; i < end && i < p->outer * p->count; i++) {
+        const int64_t k = index_at(p, call->in[1], at);
+        y[i] = k < 0 || k >= p->size ? 0 : x[k];
+        if (++at == p->count) {
+            at = 0;
+            x += p->size;
+        }
+    }
+}
+
 void EPL_K(gather)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_gather_params *p = call->params;
     const int64_t row = p->inner * p->bytes, each = lookups_each(p);
     (void)scratch;
+    if (row == 4) {
+        pick_words(call, begin * each, end * each);
+        return;
+    }
     for (int64_t i = begin * each; i < end * each && i < p->outer * p->count; i++) {
         const int64_t k = index_at(p, call->in[1], i % p->count);
         char *y = (char *)call->out[0] + i * row;
