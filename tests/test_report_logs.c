@@ -248,6 +248,19 @@ TEST(progress_as_plain_lines)
     free(s.text);
 }
 
+/* Work that reports once, at its end, has no time that could be told. */
+TEST(progress_of_one_report_tells_no_time)
+{
+    epl_context *ctx = test_context(t);
+    screen s = { 0 };
+    epl_meter *m = meter_on(ctx, &s, (epl_meter_opts){ .style = 2 });
+    const epl_progress p = epl_meter_progress(m);
+    CHECK(t, p.report(p.user, "attack", 50, 50));
+    end(&s, m);
+    CHECK_STR(t, s.text, "attack: 100 %\n");
+    free(s.text);
+}
+
 TEST(progress_redraws_ten_times_a_second)
 {
     epl_context *ctx = test_context(t);

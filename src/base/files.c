@@ -23,7 +23,8 @@ static bool map_descriptor(epl_context *ctx, const char *path, int fd, epl_map *
     if (fstat(fd, &info) != 0)
         return fail_errno(ctx, "read", path);
     if (!S_ISREG(info.st_mode))
-        return epl_fail(ctx, EPL_ERR_IO, "cannot read '%s': it is not a regular file", path);
+        return epl_fail(ctx, EPL_ERR_IO, "cannot read '%s': it is %s", path,
+                        S_ISDIR(info.st_mode) ? "a folder" : "not a regular file");
     if (info.st_size == 0) {
         *out = (epl_map){ .data = (const unsigned char *)"" };
         return true;

@@ -137,7 +137,9 @@ static void add_facts(epl_text *t, const epl_meter *m)
         add_remaining(t, m);
         return;
     }
-    add_rate(t, m, elapsed(m) > 0 ? (m->done - m->first) / elapsed(m) : 0);
+    if (!(elapsed(m) > 0))
+        return; // reported once, at its end: nobody knows when it began
+    add_rate(t, m, (m->done - m->first) / elapsed(m));
     epl_format_seconds(time, elapsed(m) < 10 ? elapsed(m) : round(elapsed(m)));
     epl_text_addf(t, "  in %s", time);
 }
