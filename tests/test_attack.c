@@ -246,24 +246,25 @@ TEST(samples_leave_where_the_rule_says)
         epl_exit_rule rule;
         int           taken[2];
         int64_t       class[2];
+        int           computed[2];
     } cases[] = {
-        { { .threshold = 0 }, { 0, 0 }, { 0, 0 } },
-        { { .threshold = 1.1 }, { 1, 0 }, { 1, 0 } }, /* the surest of all */
-        { { .threshold = 1.1, .last = true }, { 2, 2 }, { 1, 0 } },
-        { { .threshold = 0.8 }, { 0, 0 }, { 0, 0 } },
-        { { .threshold = 0.8, .last = true }, { 0, 2 }, { 0, 0 } },
-        { { .thresholds = apart, .last = true }, { 1, 1 }, { 1, 0 } },
-        { { .threshold = 0, .patience = 2, .last = true }, { 2, 1 }, { 1, 0 } },
-        { { .measure = EPL_EXIT_ENTROPY, .threshold = 0.4, .last = true }, { 0, 2 }, { 0, 0 } },
-        { { .measure = EPL_EXIT_ENTROPY, .threshold = -1, .last = true }, { 2, 2 }, { 1, 0 } },
+        { { .threshold = 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 } },
+        { { .threshold = 1.1 }, { 1, 0 }, { 1, 0 }, { 2, 2 } }, /* the surest of all speaks; all were computed */
+        { { .threshold = 1.1, .last = true }, { 2, 2 }, { 1, 0 }, { 2, 2 } },
+        { { .threshold = 0.8 }, { 0, 0 }, { 0, 0 }, { 0, 2 } },
+        { { .threshold = 0.8, .last = true }, { 0, 2 }, { 0, 0 }, { 0, 2 } },
+        { { .thresholds = apart, .last = true }, { 1, 1 }, { 1, 0 }, { 1, 1 } },
+        { { .threshold = 0, .patience = 2, .last = true }, { 2, 1 }, { 1, 0 }, { 2, 1 } },
+        { { .measure = EPL_EXIT_ENTROPY, .threshold = 0.4, .last = true }, { 0, 2 }, { 0, 0 }, { 0, 2 } },
+        { { .measure = EPL_EXIT_ENTROPY, .threshold = -1, .last = true }, { 2, 2 }, { 1, 0 }, { 2, 2 } },
     };
     for (size_t i = 0; i < EPL_COUNT(cases); i++) {
-        int     taken[2];
+        int     taken[2], computed[2];
         int64_t class[2];
-        epl_exit_decide(z, cases[i].rule, taken, class);
+        epl_exit_decide(z, cases[i].rule, taken, class, computed);
         for (int k = 0; k < 2; k++)
-            if (taken[k] != cases[i].taken[k] || class[k] != cases[i].class[k])
-                FAIL(t, "case %d, sample %d: leaves at %d as %d", (int)i, k, taken[k], (int)class[k]);
+            if (taken[k] != cases[i].taken[k] || class[k] != cases[i].class[k] || computed[k] != cases[i].computed[k])
+                FAIL(t, "case %d, sample %d: classifier %d says %d, %d was the last computed", (int)i, k, taken[k], (int)class[k], computed[k]);
     }
     epl_tensor_free(z);
 }
@@ -279,15 +280,20 @@ TEST(reports_count_exits_and_their_cost)
     CHECK_NEAR(t, macs[0], SIDE * SIDE * CLASSES, .atol = 0);
     CHECK_NEAR(t, macs[1], epl_graph_cost(m->graph).macs, .atol = 0);
     epl_tensor *x = images(t, ctx), *y = random_labels(t, ctx), *z = epl_exit_logits(m, x, (epl_exit_opts){ .batch = 5 });
-    epl_exit_report first, never;
+    epl_exit_report first, never, unsure;
     CHECK_OK(t, ctx, z && epl_exit_report_of(m->graph, z, y, (epl_exit_rule){ .threshold = 0 }, &first) &&
-                     epl_exit_report_of(m->graph, z, y, (epl_exit_rule){ .threshold = 2, .last = true }, &never));
+                     epl_exit_report_of(m->graph, z, y, (epl_exit_rule){ .threshold = 2, .last = true }, &never) &&
+                     epl_exit_report_of(m->graph, z, y, (epl_exit_rule){ .threshold = 2 }, &unsure));
+    CHECK_NEAR(t, unsure.mean_macs, macs[1], .rtol = 1e-12); // whoever speaks: nobody was sure before the end
+    CHECK_NEAR(t, unsure.leave[1], 1, .atol = 1e-12);
+    CHECK(t, unsure.speaks[0] > 0 && unsure.mean_exit < 1);
     CHECK_NEAR(t, first.mean_macs, macs[0], .rtol = 1e-12);
     CHECK_NEAR(t, first.accuracy, first.exit_accuracy[0], .atol = 1e-12);
-    CHECK_NEAR(t, first.share[0], 1, .atol = 1e-12);
+    CHECK_NEAR(t, first.leave[0], 1, .atol = 1e-12);
     CHECK_NEAR(t, never.mean_exit, 1, .atol = 1e-12);
     CHECK_NEAR(t, never.accuracy, never.exit_accuracy[1], .atol = 1e-12);
     epl_exit_report_release(&first);
+    epl_exit_report_release(&unsure);
     epl_exit_report_release(&never);
     epl_tensor_free(x);
     epl_tensor_free(y);

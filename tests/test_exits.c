@@ -276,7 +276,7 @@ PROPERTY(dynamic_networks_say_what_the_rule_says, EPL_COUNT(rules))
     int         taken[N];
     int64_t     named[N];
     CHECK_OK(t, ctx, z);
-    epl_exit_decide(z, rules[t->index], taken, named);
+    epl_exit_decide(z, rules[t->index], taken, named, NULL);
     epl_program *p = epl_program_new(one->graph, one->weights, (epl_program_opts){ .frozen = true });
     CHECK_OK(t, ctx, p);
     for (int i = 0; i < N; i++) {
@@ -288,6 +288,29 @@ PROPERTY(dynamic_networks_say_what_the_rule_says, EPL_COUNT(rules))
     epl_program_free(p);
     epl_tensor_free(x);
     epl_tensor_free(z);
+    epl_model_free(one);
+    epl_model_free(m);
+}
+
+/* It takes one sample at a time: evaluation does so by itself, training says so. */
+TEST(dynamic_networks_are_evaluated_one_by_one)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = small_sdn(t, ctx), *one = epl_exits_dynamic(m, (epl_exit_rule){ .threshold = 0.42 });
+    epl_tensor  *labels = NULL;
+    epl_dataset *d = blobs(t, ctx);
+    epl_evaluation  e;
+    epl_exit_report r;
+    CHECK_OK(t, ctx, one && d && epl_evaluate(one, d, (epl_evaluate_opts){ 0 }, &e));
+    epl_tensor *z = epl_exit_answers(m, d, (epl_exit_opts){ 0 }, &labels);
+    CHECK_OK(t, ctx, z && epl_exit_report_of(m->graph, z, labels, (epl_exit_rule){ .threshold = 0.42 }, &r));
+    CHECK_NEAR(t, e.metrics.accuracy, r.accuracy, .atol = 1e-12);
+    epl_evaluation_release(ctx, &e);
+    CHECK_FAILS(t, ctx, epl_evaluate(one, d, (epl_evaluate_opts){ .batch = 16 }, &e), EPL_ERR_SHAPE, "made for 1 sample at a time and cannot take 16");
+    epl_exit_report_release(&r);
+    epl_tensor_free(z);
+    epl_tensor_free(labels);
+    epl_dataset_free(d);
     epl_model_free(one);
     epl_model_free(m);
 }

@@ -58,11 +58,13 @@ EPL_API epl_tensor *epl_exit_answers(const epl_model *m, epl_dataset *d, epl_exi
 typedef struct epl_exit_report {
     int      n_exits;
     int64_t  n;
-    double   accuracy;       /* of what is named where samples leave */
-    double   mean_exit, mean_macs; /* exits counted from 0 */
+    double   accuracy;       /* of what is named */
+    double   mean_exit;      /* that speaks, counted from 0 */
+    double   mean_macs;      /* a sample about which no exit is sure costs the whole network, whoever speaks for it in the end */
     double  *exit_accuracy;  /* [exits]: if all left there */
-    double  *share, *macs;   /* [exits]: of samples that leave there; epl_exit_macs */
-    int     *taken;          /* [n] */
+    double  *speaks, *leave; /* [exits]: shares of the samples for which it speaks, and which compute no further */
+    double  *macs;           /* [exits]: epl_exit_macs */
+    int     *taken, *computed; /* [n], as epl_exit_decide says */
     int64_t *predicted;      /* [n] */
     epl_arena *arena;        /* private */
 } epl_exit_report;

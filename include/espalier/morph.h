@@ -89,7 +89,7 @@ typedef struct epl_gate_train_opts {
 EPL_API epl_train_hook epl_gates_hook(const epl_model *m, epl_gate_train_opts o);
 #define EPL_GATE_GROUP(scale) { .pattern = "*.gate.weight,*.gate.bias", .rate_scale = scale, .decay = -1 }
 
-/* Gates that save time, for one sample: gated convolutions with at most a relu behind them (fold normalisations first:
+/* Gates that save time, for one sample, which becomes the size of the batch: gated convolutions with at most a relu behind them (fold normalisations first:
  * epl_deploy_batch_norms) become GatedConv. Returns how many; -1 on failure: none. */
 EPL_API int epl_gates_skip(epl_model *m);
 

@@ -620,8 +620,9 @@ typedef struct epl_exit_rule {
     bool             last;       /* if nowhere: at the final classifier; default: the most confident of all, as in Kaya et al. 2019 */
 } epl_exit_rule;
 
-/* logits [exits, n, classes] -> where each sample leaves, and the class that is named there (each [n], may be NULL). */
-EPL_API void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted);
+/* logits [exits, n, classes] -> which classifier speaks for each sample, the class that it names, and the last classifier that was
+ * computed: the one that speaks, but the final one where no exit was sure (each [n], may be NULL). */
+EPL_API void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted, int *computed);
 
 #ifdef __cplusplus
 }

@@ -404,7 +404,7 @@ typedef struct epl_evaluation {
 } epl_evaluation;
 
 typedef struct epl_evaluate_opts {
-    int64_t       batch;   /* default 64, at most the data set's size */
+    int64_t       batch;   /* default: what the network's input was made for, 64 if it takes any; at most the data set's size */
     const char   *augment; /* default: what the model says it needs (metadata "espalier.augment"), usually a normalisation */
     epl_loss_opts loss;
     bool          keep_logits;

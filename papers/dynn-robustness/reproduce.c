@@ -54,7 +54,7 @@ static void check_dynamic(paper_run *r, const epl_model *m)
         const epl_exit_rule rule = { .threshold = thresholds[i], .last = true };
         int        taken = -1;
         epl_model *one = epl_exits_dynamic(m, rule);
-        epl_exit_decide(z, rule, &taken, NULL);
+        epl_exit_decide(z, rule, &taken, NULL, NULL);
         epl_program *p = one ? epl_program_new(one->graph, one->weights, (epl_program_opts){ .frozen = true }) : NULL;
         if (p)
             memcpy(epl_program_input(p, 0)->data, x->data, epl_tensor_bytes(x));

@@ -111,7 +111,7 @@ static bool weigh_taken(climb *c, const epl_tensor *at, epl_tensor *weights)
 {
     if (!epl_answers_to(&c->answers, at, (epl_progress){ 0 }, c->logits))
         return false;
-    epl_exit_decide(c->logits, c->o.rule, c->taken, NULL);
+    epl_exit_decide(c->logits, c->o.rule, c->taken, NULL, NULL);
     memset(weights->data, 0, epl_tensor_bytes(weights));
     for (int64_t i = 0; i < weights->shape.dim[0]; i++)
         ((float *)weights->data)[i * weights->shape.dim[1] + c->taken[i]] = 1;

@@ -64,7 +64,7 @@ static double mean_cost(const epl_tensor *logits, const double *thresholds, cons
 {
     const int64_t n = logits->shape.dim[1];
     double        sum = 0;
-    epl_exit_decide(logits, (epl_exit_rule){ .thresholds = thresholds, .last = true }, taken, NULL);
+    epl_exit_decide(logits, (epl_exit_rule){ .thresholds = thresholds, .last = true }, taken, NULL, NULL);
     for (int64_t i = 0; i < n; i++)
         sum += macs[taken[i]];
     return sum / (double)n;

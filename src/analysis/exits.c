@@ -128,21 +128,24 @@ bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_
     }
     const size_t size = (size_t)exits * sizeof(double);
     out->exit_accuracy = epl_arena_alloc(out->arena, size);
-    out->share         = epl_arena_alloc(out->arena, size);
+    out->speaks        = epl_arena_alloc(out->arena, size);
+    out->leave         = epl_arena_alloc(out->arena, size);
     out->macs          = epl_arena_alloc(out->arena, size);
     out->taken         = epl_arena_alloc(out->arena, (size_t)(n + 1) * sizeof *out->taken);
+    out->computed      = epl_arena_alloc(out->arena, (size_t)(n + 1) * sizeof *out->computed);
     out->predicted     = epl_arena_alloc(out->arena, (size_t)(n + 1) * sizeof *out->predicted);
-    if (!out->exit_accuracy || !out->share || !out->macs || !out->taken || !out->predicted || !epl_exit_macs(g, out->macs)) {
+    if (!out->exit_accuracy || !out->speaks || !out->leave || !out->macs || !out->taken || !out->computed || !out->predicted || !epl_exit_macs(g, out->macs)) {
         epl_exit_report_release(out);
         return false;
     }
-    epl_exit_decide(logits, rule, out->taken, out->predicted);
+    epl_exit_decide(logits, rule, out->taken, out->predicted, out->computed);
     for (int64_t i = 0; i < n; i++) {
-        const int at = out->taken[i];
+        const int at = out->taken[i], end = out->computed[i];
         out->accuracy += (out->predicted[i] == y[i]) / (double)n;
-        out->share[at] += 1 / (double)n;
+        out->speaks[at] += 1 / (double)n;
+        out->leave[end] += 1 / (double)n;
         out->mean_exit += at / (double)n;
-        out->mean_macs += out->macs[at] / (double)n;
+        out->mean_macs += out->macs[end] / (double)n;
         for (int e = 0; e < exits; e++)
             out->exit_accuracy[e] += (epl_said(logits, e, i) == y[i]) / (double)n;
     }

@@ -15,7 +15,7 @@ static bool ask(const epl_model *m, const epl_tensor *x, epl_exit_rule rule, epl
     p->logits    = epl_exit_logits(m, x, o);
     p->predicted = p->logits ? epl_alloc_array(m->ctx, (size_t)x->shape.dim[0] + 1, sizeof *p->predicted) : NULL;
     if (p->predicted)
-        epl_exit_decide(p->logits, rule, NULL, p->predicted);
+        epl_exit_decide(p->logits, rule, NULL, p->predicted, NULL);
     return p->predicted != NULL;
 }
 

@@ -11,8 +11,8 @@ static epl_table *exit_table(cli *c, const epl_attack_result *r)
     epl_table_column(t, "classifier", (epl_column_opts){ 0 });
     epl_table_column(t, "accuracy", percent);
     epl_table_column(t, "attacked", percent);
-    epl_table_column(t, "leave here", (epl_column_opts){ .key = "share", .format = EPL_FORMAT_PERCENT, .decimals = 2 });
-    epl_table_column(t, "attacked ", (epl_column_opts){ .key = "share_attacked", .format = EPL_FORMAT_PERCENT, .decimals = 2 });
+    epl_table_column(t, "leave here", (epl_column_opts){ .key = "leave", .format = EPL_FORMAT_PERCENT, .decimals = 2 });
+    epl_table_column(t, "attacked ", (epl_column_opts){ .key = "leave_attacked", .format = EPL_FORMAT_PERCENT, .decimals = 2 });
     epl_table_column(t, "multiply-adds", (epl_column_opts){ .key = "macs", .format = EPL_FORMAT_COUNT });
     for (int e = 0; e < r->clean.n_exits; e++) {
         epl_table_row(t);
@@ -22,8 +22,8 @@ static epl_table *exit_table(cli *c, const epl_attack_result *r)
             epl_table_text(t, "final");
         epl_table_number(t, r->clean.exit_accuracy[e]);
         epl_table_number(t, r->attacked.exit_accuracy[e]);
-        epl_table_number(t, r->clean.share[e]);
-        epl_table_number(t, r->attacked.share[e]);
+        epl_table_number(t, r->clean.leave[e]);
+        epl_table_number(t, r->attacked.leave[e]);
         epl_table_number(t, r->clean.macs[e]);
     }
     return t;
@@ -51,8 +51,8 @@ static char *as_json(cli *c, const epl_attack_result *r)
         epl_json_open_object(&w, NULL);
         epl_json_put_f64(&w, "accuracy", r->clean.exit_accuracy[e]);
         epl_json_put_f64(&w, "accuracy_attacked", r->attacked.exit_accuracy[e]);
-        epl_json_put_f64(&w, "share", r->clean.share[e]);
-        epl_json_put_f64(&w, "share_attacked", r->attacked.share[e]);
+        epl_json_put_f64(&w, "leave", r->clean.leave[e]);
+        epl_json_put_f64(&w, "leave_attacked", r->attacked.leave[e]);
         epl_json_put_f64(&w, "macs", r->clean.macs[e]);
         epl_json_close(&w);
     }

@@ -119,7 +119,7 @@ static int run(cli *c, int argc, char **argv)
     const char *in = NULL, *split_name = "test", *measures = NULL;
     wish        w = { 0 };
     double      val_fraction = 0;
-    int64_t     batch = 64;
+    int64_t     batch = 0;
     epl_evaluate_opts o = { .loss.name = "cross-entropy" };
     epl_data_split    split = EPL_SPLIT_TEST;
     const cli_option  options[] = {
@@ -127,7 +127,7 @@ static int run(cli *c, int argc, char **argv)
         CLI_OPT_DATA(&w.data, true),
         EPL_OPT_CHOICE(0, "split", "train|test|val", &split_name, "which part of the data set"),
         EPL_OPT_REAL(0, "val-fraction", &val_fraction, 0, 0.99, "share of the training part that is its val part"),
-        EPL_OPT_INT('b', "batch", &batch, 1, 1 << 24, "samples of a step"),
+        EPL_OPT_INT('b', "batch", &batch, 0, 1 << 24, "samples of a step (0: as the network has it, 64 if it takes any)"),
         EPL_OPT_TEXT(0, "loss", "NAME", &o.loss.name, "cross-entropy, mse, l1, huber, bce, focal, dice or kl"),
         EPL_OPT_TEXT(0, "augment", "WORDS", &o.augment, "how to prepare inputs (default: as the model says)"),
         EPL_OPT_FLAG(0, "averaged", &o.averaged, "with the averaged weights that a checkpoint holds"),

@@ -49,7 +49,8 @@ static epl_table *report_table(cli *c, const epl_graph *g, const epl_exit_report
     if (r) {
         epl_table_column(t, "threshold", (epl_column_opts){ .format = EPL_FORMAT_FIXED, .decimals = 4 });
         epl_table_column(t, "accuracy", percent);
-        epl_table_column(t, "leave here", (epl_column_opts){ .key = "share", .format = EPL_FORMAT_PERCENT, .decimals = 2 });
+        epl_table_column(t, "speaks for", (epl_column_opts){ .key = "speaks", .format = EPL_FORMAT_PERCENT, .decimals = 2 });
+        epl_table_column(t, "leave here", (epl_column_opts){ .key = "leave", .format = EPL_FORMAT_PERCENT, .decimals = 2 });
     }
     for (int e = 0; t && e < n; e++) {
         epl_table_row(t);
@@ -65,7 +66,8 @@ static epl_table *report_table(cli *c, const epl_graph *g, const epl_exit_report
             epl_table_empty(t);
         if (r) {
             epl_table_number(t, r->exit_accuracy[e]);
-            epl_table_number(t, r->share[e]);
+            epl_table_number(t, r->speaks[e]);
+            epl_table_number(t, r->leave[e]);
         }
     }
     return t;

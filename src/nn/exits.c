@@ -189,20 +189,20 @@ static bool is_sure(const epl_exit_rule *rule, const answer *a, int exit)
     return rule->measure == EPL_EXIT_ENTROPY ? a->entropy <= threshold : a->confidence >= threshold;
 }
 
-void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted)
+void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted, int *computed)
 {
     const int64_t exits = logits->shape.dim[0], n = logits->shape.dim[1], classes = logits->shape.dim[2];
     const float  *z = logits->data;
     for (int64_t i = 0; i < n; i++) {
         answer best = { .confidence = -1 }, a = { .class = -1 };
-        int    at = 0, agreed = 0;
+        int    at = 0, agreed = 0, last = (int)exits - 1;
         for (int e = 0; e < exits; e++) {
             const int64_t before = a.class;
             a      = read_logits(z + (e * n + i) * classes, classes);
             agreed = a.class == before ? agreed + 1 : 1;
             if (e + 1 < exits && agreed >= rule.patience && is_sure(&rule, &a, e)) {
                 best = a;
-                at   = e;
+                at = last = e;
                 break;
             }
             if (e == 0 || (rule.last ? e + 1 == exits : a.confidence > best.confidence)) {
@@ -214,5 +214,7 @@ void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, i
             taken[i] = at;
         if (predicted)
             predicted[i] = best.class;
+        if (computed)
+            computed[i] = last;
     }
 }

@@ -71,7 +71,7 @@ static epl_graph *graph_of(const epl_model *m, epl_dataset_info info, epl_shape 
     epl_graph  *g = epl_graph_new(m->ctx, epl_graph_name(m->graph));
     const int   n = epl_graph_n_outputs(m->graph);
     epl_value **outputs = epl_alloc_array(m->ctx, (size_t)n + 1, sizeof *outputs), *in = g ? epl_batch_input(g, m->graph, x.dim[0]) : NULL;
-    bool ok = outputs && in && epl_graph_inline(g, m->graph, &in, outputs, o.averaged ? "ema." : NULL);
+    bool ok = outputs && in && epl_inline_network(g, m->graph, in, outputs, o.averaged ? "ema." : NULL);
     if (ok) {
         o.loss.smoothing  = 0;
         epl_value *target = epl_target_input(g, outputs[0], info.y_dtype, epl_batch_target_shape(&info, x));
@@ -109,7 +109,7 @@ epl_evaluator *epl_evaluator_new(const epl_model *m, epl_dataset *d, epl_evaluat
     if (!e)
         return NULL;
     *e = (epl_evaluator){ .ctx = m->ctx, .data = d, .progress = o.progress };
-    const int64_t batch = o.batch ? o.batch : 64;
+    const int64_t own = epl_own_batch(m->graph), batch = o.batch ? o.batch : own ? own : 64;
     const char   *words = o.augment ? o.augment : epl_weights_metadata(m->weights, "espalier.augment");
     epl_loader_opts lo = { .batch = batch < info.count ? batch : info.count, .augment = words };
     e->loader = epl_loader_new(m->ctx, d, lo);

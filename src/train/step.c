@@ -70,6 +70,29 @@ epl_value *epl_batch_input(epl_graph *g, const epl_graph *model, int64_t batch)
     return epl_input(g, "x", like->dtype, shape, "N");
 }
 
+int64_t epl_own_batch(const epl_graph *model)
+{
+    const epl_value *x = epl_graph_input_at(model, 0);
+    const char      *dims = x ? epl_attr_s(x->producer, "dims") : "";
+    return x && x->shape.rank > 0 && (*dims == 0 || *dims == ',') ? x->shape.dim[0] : 0;
+}
+
+bool epl_inline_network(epl_graph *g, const epl_graph *model, epl_value *x, epl_value **outputs, const char *prefix)
+{
+    if (epl_graph_inline(g, model, &x, outputs, prefix))
+        return true;
+    const int64_t own = epl_own_batch(model);
+    epl_context  *ctx = g->ctx;
+    if (own && own != x->shape.dim[0] && epl_error_code(ctx) == EPL_ERR_SHAPE) {
+        char why[256];
+        snprintf(why, sizeof why, "%s", epl_error_message(ctx));
+        epl_error_clear(ctx);
+        epl_fail(ctx, EPL_ERR_SHAPE, "network '%s' is made for %lld sample%s at a time and cannot take %lld: %s", model->name, (long long)own,
+                 own == 1 ? "" : "s", (long long)x->shape.dim[0], why);
+    }
+    return false;
+}
+
 epl_value *epl_target_input(epl_graph *g, epl_value *logits, epl_dtype dtype, epl_shape shape)
 {
     if (!logits)
@@ -90,7 +113,7 @@ static bool forward(const epl_model *m, const epl_step_opts *o, epl_train_step *
     s->x         = epl_batch_input(g, m->graph, o->batch);
     s->n_outputs = epl_graph_n_outputs(m->graph);
     s->outputs   = epl_arena_alloc(s->arena, (size_t)(s->n_outputs + 1) * sizeof *s->outputs);
-    if (!s->x || !s->outputs || !epl_graph_inline(g, m->graph, &s->x, s->outputs, NULL))
+    if (!s->x || !s->outputs || !epl_inline_network(g, m->graph, s->x, s->outputs, NULL))
         return false;
     for (int i = 0; i < s->n_outputs; i++) { // outputs keep the values while the mode is set
         char name[32];

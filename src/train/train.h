@@ -83,6 +83,12 @@ typedef struct epl_built_step {
 bool epl_build_step(const epl_model *m, epl_weights *weights, epl_step_opts o, uint64_t seed, epl_built_step *out);
 void epl_built_step_release(epl_built_step *b); /* accepts a zero value */
 
+/* The batch that the network's input 0 was made for; 0 if its first dimension is named, so that any batch will do. */
+int64_t epl_own_batch(const epl_graph *model);
+
+/* The network computes x, in place of its input 0, in `g`: epl_graph_inline. The error says so if it was made for another batch. */
+bool epl_inline_network(epl_graph *g, const epl_graph *model, epl_value *x, epl_value **outputs, const char *prefix);
+
 /* The inputs "x" [batch, ...] of the model's type and "target" (dtype 0, rank 0: as epl_step_opts says). */
 epl_value *epl_batch_input(epl_graph *g, const epl_graph *model, int64_t batch);
 epl_value *epl_target_input(epl_graph *g, epl_value *logits, epl_dtype dtype, epl_shape shape);
