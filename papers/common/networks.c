@@ -30,7 +30,11 @@ epl_model *paper_model(paper_run *r, const char *description, uint64_t seed)
 static epl_program *program_for(paper_run *r, const epl_model *m, int64_t batch, epl_program_opts o)
 {
     epl_graph   *g = paper_ok(r) && m ? epl_graph_copy(m->graph) : NULL;
-    epl_program *p = g && epl_graph_bind(g, "N", batch) ? epl_program_new(g, m->weights, o) : NULL;
+    const bool   fits = g && (epl_dim(epl_graph_input_at(g, 0), 0) == batch || epl_graph_bind(g, "N", batch));
+    epl_program *p = fits ? epl_program_new(g, m->weights, o) : NULL;
+    if (g && !fits)
+        epl_fail(r->ctx, EPL_ERR_SHAPE, "network '%s' is made for batches of %lld, not of %lld", epl_graph_name(g),
+                 (long long)epl_dim(epl_graph_input_at(g, 0), 0), (long long)batch);
     epl_graph_free(g);
     return p;
 }
