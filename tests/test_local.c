@@ -261,6 +261,20 @@ TEST(one_module_is_alive_at_a_time)
     CHECK(t, man > three && man < one);
 }
 
+/* Losses that share what they compare with - all decoders make the same picture - and whose heads are larger than a module's blocks. */
+PROPERTY(modules_with_decoders_leave_memory_too, 2)
+{
+    epl_context *ctx = test_context(t);
+    const char  *loss = t->index ? "supcon" : "infopro";
+    size_t       before = planned(t, ctx, (epl_local_opts){ .modules = 1 });
+    for (int modules = 3; modules <= 9; modules += 3) {
+        const size_t bytes = planned(t, ctx, (epl_local_opts){ .modules = modules, .loss = loss, .aux = "0c1f" });
+        if (!((double)bytes < 0.9 * (double)before))
+            FAIL(t, "%s: %zu bytes with %d modules, %zu with fewer", loss, bytes, modules, before);
+        before = bytes;
+    }
+}
+
 /* ---- the loop ---- */
 
 static epl_dataset *noise(epl_context *ctx)

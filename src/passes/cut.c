@@ -116,6 +116,46 @@ static void tag_data(epl_graph *g, epl_node *const *cuts, int n_cuts)
     }
 }
 
+static int64_t first_reader(const epl_node *n)
+{
+    int64_t first = INT64_MAX;
+    for (int o = 0; o < n->n_outputs; o++)
+        for (size_t u = 0; u < n->outputs[o]->n_uses; u++)
+            if (n->outputs[o]->uses[u].node->tag < first)
+                first = n->outputs[o]->uses[u].node->tag;
+    return first;
+}
+
+static int64_t bytes_of(const epl_value *v) { return epl_shape_count(v->shape) * (int64_t)epl_dtype_bytes(v->dtype); }
+
+/* What n reads and nobody else reads then: it would have to wait for n. */
+static int64_t bytes_kept_for(const epl_node *n, int64_t then)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < n->n_inputs; i++) {
+        const epl_value *v = n->inputs[i];
+        bool kept = !v || (v->producer->op->flags & EPL_OP_SOURCE);
+        for (size_t u = 0; !kept && u < v->n_uses; u++)
+            kept = v->uses[u].node != n && v->uses[u].node->tag >= then;
+        bytes += kept ? 0 : bytes_of(v);
+    }
+    return bytes;
+}
+
+/* What could be known early but is read late - labels, the picture that a decoder is to make, what arrives from a later loss - is computed
+ * where it is first read, unless what it is made of is larger. */
+static void put_off(epl_graph *g, epl_node *const *cuts, int n_cuts)
+{
+    for (epl_node *n = g->last; n; n = n->prev) {
+        const int64_t first = n->tag == NONE || (n->op->flags & (EPL_OP_SOURCE | EPL_OP_SINK)) || is_cut(n, cuts, n_cuts) ? n->tag : first_reader(n);
+        int64_t made = 0;
+        for (int o = 0; o < n->n_outputs; o++)
+            made += bytes_of(n->outputs[o]);
+        if (first > n->tag && first <= n_cuts && bytes_kept_for(n, first) <= made)
+            n->tag = first;
+    }
+}
+
 /* The module of what depends on weights alone: where it is first read; the next value of a tensor goes where that is last read. */
 static int64_t module_of_weights(const epl_node *n, int64_t last)
 {
@@ -140,6 +180,7 @@ static int64_t module_of_weights(const epl_node *n, int64_t last)
 void epl_tag_modules(epl_graph *g, epl_node *const *cuts, int n_cuts)
 {
     tag_data(g, cuts, n_cuts);
+    put_off(g, cuts, n_cuts);
     for (epl_node *n = g->last; n; n = n->prev)
         if (n->tag == NONE && !(n->op->flags & EPL_OP_SINK))
             n->tag = module_of_weights(n, n_cuts);

@@ -1,7 +1,8 @@
 /* fuse: element-wise nodes that read each other become one Fused node, and join the convolution or matrix product before
  * them. Groups grow along edges between values of one shape; two groups may join if no path leaves one and enters the other
- * through a third, which would make the fused nodes wait for each other. The nodes are then put in an order in which groups
- * are contiguous. Keeps every bit of f32 arithmetic (chains compute each node as it would alone). */
+ * through a third, which would make the fused nodes wait for each other, and if nobody else has to wait for longer. The nodes
+ * are then put in an order in which groups are contiguous. Keeps every bit of f32 arithmetic (chains compute each node as it
+ * would alone). */
 #include "passes/passes.h"
 
 enum { MAX_STEPS = 32, MAX_INPUTS = 12, MAX_OUTPUTS = 4 }; /* what a chain holds: kernels/kernel.h */
@@ -104,15 +105,42 @@ static bool anchor_reads(const fusion *f, int a, int b)
     return false;
 }
 
-typedef struct load {
-    int steps, inputs, outputs, real_outputs;
-} load;
-
 static bool in_pair(const fusion *f, const epl_node *n, int a, int b)
 {
     const int r = find(f, (int)n->tag);
     return r == a || r == b;
 }
+
+/* The position from which on group r could run, but for what comes from the other one. */
+static int64_t ready_at(const fusion *f, int r, int other)
+{
+    int64_t at = -1;
+    for (int m = r; m >= 0; m = f->groups[m].next)
+        for (int i = 0; i < f->nodes[m]->n_inputs; i++) {
+            const epl_node *p = f->nodes[m]->inputs[i] ? f->nodes[m]->inputs[i]->producer : NULL;
+            if (p && p->tag > at && !in_pair(f, p, r, other))
+                at = p->tag;
+        }
+    return at;
+}
+
+/* Would somebody who reads a value of group r have to wait for what the other group reads? Then what the two of them keep alive would stay
+ * so for longer: a step cut into modules would keep all of them, where their losses share a value. */
+static bool delays(const fusion *f, int r, int other)
+{
+    const int64_t ready = ready_at(f, other, r);
+    for (int m = r; m >= 0; m = f->groups[m].next)
+        for (size_t u = 0; u < f->nodes[m]->outputs[0]->n_uses; u++) {
+            const epl_node *reader = f->nodes[m]->outputs[0]->uses[u].node;
+            if (reader->tag < ready && !in_pair(f, reader, r, other))
+                return true;
+        }
+    return false;
+}
+
+typedef struct load {
+    int steps, inputs, outputs, real_outputs;
+} load;
 
 /* An anchor writes its raw result where the chain's first one goes, so that place cannot be a parameter that the chain reads:
  * an update behind a product would be copied home. */
@@ -180,7 +208,7 @@ static void try_join(fusion *f, int a, int b)
     if (l.steps > MAX_STEPS || l.inputs > MAX_INPUTS || l.outputs > MAX_OUTPUTS ||
         (x->n_anchors + y->n_anchors > 0 && l.real_outputs == 0))
         return;
-    if (!anchor_reads(f, a, b) && !anchor_reads(f, b, a) && !waits_for(f, a, b) && !waits_for(f, b, a))
+    if (!anchor_reads(f, a, b) && !anchor_reads(f, b, a) && !delays(f, a, b) && !delays(f, b, a) && !waits_for(f, a, b) && !waits_for(f, b, a))
         join(f, a, b);
 }
 
