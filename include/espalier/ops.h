@@ -328,6 +328,11 @@ EPL_API epl_value *epl_convolve(epl_graph *g, epl_value *x, epl_value *w, epl_va
  * S' = (S - 1) stride + dilation (K - 1) + 1 - pads + output_pad. */
 EPL_API epl_value *epl_convolve_transpose(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_convolve_opts o);
 
+/* A convolution, or with a weight [C, M] a linear layer, of integers: scale [M] (f32) times the exact sum of x (i8, u8) by w (i8, i16), in
+ * 32 bits, plus bias [M] (f32) or NULL -> f32. Lowering puts it where products of quantised values stand (epl_prepare). `like` (may be
+ * NULL): a convolution whose strides, pads, dilations and groups it takes. */
+EPL_API epl_value *epl_convolve_integers(epl_graph *g, epl_value *x, epl_value *w, epl_value *scale, epl_value *bias, const epl_node *like);
+
 /* A convolution of images, one group, of which some channels do not count, sample by sample:
  * y = out_mask f(conv(in_mask x, w) + bias), f a relu or nothing. in_mask [N, C] (NULL: all) and out_mask [N, M] are 0 where a channel is not
  * wanted; what is 0 costs nothing when a program runs one sample. `like` (may be NULL): a convolution whose strides, pads and

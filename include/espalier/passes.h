@@ -89,6 +89,8 @@ typedef struct epl_pass_opts {
     bool frozen; /* parameters are constants */
     int  unroll; /* of epl_fold_control */
     bool plain;  /* control flow is taken as it is, neither folded nor trimmed: to compare with */
+    bool integers; /* products of quantised values with quantised weights, if parameters are constants, become products of integers
+                      (epl_convolve_integers). Within the rounding of sums */
     size_t block_bytes; /* epl_fuse_blocks with this workspace, if parameters are constants; 0: not */
 } epl_pass_opts;
 

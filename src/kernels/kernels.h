@@ -62,6 +62,16 @@
  *   shift_conv     in x, packed, bias          out y           chain runs on y. A linear layer is n = rows, all else 1. Subnormal x
  *                                              count as 0, infinities, NaN and magnitudes from 2^121 on as the largest float below
  *
+ * ---- integers: epl_integer_conv_params; x i8 or u8, w i8 or i16 [kd, kh, kw, c/groups, m] ----
+ *
+ *   integer_pack   in w                        out packed, epl_integer_packed_bytes(p, set->vector) bytes
+ *   integer_conv   in x, packed, scale [m], bias        out y, f32    chain runs on y. Sums are exact in 32 bits and wrap; a linear
+ *                                              layer is n = rows, all else 1
+ *
+ *   shift_add_pack in w: +-2^S, S at most 1, 3 or 7 as p->bits is 2, 3 or 4       out packed, epl_shift_add_bytes(p) bytes: codes, and
+ *                                              at epl_shift_add_code_bytes(p) how many weights are no such powers (int32)
+ *   shift_add      as integer_conv, with additions and shifts alone but for the scale
+ *
  * ---- matrix product: epl_gemm_params ----
  *
  *   for each of `batch`:  C[rows, cols] = A[rows, depth] B[depth, cols] (+ bias [cols])
@@ -121,6 +131,12 @@ typedef struct epl_shift_pack_params {
     int64_t tap_stride, out_stride;
 } epl_shift_pack_params;
 
+typedef struct epl_integer_conv_params {
+    epl_conv_params conv;
+    int64_t x_unsigned, w_wide; /* x is u8, not i8; w is i16, not i8 */
+    int64_t bits;               /* of the codes of shift_add: 2, 3, 4 */
+} epl_integer_conv_params;
+
 typedef struct epl_sum_parts_params {
     int64_t parts, count; /* out[i] = in[i] + in[count + i] + in[2 count + i] + ... */
 } epl_sum_parts_params;
@@ -154,6 +170,27 @@ static inline size_t epl_shift_conv_bytes(const epl_conv_params *p, int64_t vect
     const int64_t cols = (p->m / p->groups + vector - 1) / vector * vector;
     return epl_shift_scale_bytes(p) + (size_t)(epl_shift_depth(p) * p->groups * cols / 2);
 }
+
+/* Pairs of 16 bits. */
+static inline size_t epl_integer_packed_bytes(const epl_integer_conv_params *p, int64_t vector)
+{
+    const int64_t cols = (p->conv.m / p->conv.groups + vector - 1) / vector * vector;
+    return (size_t)((epl_shift_depth(&p->conv) + 1) / 2 * p->conv.groups * cols) * 4;
+}
+
+/* Units of the depth, four bits each: two weights of 2 bits or one; an even number. */
+static inline int64_t epl_shift_add_units(const epl_integer_conv_params *p)
+{
+    const int64_t each = p->bits == 2 ? 2 : 1;
+    return (epl_shift_depth(&p->conv) + 2 * each - 1) / (2 * each) * 2;
+}
+
+static inline size_t epl_shift_add_code_bytes(const epl_integer_conv_params *p)
+{
+    return ((size_t)(epl_shift_add_units(p) / 2 * p->conv.m) + 3) / 4 * 4;
+}
+
+static inline size_t epl_shift_add_bytes(const epl_integer_conv_params *p) { return epl_shift_add_code_bytes(p) + 4; }
 
 static inline int64_t epl_gemm_packed_floats(const epl_gemm_params *p, int64_t vector)
 {

@@ -8,58 +8,13 @@
  * of lists equally long (sparse.h), so that there are enough independent sums and the ends of loops are few. */
 #include "kernels/chain.h"
 #include "kernels/sparse.h"
+#include "kernels/transpose.h"
 
 EPL_KERNEL(sparse_conv);
 
 #define OUTSIDE UINTPTR_MAX
 
 enum { SIDE = EPL_SPARSE_SIDE, VECTORS = EPL_SPARSE_VECTORS, GROUP = EPL_SPARSE_GROUP };
-
-/* ---- transposition of SIDE x SIDE ---- */
-
-typedef float row_vector __attribute__((vector_size(SIDE * 4)));
-typedef float quad __attribute__((vector_size(16)));
-
-#if VL >= 8
-#define LOWER(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
-#define UPPER(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
-#define LOWER_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
-#define UPPER_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
-#else
-#define LOWER(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define UPPER(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
-#define LOWER_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
-#define UPPER_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
-#endif
-
-/* Four elements of row i, and where a vector holds eight, of row i + 4 behind them. */
-VEC_INLINE row_vector load_rows(const float *const *row, int i, int64_t at)
-{
-    quad first;
-    memcpy(&first, row[i] + at, sizeof first);
-#if VL >= 8
-    quad second;
-    memcpy(&second, row[i + 4] + at, sizeof second);
-    return __builtin_shufflevector(first, second, 0, 1, 2, 3, 4, 5, 6, 7);
-#else
-    return first;
-#endif
-}
-
-/* to[column * to_row + i] = row[i][at + column], of the first `columns` columns. */
-VEC_INLINE void transpose_square(const float *const row[SIDE], int64_t at, float *to, int64_t to_row, int64_t columns)
-{
-    VEC_UNROLL for (int c = 0; c < SIDE; c += 4) {
-        const row_vector a = load_rows(row, 0, at + c), b = load_rows(row, 1, at + c);
-        const row_vector d = load_rows(row, 2, at + c), e = load_rows(row, 3, at + c);
-        const row_vector ab = LOWER(a, b), de = LOWER(d, e), ab2 = UPPER(a, b), de2 = UPPER(d, e);
-        const row_vector out[4] = { LOWER_PAIRS(ab, de), UPPER_PAIRS(ab, de), LOWER_PAIRS(ab2, de2), UPPER_PAIRS(ab2, de2) };
-        VEC_UNROLL for (int i = 0; i < 4; i++) {
-            if (c + i < columns)
-                memcpy(to + (c + i) * to_row, &out[i], sizeof out[i]);
-        }
-    }
-}
 
 /* Addresses, a square's rows at once: what they are added to and chosen from are numbers. */
 typedef uintptr_t addresses __attribute__((vector_size(SIDE * sizeof(uintptr_t))));
@@ -74,7 +29,7 @@ static void transpose(const uintptr_t *row, int64_t lanes, int64_t begin, int64_
             VEC_UNROLL for (int i = 0; i < SIDE; i++) {
                 square[i] = (const float *)row[r + i];
             }
-            transpose_square(square, c, to + r, to_row, SIDE);
+            epl_turn_square(square, c, to + r, to_row, SIDE);
         }
     for (; c < end; c++, to += to_row)
         for (int64_t r = 0; r < lanes; r++)
@@ -252,25 +207,6 @@ static const float *run_tile(const work *k, const float *list, const float *pane
     return variants[k->rows / 2][epl_ceil_div(lanes, VL) - 1](list, panel, k->call->in[2], k->p->m, k->sums + at, k->sum_row, begin);
 }
 
-/* y[pixel][channel] = sums[channel][lane] of `pixels` neighbours. */
-static void store_line(const work *k, int64_t at, int64_t pixels, float *y)
-{
-    const int64_t m = k->p->m;
-    for (int64_t q = 0; q < pixels; q += SIDE, at += SIDE, y += SIDE * m) {
-        int64_t j = 0;
-        for (; j + SIDE <= m; j += SIDE) {
-            const float *row[SIDE];
-            VEC_UNROLL for (int i = 0; i < SIDE; i++) {
-                row[i] = k->sums + (j + i) * k->sum_row;
-            }
-            transpose_square(row, at, y + j, m, pixels - q);
-        }
-        for (; j < m; j++)
-            for (int64_t i = 0; i < epl_min(SIDE, pixels - q); i++)
-                y[i * m + j] = k->sums[j * k->sum_row + at + i];
-    }
-}
-
 /* ---- pieces ---- */
 
 static void run_flat(const work *k, int64_t first, int64_t pixels)
@@ -284,7 +220,7 @@ static void run_flat(const work *k, int64_t first, int64_t pixels)
             fill_taps(k, at, lanes, t0, epl_min(t0 + l->block, l->units));
             next = run_tile(k, list, k->panel, at, lanes, t0 == 0);
         }
-    store_line(k, 0, pixels, (float *)k->call->out[0] + first * k->p->m);
+    epl_store_turned(k->sums, k->sum_row, pixels, k->p->m, (float *)k->call->out[0] + first * k->p->m, k->p->m);
 }
 
 static void run_strip(const work *k, place o, int64_t first, int64_t lines)
@@ -299,7 +235,7 @@ static void run_strip(const work *k, place o, int64_t first, int64_t lines)
             next = run_tile(k, list, k->panel + at, at, epl_min(l->tile, lines * l->pitch - at), c0 == 0);
     }
     for (int64_t i = 0; i < lines; i++)
-        store_line(k, i * l->pitch, p->ow, (float *)k->call->out[0] + (first + i * p->ow) * p->m);
+        epl_store_turned(k->sums + i * l->pitch, k->sum_row, p->ow, p->m, (float *)k->call->out[0] + (first + i * p->ow) * p->m, p->m);
 }
 
 static void run_piece(const work *k, int64_t i)

@@ -131,6 +131,20 @@ VEC_INLINE void vstore_part(float *p, vf v, int64_t n)
 #endif
 }
 
+/* a and b as pairs of 16 bits: their products, added. */
+VEC_INLINE vi vdot2(vi a, vi b)
+{
+#if EPL_VEC_AVX512
+    return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif EPL_VEC_AVX2
+    return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
 /* ---- choosing ---- */
 
 VEC_INLINE vi vbits(vf x)

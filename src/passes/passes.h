@@ -22,6 +22,7 @@ bool epl_is_stored(const epl_value *v); /* a parameter, state or constant, captu
 bool epl_move_past_reshape(epl_graph *g, epl_node *reshape); /* move_reshape.c: one step of epl_move_transposes */
 bool epl_inline_calls(epl_graph *g); /* inline_calls.c */
 bool epl_expand_recurrent(epl_graph *g); /* expand_recurrent.c */
+bool epl_use_integers(epl_graph *g); /* products of quantised values, of weights that stay as they are. integers.c */
 bool epl_fold_batch_norm(epl_graph *g); /* of what stays as it is. fold_batch_norm.c */
 bool epl_batch_norm_matches(const epl_node *n, const char *pattern); /* by its name; NULL matches all. fold_batch_norm.c */
 

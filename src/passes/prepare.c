@@ -11,7 +11,7 @@ bool epl_prepare(epl_graph *g, epl_pass_opts o)
 {
     bool ok = epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_expand_recurrent(g) && epl_settle_shapes(g) &&
               settle_control(g, o) && (!o.frozen || epl_fold_batch_norm(g)) && epl_simplify(g) && settle_control(g, o) &&
-              epl_merge_common(g);
+              (!o.integers || epl_use_integers(g)) && epl_merge_common(g);
     if (ok)
         epl_remove_dead(g);
     if (!ok || (o.block_bytes && o.frozen && epl_fuse_blocks(g, o.block_bytes) < 0))

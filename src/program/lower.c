@@ -12,6 +12,7 @@ static const struct {
     { &epl_op_conv_transpose, epl_lower_conv_transpose },
     { &epl_op_conv_weight_grad, epl_lower_conv_weight_grad },
     { &epl_op_linear, epl_lower_linear },
+    { &epl_op_integer_conv, epl_lower_integer_conv },
     { &epl_op_matmul, epl_lower_matmul },
     { &epl_op_fused, epl_lower_fused },
     { &epl_op_reduce_sum, epl_lower_reduce },

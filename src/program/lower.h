@@ -5,6 +5,7 @@
 #include "program/program.h"
 
 epl_lower_fn epl_lower_conv, epl_lower_gated_conv, epl_lower_conv_input_grad, epl_lower_conv_transpose, epl_lower_conv_weight_grad; /* lower_conv.c */
+epl_lower_fn epl_lower_integer_conv; /* lower_integers.c */
 epl_lower_fn epl_lower_linear, epl_lower_matmul;                                                           /* lower_gemm.c */
 epl_lower_fn epl_lower_elementwise, epl_lower_fused;                                                       /* lower_chain.c */
 
@@ -29,6 +30,10 @@ bool    epl_lower_nm(epl_block *b, const epl_node *n, const epl_nm_pack_params *
 const epl_buffer *epl_seen_buffer(const epl_block *b, int buffer); /* from a region: the buffer outside that it reads */
 bool    epl_sparse_lists_fit(const epl_step *pack);  /* the program's room for packed weights suffices; else fails */
 bool    epl_shift_weights_fit(const epl_step *pack); /* they are still powers of two; else fails */
+bool    epl_shift_add_weights_fit(const epl_step *pack); /* the same of integers */
+
+/* x [N, S..., C], w [K..., C/groups, M], y [N, S'..., M] of a forward convolution; lists along the last axes (lower_conv.c). */
+epl_conv_params epl_conv_geometry(const epl_node *n, epl_shape x, epl_shape w, epl_shape y, int64_t groups);
 
 epl_lower_fn epl_lower_reduce, epl_lower_sum_to, epl_lower_softmax, epl_lower_cross_entropy;              /* lower_reduce.c */
 epl_lower_fn epl_lower_batch_norm, epl_lower_batch_norm_train, epl_lower_batch_norm_grad, epl_lower_group_norm,

@@ -13,8 +13,7 @@ static bool all_f32(const epl_node *n, const char **why)
     return true;
 }
 
-/* x [N, S..., C], w [K..., C/groups, M], y [N, S'..., M] of the forward convolution; lists along the last `spatial` axes. */
-static epl_conv_params conv_geometry(const epl_node *n, epl_shape x, epl_shape w, epl_shape y, int64_t groups)
+epl_conv_params epl_conv_geometry(const epl_node *n, epl_shape x, epl_shape w, epl_shape y, int64_t groups)
 {
     const int spatial = x.rank - 2;
     int64_t in[3] = { 1, 1, 1 }, out[3] = { 1, 1, 1 }, k[3] = { 1, 1, 1 }, s[3] = { 1, 1, 1 }, d[3] = { 1, 1, 1 }, p[3] = { 0 };
@@ -39,7 +38,7 @@ static epl_conv_params conv_geometry(const epl_node *n, epl_shape x, epl_shape w
 
 static epl_conv_params conv_params(const epl_node *n, epl_shape x, epl_shape w, epl_shape y)
 {
-    return conv_geometry(n, x, w, y, epl_attr_i(n, "group"));
+    return epl_conv_geometry(n, x, w, y, epl_attr_i(n, "group"));
 }
 
 static bool is_depthwise(const epl_conv_params *p) { return p->groups == p->c && p->groups == p->m && p->groups > 1; }
@@ -134,7 +133,7 @@ bool epl_lower_gated_conv(epl_block *b, const epl_node *n, const char **why)
     }
     epl_gated_params p = { .conv = { .n = 1 }, .relu = epl_attr_i(n, "relu") };
     const epl_shape  w = n->inputs[1]->shape, y = n->outputs[0]->shape;
-    p.conv = conv_geometry(n, x, w, y, 1);
+    p.conv = epl_conv_geometry(n, x, w, y, 1);
     const int mask = epl_buffer_of(b, n->inputs[2]), bias = n->n_inputs > 3 ? epl_buffer_of(b, n->inputs[3]) : -1;
     const int in_mask = n->n_inputs > 4 ? epl_buffer_of(b, n->inputs[4]) : -1, out = epl_buffer_of(b, n->outputs[0]);
     const int in[4]   = { epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]), mask, in_mask };

@@ -29,6 +29,19 @@ static bool gemm(epl_block *b, const epl_node *n, epl_gemm_params p, const epl_v
     return epl_kernel_add(b, n, "gemm", &p, sizeof p, 3, (int[]){ a, matrix, bias }, 1, &c) != NULL;
 }
 
+/* Rows times weights that are known to be powers of two or mostly zero, or that keep n of m: as a convolution of 1x1. */
+static bool special(epl_block *b, const epl_node *n, const epl_gemm_params *p, const epl_value *w, bool trans, int bias)
+{
+    const epl_conv_params one = { .n = p->rows, .d = 1, .h = 1, .w = 1, .c = p->depth, .od = 1, .oh = 1, .ow = 1, .m = p->cols, .kd = 1,
+                                  .kh = 1, .kw = 1, .sd = 1, .sh = 1, .sw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 1 };
+    const int64_t tap = trans ? 1 : p->cols, out = trans ? p->depth : 1;
+    const epl_nm_pack_params    nm = { .conv = one, .channel_stride = tap, .out_stride = out };
+    const epl_shift_pack_params shift = { .conv = one, .tap_stride = tap, .out_stride = out };
+    const int x = epl_buffer_of(b, n->inputs[0]), y = epl_buffer_of(b, n->outputs[0]);
+    return epl_lower_shift(b, n, &shift, x, w, bias, y) || epl_lower_sparse(b, n, &one, x, w, trans, bias, y) ||
+           epl_lower_nm(b, n, &nm, x, w, trans ? -1 : -2, bias, y);
+}
+
 bool epl_lower_linear(epl_block *b, const epl_node *n, const char **why)
 {
     if (!all_f32(n)) {
@@ -41,16 +54,7 @@ bool epl_lower_linear(epl_block *b, const epl_node *n, const char **why)
                                 .depth = depth, .a_row = depth, .a_col = 1, .b_row = trans ? 1 : cols,
                                 .b_col = trans ? depth : 1, .c_row = cols };
     const int bias = n->n_inputs > 2 ? epl_buffer_of(b, n->inputs[2]) : -1;
-    const epl_conv_params one = { .n = p.rows, .d = 1, .h = 1, .w = 1, .c = depth, .od = 1, .oh = 1, .ow = 1, .m = cols, .kd = 1,
-                                  .kh = 1, .kw = 1, .sd = 1, .sh = 1, .sw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 1 };
-    const epl_nm_pack_params nm = { .conv = one, .channel_stride = trans ? 1 : cols, .out_stride = trans ? depth : 1 };
-    const int x = epl_buffer_of(b, n->inputs[0]), y = epl_buffer_of(b, n->outputs[0]);
-    const epl_shift_pack_params shift = { .conv = one, .tap_stride = trans ? 1 : cols, .out_stride = trans ? depth : 1 };
-    if (epl_lower_shift(b, n, &shift, x, n->inputs[1], bias, y))
-        return true;
-    if (epl_lower_sparse(b, n, &one, x, n->inputs[1], trans, bias, y) || epl_lower_nm(b, n, &nm, x, n->inputs[1], trans ? -1 : -2, bias, y))
-        return true;
-    return gemm(b, n, p, n->inputs[1], bias);
+    return special(b, n, &p, n->inputs[1], trans, bias) || gemm(b, n, p, n->inputs[1], bias);
 }
 
 /* The batch axes must be the same on both sides, or absent (or all ones) on one. */
@@ -81,5 +85,5 @@ bool epl_lower_matmul(epl_block *b, const epl_node *n, const char **why)
         p.rows *= batch;
         p.batch = 1;
     }
-    return gemm(b, n, p, n->inputs[1], -1);
+    return (p.batch == 1 && !ta && special(b, n, &p, n->inputs[1], tb, -1)) || gemm(b, n, p, n->inputs[1], -1);
 }

@@ -234,6 +234,8 @@ static bool packed_weights_fit(const epl_block *b)
             fit = epl_sparse_lists_fit(s);
         if (fit && s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "shift_pack") == 0)
             fit = epl_shift_weights_fit(s);
+        if (fit && s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "shift_add_pack") == 0)
+            fit = epl_shift_add_weights_fit(s);
     }
     return fit;
 }
