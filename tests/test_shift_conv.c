@@ -98,12 +98,14 @@ TEST(linear_layers_are_their_definitions)
         epl_graph  *g = epl_graph_new(ctx, "linear");
         epl_value  *h = epl_input(g, "x", EPL_F32, EPL_SHAPE(rows, 700), NULL);
         h = epl_tanh(g, epl_multiply_rows(g, h, coded(g, "a", 3, EPL_SHAPE(700, 51)), NULL, false));
-        epl_output(g, "y", epl_multiply_rows(g, h, coded(g, "b", 2, EPL_SHAPE(37, 51)), NULL, true));
+        h = epl_tanh(g, epl_multiply_rows(g, h, coded(g, "b", 2, EPL_SHAPE(37, 51)), NULL, true));
+        h = epl_reshape(g, epl_matmul(g, h, coded(g, "c", 3, EPL_SHAPE(37, 40)), (epl_matmul_opts){ 0 }), EPL_SHAPE(1, rows, 40));
+        epl_output(g, "y", epl_matmul(g, epl_tanh(g, h), coded(g, "d", 2, EPL_SHAPE(21, 40)), (epl_matmul_opts){ .trans_b = true }));
         epl_model  *m = finished(t, g);
         epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(rows, 700));
         for (int64_t i = 0; i < epl_tensor_count(in); i++)
             ((float *)in->data)[i] = epl_rng_normal(t->rng) * 0.01f;
-        check_programs(t, m, in, 2, 64);
+        check_programs(t, m, in, 4, 256);
         epl_tensor_free(in);
         epl_model_free(m);
     }

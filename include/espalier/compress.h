@@ -438,6 +438,14 @@ EPL_API int epl_shift_pack(epl_model *m);
 /* The codes of all dense variables in w as they are now, a byte each (sign * 128 + S), weight after weight; returns how many. NULL: counts. */
 EPL_API int64_t epl_shift_codes(const epl_weights *w, uint8_t *codes);
 
+/* Before each layer that reads packed codes: its input as 8 bits times a factor, affine(cast(cast(clip(round(x / f), -127, 127), i8), f32), f),
+ * f the largest magnitude on the samples (a batch for the network's one input) over 127. Programs then add shifted integers, exactly
+ * (epl_program_opts.shifts), or multiply integers (passes.h). Layers inside of regions stay. `out` may be NULL. */
+typedef struct epl_quantize_result {
+    int layers, values; /* layers whose input is quantised; distinct values that are */
+} epl_quantize_result;
+EPL_API bool epl_quantize_activations(epl_model *m, const epl_tensor *samples, epl_quantize_result *out);
+
 /* s3's "dense weight" term: 1e-5 sum of max(0, -w_dense) is added to the loss. */
 EPL_API epl_train_hook epl_shift_hook(void);
 

@@ -20,7 +20,8 @@ typedef struct epl_program_opts {
                                  the others. epl_program_refresh then refuses weights with more non-zeros */
     bool        shifts;       /* of a frozen program: convolutions and linear layers whose weights are +-1 to +-128 times a factor for
                                  each output channel, all powers of two (ShiftWeight, a folded scale), run by integer additions to
-                                 the bits of floats and keep codes of four bits. Less memory, but as a rule more time than products:
+                                 the bits of floats and keep codes of four bits; where their inputs are integers (quantised), by shifts
+                                 and additions of integers, exactly. Less memory, but as a rule more time than products:
                                  kernels.h says what becomes of infinities and NaN. epl_program_refresh refuses other weights */
     size_t      block_bytes;  /* of a frozen program: narrow-wide-narrow pieces run strip by strip in so much memory
                                  (epl_fuse_blocks in passes.h); 0: layer by layer */
@@ -75,7 +76,8 @@ EPL_API char *epl_program_print(const epl_program *p);
  * count as dense ones; regions of control flow and what is computed once are not counted. */
 typedef struct epl_operations {
     double multiplications, float_additions;
-    double integer_additions; /* to the bits of floats, in the place of multiplications */
+    double integer_additions; /* to the bits of floats, in the place of multiplications; sums of integers */
+    double shifts;            /* of integers */
     double others;
 } epl_operations;
 EPL_API epl_operations epl_program_operations(const epl_program *p);

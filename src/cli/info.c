@@ -190,6 +190,7 @@ static const struct {
     { "multiplications", "multiplications", offsetof(epl_operations, multiplications) },
     { "additions of floats", "float_additions", offsetof(epl_operations, float_additions) },
     { "additions of integers", "integer_additions", offsetof(epl_operations, integer_additions) },
+    { "shifts of integers", "shifts", offsetof(epl_operations, shifts) },
     { "others, element by element", "others", offsetof(epl_operations, others) },
 };
 

@@ -1,7 +1,7 @@
-/* quantize: weights of a few bits in the place of a network's own. */
+/* quantize: weights of a few bits in the place of a network's own, and integers in the place of what their layers read. */
 #include <string.h>
 
-#include "cli.h"
+#include "training.h"
 
 static bool tell(cli *c, const char *out, const epl_shift_result *r)
 {
@@ -32,6 +32,17 @@ static epl_shift_method method_of(const char *s)
                                                     : strcmp(s, "deepshift-ps") == 0 ? EPL_SHIFT_PS : EPL_SHIFT_DENSE;
 }
 
+static bool quantize_activations(cli *c, epl_model *m, const cli_data *data, const char *out)
+{
+    epl_quantize_result r = { 0 };
+    epl_tensor *x  = cli_data_samples(c, m, data, EPL_SPLIT_TRAIN, data->limit ? data->limit : 256);
+    const bool  ok = x && epl_quantize_activations(m, x, &r) && epl_model_save(m, out);
+    epl_tensor_free(x);
+    if (ok)
+        cli_remark(c, "%s: %d layers read %d values as integers of 8 bits", out, r.layers, r.values);
+    return ok;
+}
+
 static bool quantize(cli *c, epl_model *m, epl_shift_opts o, bool pack, const char *out)
 {
     epl_shift_result r = { 0 };
@@ -48,7 +59,8 @@ static int run(cli *c, int argc, char **argv)
 {
     const char *in = NULL, *out = NULL, *method = "denseshift", *init = "scratch", *skip = "first,last", *rescale = "on", *pattern = NULL;
     int64_t     bits = 0;
-    bool        pack = false;
+    bool        pack = false, activations = false;
+    cli_data    data = { 0 };
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_MUST('o', "output", "FILE", &out, "the model to write"),
@@ -59,17 +71,22 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_CHOICE(0, "rescale", "on|off", &rescale, "denseshift: gradients of large exponents are rescaled"),
         EPL_OPT_TEXT(0, "weights", "GLOB", &pattern, "only these, by their names"),
         EPL_OPT_FLAG(0, "pack", &pack, "pack the variables of a denseshift network into codes, for inference"),
+        EPL_OPT_FLAG(0, "activations", &activations, "with --data: what packed layers read becomes integers of 8 bits (--limit 0: 256 samples)"),
+        CLI_OPT_DATA(&data, false),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
+    if (activations != (data.name != NULL))
+        return cli_end(c, epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--activations and --data go together: samples show how large values become"));
     const bool first = strstr(skip, "first") == NULL, last = strstr(skip, "last") == NULL;
     const epl_shift_opts o = { .method = method_of(method), .bits = (int)bits, .seed = (uint64_t)c->seed, .pattern = pattern,
                                .init = strcmp(init, "scratch") == 0 ? EPL_SHIFT_SCRATCH
                                                                     : init[0] == 'l' ? EPL_SHIFT_LOW_VARIANCE : EPL_SHIFT_FROM_FLOAT,
                                .no_rescale = strcmp(rescale, "off") == 0, .first = first, .last = last };
     epl_model *m  = cli_model_load(c, in, NULL);
-    const bool ok = m && quantize(c, m, o, pack, out);
+    const bool ok = m && (!pack || !activations || epl_shift_pack(m) >= 0) &&
+                    (activations ? quantize_activations(c, m, &data, out) : quantize(c, m, o, pack, out));
     epl_model_free(m);
     return cli_end(c, ok);
 }
@@ -82,5 +99,6 @@ const cli_verb cli_verb_quantize = {
                 "each weight.",
     .examples = "espalier quantize resnet:depth=20 --bits 3 -o shift.safetensors\n"
                 "espalier train shift.safetensors --data fashion-mnist --optimizer sgd:rate=0.1,momentum=0.9,decay=1e-4 -o t.safetensors\n"
-                "espalier quantize t.safetensors --pack -o packed.safetensors",
+                "espalier quantize t.safetensors --pack -o packed.safetensors\n"
+                "espalier quantize packed.safetensors --activations --data fashion-mnist -o integers.safetensors",
 };

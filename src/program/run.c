@@ -294,6 +294,19 @@ epl_step_profile epl_program_step(const epl_program *p, int i)
     return (epl_step_profile){ step_name(s), s->node->op->name, s->node->scope, s->time_s, cost };
 }
 
+static double results_of(const epl_integer_conv_params *p) { return (double)(p->conv.n * p->conv.od * p->conv.oh) * (double)(p->conv.ow * p->conv.m); }
+
+/* An addition for each code of each result, and the tables: of a pixel and weight the shifts (of 3 bits 3) and as many negatives as
+ * exponents; of a pair of 2 bits also the 16 sums. A result is multiplied once, by its scale. */
+static epl_operations shift_add_operations(const epl_integer_conv_params *p)
+{
+    const double exponents = (double)((int64_t)1 << (p->bits - 1)), pixels = results_of(p) / (double)p->conv.m;
+    const double weights = pixels * (double)(epl_shift_depth(&p->conv) * p->conv.groups), each = p->bits == 2 ? 2 : 1;
+    const double units = pixels * (double)((epl_shift_depth(&p->conv) + (int64_t)each - 1) / (int64_t)each * p->conv.groups);
+    return (epl_operations){ .multiplications = results_of(p), .shifts = weights * (exponents - 1),
+                             .integer_additions = units * (double)(p->conv.m / p->conv.groups) + weights * exponents + (p->bits == 2 ? 16 * units : 0) };
+}
+
 epl_operations epl_program_step_operations(const epl_program *p, int i)
 {
     const epl_step *s = &p->root->steps[i];
@@ -304,6 +317,10 @@ epl_operations epl_program_step_operations(const epl_program *p, int i)
         o.integer_additions = o.multiplications;
         o.multiplications   = (double)(c->n * c->od * c->oh) * (double)(c->ow * c->m);
     }
+    if (s->kind == EPL_STEP_KERNEL && !s->once && strcmp(s->kernel->name, "integer_conv") == 0)
+        o = (epl_operations){ .multiplications = cost.macs + results_of(s->params), .integer_additions = cost.macs };
+    if (s->kind == EPL_STEP_KERNEL && !s->once && strcmp(s->kernel->name, "shift_add") == 0)
+        o = shift_add_operations(s->params);
     if (s->chain && !s->once) // of a fused node, whose other nodes the kernel runs on what it has computed
         o.others += (double)s->chain->n_steps * (double)(s->chain->rows * s->chain->columns);
     return o;
@@ -315,7 +332,7 @@ epl_operations epl_program_operations(const epl_program *p)
     for (int i = 0; i < epl_program_n_steps(p); i++) {
         const epl_operations o = epl_program_step_operations(p, i);
         all.multiplications += o.multiplications, all.float_additions += o.float_additions;
-        all.integer_additions += o.integer_additions, all.others += o.others;
+        all.integer_additions += o.integer_additions, all.shifts += o.shifts, all.others += o.others;
     }
     return all;
 }
