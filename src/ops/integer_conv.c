@@ -2,7 +2,7 @@
  *
  *   y[..., m] = scale[m] sum over taps and c of x[..., c] w[..., c, m]  (+ bias[m])
  *
- * The sum is exact, in 32 bits, and wraps; then it is rounded to f32, once, and scaled. Padding is 0, so x has no zero point. Networks
+ * The sum is exact, in 32 bits, and wraps; then it is rounded to f32, once, and scaled, in the type of the scale. Padding is 0, so x has no zero point. Networks
  * are not built of it: lowering puts it in the place of products whose inputs are integers times a factor (passes/integers.c). */
 #include "ops/dense.h"
 #include "ops/window.h"
@@ -46,10 +46,9 @@ static bool check_types(const epl_node *n)
     const epl_dtype x = n->inputs[X]->dtype, w = n->inputs[W]->dtype;
     if ((x != EPL_I8 && x != EPL_U8) || (w != EPL_I8 && w != EPL_I16))
         return epl_node_fail(n, EPL_ERR_DTYPE, "input %s and weight %s; i8 or u8, and i8 or i16 are needed", epl_dtype_name(x), epl_dtype_name(w));
-    for (int i = SCALE; i < N_INPUTS; i++)
-        if (epl_node_input(n, i) && n->inputs[i]->dtype != EPL_F32)
-            return epl_node_fail(n, EPL_ERR_DTYPE, "the %s is %s; it must be f32", i == SCALE ? "scale" : "bias", epl_dtype_name(n->inputs[i]->dtype));
-    return true;
+    const epl_dtype f = n->inputs[SCALE]->dtype, b = epl_node_input(n, BIAS) ? n->inputs[BIAS]->dtype : f;
+    return (epl_dtype_is_float(f) && b == f) ||
+           epl_node_fail(n, EPL_ERR_DTYPE, "scale %s and bias %s; they must be floats, and alike", epl_dtype_name(f), epl_dtype_name(b));
 }
 
 static bool infer(epl_node *n)
@@ -75,7 +74,19 @@ static bool infer(epl_node *n)
             return false;
         y = epl_window_shape(x, &win, m);
     }
-    return epl_check_shape(n, SCALE, "the scale", EPL_SHAPE(m)) && epl_check_shape(n, BIAS, "bias", EPL_SHAPE(m)) && epl_set_type(n, 0, EPL_F32, y);
+    return epl_check_shape(n, SCALE, "the scale", EPL_SHAPE(m)) && epl_check_shape(n, BIAS, "bias", EPL_SHAPE(m)) && epl_set_type(n, 0, n->inputs[SCALE]->dtype, y);
+}
+
+/* In f64, whose sums are exact as well. */
+static bool expand(epl_graph *g, const epl_node *n, epl_value **out)
+{
+    epl_attr   a[EPL_MAX_ATTRS];
+    epl_value *x = epl_cast(g, n->inputs[X], EPL_F64), *w = epl_cast(g, n->inputs[W], EPL_F64);
+    epl_value *sum = n->inputs[W]->shape.rank == 2 ? epl_multiply_rows(g, x, w, NULL, false)
+                                                   : epl_apply(g, &epl_op_conv, EPL_IN(x, w), epl_attrs_of(n, GROUPS + 1, a));
+    epl_value *y = epl_mul(g, epl_cast(g, sum, n->outputs[0]->dtype), n->inputs[SCALE]);
+    *out = epl_node_input(n, BIAS) ? epl_add(g, y, n->inputs[BIAS]) : y;
+    return *out != NULL;
 }
 
 static epl_cost cost(const epl_node *n)
@@ -86,7 +97,6 @@ static epl_cost cost(const epl_node *n)
 
 static epl_node *sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
-    (void)dtype; // integers
     const int64_t groups = epl_pick(r, 1, 2), cg = epl_pick(r, 1, 9), mg = epl_pick(r, 1, 9), k = epl_pick(r, 1, 3), h = k + epl_pick(r, 0, 5);
     const bool     linear = epl_pick(r, 0, 3) == 0;
     const int64_t  strides[] = { epl_pick(r, 1, 2), 1 }, pads[] = { k / 2, k / 2, k / 2, 0 };
@@ -97,15 +107,15 @@ static epl_node *sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
     epl_value *w = epl_sample_input(g, narrow ? EPL_I8 : EPL_I16, linear ? EPL_SHAPE(groups * cg, mg) : EPL_SHAPE(k, k, cg, groups * mg),
                                     narrow ? -128 : -300, narrow ? 127 : 300, 0);
     const int64_t m = epl_channels(w);
-    epl_value *scale = epl_sample_input(g, EPL_F32, EPL_SHAPE(m), 1e-6, 1e-5, 0);
-    epl_value *bias = epl_pick(r, 0, 1) ? epl_sample_input(g, EPL_F32, EPL_SHAPE(m), -1, 1, 0) : NULL;
+    epl_value *scale = epl_sample_input(g, dtype, EPL_SHAPE(m), 1e-6, 1e-5, 0);
+    epl_value *bias = epl_pick(r, 0, 1) ? epl_sample_input(g, dtype, EPL_SHAPE(m), -1, 1, 0) : NULL;
     return epl_node_add(g, &epl_op_integer_conv, EPL_IN(x, w, scale, bias), linear ? NULL : a, 0, NULL);
 }
 
 const epl_op epl_op_integer_conv = {
     .name = "IntegerConv", .n_inputs = N_INPUTS, .min_inputs = 3, .n_outputs = 1,
     .attrs = { { "strides", EPL_ATTR_INTS }, { "pads", EPL_ATTR_INTS }, { "dilations", EPL_ATTR_INTS }, { "group", EPL_ATTR_INT, .def_i = 1 } },
-    .infer = infer, .cost = cost, EPL_REF(epl_ref_integer_conv), .sample = sample,
+    .infer = infer, .expand = expand, .cost = cost, EPL_REF(epl_ref_integer_conv), .sample = sample,
 };
 
 epl_value *epl_convolve_integers(epl_graph *g, epl_value *x, epl_value *w, epl_value *scale, epl_value *bias, const epl_node *like)

@@ -50,7 +50,7 @@ static bool is_chainable(const epl_node *n)
 static bool is_anchor(const epl_node *n)
 {
     if (EPL_IS(n, integer_conv))
-        return true;
+        return n->outputs[0]->dtype == EPL_F32;
     return (EPL_IS(n, conv) || EPL_IS(n, conv_transpose) || EPL_IS(n, conv_input_grad) || EPL_IS(n, linear) ||
             EPL_IS(n, matmul)) && n->outputs[0]->dtype == EPL_F32 && n->inputs[0]->dtype == EPL_F32;
 }
