@@ -94,16 +94,14 @@ PROPERTY(half_of_every_network_goes, EPL_COUNT(networks))
     epl_model_free(m);
 }
 
-/* The dependency graph knows every operator that models are made of. Channels that regions of control flow read stay as they are, which
- * leaves too few in networks that consist of regions. */
+/* The dependency graph knows every operator that models are made of, and goes through choices. */
 PROPERTY(every_model_of_the_zoo_can_lose_channels, epl_zoo_count())
 {
-    if (epl_glob("skipnet-*,blockdrop,captioner", epl_zoo_at(t->index)->name))
-        return;
     epl_context *ctx = test_context(t);
     epl_model   *m   = take_model(t, ctx, epl_zoo_build_small(ctx, t->index));
     epl_channel_result r;
-    check_equivalence(t, m, (epl_channel_opts){ .macs = 0.9 }, &r);
+    const bool coarse = epl_glob("phc-*", epl_zoo_at(t->index)->name); // a channel of each part of the algebra: few units in small networks
+    check_equivalence(t, m, (epl_channel_opts){ .macs = coarse ? 0.9 : 0.5 }, &r);
     CHECK(t, r.macs_after < r.macs_before && r.removed > 0);
     epl_model_free(m);
 }

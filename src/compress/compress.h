@@ -16,6 +16,7 @@ typedef struct epl_layer {
     epl_value     *read;   /* what its readers take: the parameter, or the masked one */
     const char    *name;
     epl_layer_kind kind;
+    bool           inside; /* regions of control flow read it */
     int64_t        count;
     double         macs;   /* of those who read it; a node with several weights is shared out by their sizes */
 } epl_layer;

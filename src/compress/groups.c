@@ -8,13 +8,25 @@
 
 /* ---- units and groups ---- */
 
+/* What an input of a region is where its node stands. */
+static const epl_value *outside(const epl_value *v)
+{
+    const epl_graph *region = v->graph;
+    for (int i = 0; region->owner && i < epl_graph_n_inputs(region); i++) {
+        const int at = epl_region_input(region->owner, i);
+        if (epl_graph_input_at(region, i) == v && at >= 0 && at < region->owner->n_inputs)
+            return region->owner->inputs[at];
+    }
+    return NULL;
+}
+
 /* The parameter that v is made of, through expressions in its place. */
 static const char *parameter_behind(const epl_value *v)
 {
     for (int depth = 0; v && depth < 8; depth++) {
         if (EPL_IS(v->producer, parameter))
             return v->producer->attrs[0].s;
-        v = v->producer->n_inputs > 0 ? v->producer->inputs[0] : NULL;
+        v = EPL_IS(v->producer, input) ? outside(v) : v->producer->n_inputs > 0 ? v->producer->inputs[0] : NULL;
     }
     return NULL;
 }
@@ -59,23 +71,32 @@ static void mark_candidates(epl_channel_plan *p)
             }
 }
 
-/* A unit belongs to the first axis of a computed value where it shows. */
-static bool find_groups(epl_channel_plan *p)
+static bool group_axis(epl_channel_plan *p, const epl_node *n, const epl_value *v, int axis)
 {
-    mark_candidates(p);
-    for (const epl_node *n = p->units.graph->first; n; n = n->next)
+    bool opened = false;
+    for (int64_t i = 0; i < v->shape.dim[axis]; i++) {
+        const int64_t root = epl_unit_of(&p->units, v, axis, i);
+        if (p->unit_at[root] != -2)
+            continue;
+        if ((!opened && !add_group(p, n)) || !add_unit(p, root))
+            return false;
+        opened = true;
+    }
+    return true;
+}
+
+/* A unit belongs to the first axis of a computed value where it shows. */
+static bool find_groups(epl_channel_plan *p, const epl_graph *g)
+{
+    for (const epl_node *n = g->first; n; n = n->next) {
+        for (int r = 0; epl_ties_look_inside(n) && r < n->n_regions; r++)
+            if (!find_groups(p, n->regions[r]))
+                return false;
         for (int o = 0; o < n->n_outputs && !(n->op->flags & EPL_OP_SOURCE); o++)
-            for (int a = 0; a < n->outputs[o]->shape.rank; a++) {
-                bool opened = false;
-                for (int64_t i = 0; i < n->outputs[o]->shape.dim[a]; i++) {
-                    const int64_t root = epl_unit_of(&p->units, n->outputs[o], a, i);
-                    if (p->unit_at[root] != -2)
-                        continue;
-                    if ((!opened && !add_group(p, n)) || !add_unit(p, root))
-                        return false;
-                    opened = true;
-                }
-            }
+            for (int a = 0; a < n->outputs[o]->shape.rank; a++)
+                if (!group_axis(p, n, n->outputs[o], a))
+                    return false;
+    }
     return true;
 }
 
@@ -351,7 +372,10 @@ bool epl_channels_plan(const epl_model *m, epl_channel_opts o, epl_channel_plan 
     if (!out->graph || !epl_shuffles_to_gathers(out->graph) || !epl_units_find(out->graph, o.through_norms, &out->units))
         return false;
     out->unit_at = epl_alloc_array(m->ctx, (size_t)out->units.n + 1, sizeof *out->unit_at);
-    if (!out->unit_at || !find_groups(out))
+    if (!out->unit_at)
+        return false;
+    mark_candidates(out);
+    if (!find_groups(out, out->graph))
         return false;
     count_weights(out);
     return score_units(out) && choose_groups(out) && order_units(out);

@@ -13,6 +13,8 @@ static void mark_weights(epl_graph *g)
         for (int i = 0; weights && i < n->n_inputs; i++)
             weights = !n->inputs[i] || n->inputs[i]->producer->tag == 1;
         n->tag = weights && !(n->op->flags & (EPL_OP_SINK | EPL_OP_RANDOM));
+        for (int r = 0; r < n->n_regions; r++)
+            mark_weights(n->regions[r]);
     }
 }
 
@@ -45,20 +47,34 @@ static double share_of_macs(const epl_node *n, int input)
     return macs * one / (one + other);
 }
 
-/* Follows v to those who read it as a weight. The first of them is the layer's kind. */
-static void follow(epl_value *v, const epl_value *parameter, epl_layer *layer)
+static void follow(epl_value *v, epl_value *outside, const epl_value *parameter, epl_layer *layer);
+
+/* Into the regions of a node that takes `outside`. */
+static void follow_inside(const epl_node *n, int input, epl_value *outside, const epl_value *parameter, epl_layer *layer)
+{
+    for (int r = 0; r < n->n_regions; r++)
+        for (int i = 0; i < epl_graph_n_inputs(n->regions[r]); i++)
+            if (epl_region_input(n, i) == input)
+                follow(epl_graph_input_at(n->regions[r], i), outside, parameter, layer);
+}
+
+/* Follows v to those who read it as a weight. The first of them is the layer's kind. `outside` is v, or what v is inside a region. */
+static void follow(epl_value *v, epl_value *outside, const epl_value *parameter, epl_layer *layer)
 {
     for (size_t i = 0; i < v->n_uses; i++) {
         epl_node      *n = v->uses[i].node;
         epl_layer_kind kind;
         if (is_weight_input(n, v->uses[i].input, &kind)) {
             if (!layer->read) {
-                layer->read = v;
-                layer->kind = kind;
+                layer->read   = outside ? outside : v;
+                layer->kind   = kind;
+                layer->inside = outside != NULL;
             }
             layer->macs += share_of_macs(n, v->uses[i].input);
+        } else if (n->n_regions > 0 && n->tag == 0) { // a weight's own expression may have regions, too
+            follow_inside(n, v->uses[i].input, outside ? outside : v, parameter, layer);
         } else if (n->tag == 1 && n->n_outputs == 1 && epl_shape_equal(n->outputs[0]->shape, parameter->shape)) {
-            follow(n->outputs[0], parameter, layer);
+            follow(n->outputs[0], outside, parameter, layer);
         }
     }
 }
@@ -91,7 +107,7 @@ bool epl_weight_layers_find(epl_graph *g, epl_layers *out)
         if (!EPL_IS(n, parameter) || n->outputs[0]->shape.rank < 2 || !epl_dtype_is_float(n->outputs[0]->dtype))
             continue;
         epl_layer layer = { .weight = n->outputs[0], .name = n->attrs[0].s, .count = epl_shape_count(n->outputs[0]->shape) };
-        follow(n->outputs[0], n->outputs[0], &layer);
+        follow(n->outputs[0], NULL, n->outputs[0], &layer);
         if (layer.read && layer.count > 0)
             out->items[out->n++] = layer;
     }

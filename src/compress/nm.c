@@ -43,7 +43,7 @@ static bool is_upright(const epl_value *w)
 
 static bool takes_part(const epl_layer *l)
 {
-    return (l->kind == EPL_LAYER_CONV || l->kind == EPL_LAYER_LINEAR) && epl_dim(l->read, -2) > 1 && is_upright(l->read);
+    return !l->inside && (l->kind == EPL_LAYER_CONV || l->kind == EPL_LAYER_LINEAR) && epl_dim(l->read, -2) > 1 && is_upright(l->read);
 }
 
 /* Channels along which the forward product, and the input gradient's, add up. */

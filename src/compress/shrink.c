@@ -217,7 +217,7 @@ static bool fix_node(epl_units *u, const epl_node *n, epl_node *copy)
 }
 
 /* Inference and the classes must agree about every value. */
-static bool check_shapes(epl_units *u, const epl_node *n, const epl_node *copy)
+static bool check_shapes(epl_units *u, const epl_node *n, epl_node *copy)
 {
     char text[192], label[256];
     for (int i = 0; i < n->n_outputs; i++)
@@ -229,18 +229,26 @@ static bool check_shapes(epl_units *u, const epl_node *n, const epl_node *copy)
     return true;
 }
 
+/* A copy has the same nodes in the same order. Regions' inputs follow what comes in. */
+typedef bool pair_fn(epl_units *u, const epl_node *n, epl_node *copy);
+
+static bool for_all(epl_units *u, const epl_graph *from, const epl_graph *copy, pair_fn *f)
+{
+    epl_node *c = copy->first;
+    for (const epl_node *n = from->first; n; n = n->next, c = c->next) {
+        if (!f(u, n, c))
+            return false;
+        for (int r = 0; epl_ties_look_inside(n) && r < n->n_regions; r++)
+            if (!for_all(u, n->regions[r], c->regions[r], f))
+                return false;
+    }
+    return true;
+}
+
 epl_graph *epl_units_shrink(epl_units *u)
 {
-    epl_graph *g  = epl_graph_copy(u->graph);
-    bool       ok = g != NULL;
-    epl_node  *c  = ok ? g->first : NULL;
-    for (const epl_node *n = u->graph->first; ok && n; n = n->next, c = c->next) // a copy has the same nodes in the same order
-        ok = fix_node(u, n, c);
-    ok = ok && epl_reinfer(g);
-    c  = ok ? g->first : NULL;
-    for (const epl_node *n = u->graph->first; ok && n; n = n->next, c = c->next)
-        ok = check_shapes(u, n, c);
-    if (ok && epl_graph_finish(g))
+    epl_graph *g = epl_graph_copy(u->graph);
+    if (g && for_all(u, u->graph, g, fix_node) && epl_reinfer(g) && for_all(u, u->graph, g, check_shapes) && epl_graph_finish(g))
         return g;
     epl_graph_free(g);
     return NULL;

@@ -381,6 +381,30 @@ static bool tie_reshape(epl_units *u, const epl_node *n)
     return true;
 }
 
+/* ---- choices between regions: what comes in and goes out is the same inside ---- */
+
+static void tie_values(epl_units *u, const epl_node *n, const epl_value *a, const epl_value *b)
+{
+    for (int i = 0; a && i < a->shape.rank; i++)
+        epl_tie_axes(u, n, a, i, b, i);
+}
+
+static bool tie_choice(epl_units *u, const epl_node *n)
+{
+    epl_freeze_value(u, n, n->inputs[0]);
+    for (int r = 0; r < n->n_regions; r++) {
+        const epl_graph *region = n->regions[r];
+        for (int i = 0; i < epl_graph_n_inputs(region); i++)
+            tie_values(u, n, n->inputs[epl_region_input(n, i)], epl_graph_input_at(region, i));
+        for (const epl_node *k = region->first; k; k = k->next)
+            if (!EPL_IS(k, input) && !EPL_IS(k, output) && !epl_units_tie_node(u, k))
+                return false;
+        for (int i = 0; i < n->n_outputs; i++)
+            tie_values(u, n, epl_graph_output_at(region, i), n->outputs[i]);
+    }
+    return true;
+}
+
 /* ---- the table ---- */
 
 static bool free_source(epl_units *u, const epl_node *n)
@@ -411,7 +435,10 @@ static const struct {
     { &epl_op_transpose, tie_transpose }, { &epl_op_concat, tie_concat }, { &epl_op_split, tie_split }, { &epl_op_slice, tie_slice },
     { &epl_op_pad, tie_pad }, { &epl_op_reshape, tie_reshape }, { &epl_op_flatten, tie_reshape }, { &epl_op_squeeze, tie_reshape },
     { &epl_op_unsqueeze, tie_reshape },
+    { &epl_op_if, tie_choice }, { &epl_op_switch, tie_choice }, { &epl_op_if_each, tie_choice },
 };
+
+bool epl_ties_look_inside(const epl_node *n) { return EPL_IS(n, if) || EPL_IS(n, switch) || EPL_IS(n, if_each); }
 
 bool epl_units_tie_node(epl_units *u, const epl_node *n)
 {

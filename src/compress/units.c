@@ -156,6 +156,19 @@ static void settle_blocks(epl_units *u)
 
 /* ---- all of a graph ---- */
 
+static void number_elements(epl_graph *g, epl_units *out)
+{
+    for (epl_node *n = g->first; n; n = n->next) {
+        for (int i = 0; i < n->n_outputs; i++) {
+            n->outputs[i]->tag = out->n;
+            for (int a = 0; a < n->outputs[i]->shape.rank; a++)
+                out->n += n->outputs[i]->shape.dim[a];
+        }
+        for (int r = 0; r < n->n_regions; r++)
+            number_elements(n->regions[r], out);
+    }
+}
+
 static bool tie_all(epl_units *u)
 {
     u->n_blocks = 0;
@@ -172,12 +185,7 @@ static bool tie_all(epl_units *u)
 bool epl_units_find(epl_graph *g, bool through_norms, epl_units *out)
 {
     *out = (epl_units){ .ctx = g->ctx, .graph = g, .through_norms = through_norms };
-    for (epl_node *n = g->first; n; n = n->next)
-        for (int i = 0; i < n->n_outputs; i++) {
-            n->outputs[i]->tag = out->n;
-            for (int a = 0; a < n->outputs[i]->shape.rank; a++)
-                out->n += n->outputs[i]->shape.dim[a];
-        }
+    number_elements(g, out);
     const size_t n_elements = (size_t)out->n + 1;
     out->parent = epl_alloc_array(g->ctx, n_elements, sizeof *out->parent);
     out->frozen = epl_alloc_array(g->ctx, n_elements, sizeof *out->frozen);

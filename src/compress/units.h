@@ -44,6 +44,7 @@ bool epl_units_add_block(epl_units *u, const epl_node *n, const epl_value *many,
 
 /* ---- ties.c ---- */
 bool epl_units_tie_node(epl_units *u, const epl_node *n);
+bool epl_ties_look_inside(const epl_node *n); /* its regions' values are elements, too */
 bool epl_ties_picks(const epl_node *n); /* a gather by constant numbers that nobody else reads: entries go one by one */
 
 /* ---- even.c: groups that shrink alike ---- */

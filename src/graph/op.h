@@ -154,6 +154,9 @@ struct epl_graph {
     struct epl_scope_outer *outer; /* what epl_scope_pop goes back to */
 };
 
+/* The input of n that its regions read as their input i; -1: what the node makes itself. */
+int epl_region_input(const epl_node *n, int i);
+
 /* Adds a node at the insertion point: copies inputs and attributes (defaults filled in where attrs is NULL or a field is
  * not set), takes over regions, infers. NULL if the graph has failed, a required input is NULL, or infer fails. A
  * trailing run of NULL inputs is cut off. */

@@ -7,8 +7,7 @@
 
 static epl_graph *copy_region(epl_graph *root, const epl_graph *src, const char *prefix);
 
-/* The input of a node that its regions read as input i; -1: what the node makes itself. */
-static int read_by_region(const epl_node *n, int i)
+int epl_region_input(const epl_node *n, int i)
 {
     if (EPL_IS(n, loop))
         return i < 2 ? -1 : i - 1;
@@ -25,7 +24,7 @@ static bool fit_region(const epl_node *n, epl_graph *region, epl_value *const *i
     for (epl_node *in = region->first; in; in = in->next) {
         if (!EPL_IS(in, input))
             continue;
-        const int        at = read_by_region(n, i++);
+        const int        at = epl_region_input(n, i++);
         const epl_value *v = at >= 0 && at < n->n_inputs ? inputs[at] : NULL;
         if (!v || v->shape.rank != in->outputs[0]->shape.rank || epl_shape_equal(v->shape, in->outputs[0]->shape))
             continue;
