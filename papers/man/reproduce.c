@@ -130,6 +130,8 @@ static void check_memory(paper_run *r)
     for (int k = 2; k <= 16; k *= 2) {
         const double now = planned_mib(r, m, &(epl_local_opts){ .modules = k, .aux = "1c2f" }, 16);
         paper_check(r, paper_textf(r, "ResNet-32: planned activations of %d modules / of half as many", k), now / before, PAPER_BELOW, 1);
+        const double decoded = planned_mib(r, m, &(epl_local_opts){ .modules = k, .loss = "infopro" }, 16);
+        paper_check(r, paper_textf(r, "ResNet-32: planned activations of %d modules with decoders / end to end", k), decoded / whole, PAPER_BELOW, 1);
         before = now;
     }
 }
