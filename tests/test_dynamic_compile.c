@@ -64,6 +64,52 @@ TEST(thresholds_decide_how_far_samples_go)
     epl_model_free(m);
 }
 
+/* At most 5 times c := tanh(c w), scanned, while the largest is above 0.3; of another loop nobody can say how often it runs. */
+static epl_graph *ending_loop(epl_context *ctx)
+{
+    epl_graph *g = epl_graph_new(ctx, "ending");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(6), NULL), *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(6), EPL_INIT_CONSTANT, 0.9);
+    for (int fixed = 0; fixed < 2; fixed++) {
+        epl_graph *body = epl_region_new(g);
+        epl_value *out[3] = { NULL };
+        epl_input(body, "i", EPL_I64, EPL_SCALAR, NULL);
+        epl_value *go = epl_input(body, "go", EPL_BOOL, EPL_SCALAR, NULL), *c = epl_input(body, "c", EPL_F32, EPL_SHAPE(6), NULL);
+        epl_value *next = epl_tanh(body, epl_mul(body, c, epl_input(body, "w", EPL_F32, EPL_SHAPE(6), NULL)));
+        epl_output(body, "go", fixed ? go : epl_greater(body, epl_reduce_max(body, next, (epl_reduce_opts){ 0 }), epl_scalar(body, EPL_F32, 0.3)));
+        epl_output(body, "c", next);
+        epl_output(body, "scan", c);
+        epl_loop(g, 5, NULL, 1, &x, body, 1, &w, out);
+        x = out[0];
+        epl_output(g, "scan", out[1]);
+        epl_output(g, "n", out[2]);
+    }
+    epl_output(g, "y", x);
+    return g;
+}
+
+TEST(loops_are_forced_not_to_begin_to_end_at_once_and_to_go_on)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = epl_model_new_take(ending_loop(ctx));
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1));
+    for (int64_t most = 1; most <= 64; most += 63) { // alone, and in all combinations
+        epl_paths *p = epl_check_paths(m, (epl_paths_opts){ .dir = test_temp(t, "loops"), .cc = compiled_cc("gcc"), .flags = "-Werror", .n_samples = 3, .most = most,
+                                                            .compile = { .unroll = -1 } });
+        CHECK_OK(t, ctx, p);
+        CHECK_INT(t, p->n_forced, 3);
+        static const char *const names[] = { "x0 x5", "x1 x5", "x5 x5" };
+        for (size_t i = 0; i < EPL_COUNT(names); i++) {
+            int64_t forced = 0;
+            for (size_t k = 0; k < p->n_paths; k++)
+                forced += strcmp(p->paths[k].name, names[i]) == 0 ? p->paths[k].forced : 0;
+            CHECK_INT(t, forced, 1);
+        }
+        CHECK(t, p->n_compared >= 4 && p->max_abs <= 1e-5);
+        epl_paths_free(p);
+    }
+    epl_model_free(m);
+}
+
 /* ---- what is written ---- */
 
 /* If(cond) conv(x, w) else relu(conv(x, w)): one weight. */

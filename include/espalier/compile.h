@@ -142,7 +142,8 @@ typedef struct epl_path {
 
 typedef struct epl_paths {
     epl_context  *ctx;
-    epl_model    *model;    /* as the regions are of: with the input "force" i64 [choices] behind its own; -1 leaves a choice free */
+    epl_model    *model;    /* as the regions are of: with the input "force" i64 [choices] behind its own: the region of an If or Switch,
+                             the iterations of a Loop that data can end; -1 leaves a choice free */
     epl_program  *program; /* its program: epl_program_region says what the regions are */
     int           n_regions, n_covered, n_reached; /* regions; that samples reach; that samples or forced choices reach */
     int64_t      *runs;     /* of each region, over all samples */
@@ -156,7 +157,7 @@ typedef struct epl_paths {
 } epl_paths;
 
 /* Which paths samples take, at what cost; then the compiled network against reference kernels: up to `each` samples of each path, and
- * choices forced, all combinations or what no sample reaches. NULL on failure; differences are none. */
+ * choices forced, all combinations or what no sample reaches and each loop that data can end with 0, 1 and all iterations. NULL on failure; differences are none. */
 EPL_API epl_paths *epl_check_paths(const epl_model *m, epl_paths_opts o);
 EPL_API void       epl_paths_free(epl_paths *p);
 

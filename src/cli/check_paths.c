@@ -103,7 +103,7 @@ static int run(cli *c, int argc, char **argv)
     cli_data         data = { 0 };
     cli_compiling    o = CLI_COMPILING;
     epl_paths_opts   p = { 0 };
-    int64_t          samples = 64, limit = 0;
+    int64_t          samples = 64;
     double           tolerance = 1e-4;
     epl_data_split   split = EPL_SPLIT_TEST;
     const cli_option compiling[] = { CLI_OPT_COMPILING(&o), EPL_OPT_END };
@@ -112,7 +112,6 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_PATH('o', "output", &p.dir, "the folder for the compiled network; without it paths are counted and nothing is compiled"),
         CLI_OPT_DATA(&data, false),
         EPL_OPT_CHOICE(0, "split", "train|test|val", &split_name, "with --data: which part"),
-        EPL_OPT_INT('l', "limit", &limit, 0, 1e9, "with --data: the first so many samples (0: all)"),
         EPL_OPT_INT('s', "samples", &samples, 1, 1e9, "without --data: random samples"),
         EPL_OPT_INT(0, "each", &p.each, 0, 1e9, "samples of each path to compare (0: 4)"),
         EPL_OPT_INT(0, "combinations", &p.most, 0, 1e6, "force every combination of choices if there are no more (0: 64)"),
@@ -124,7 +123,7 @@ static int run(cli *c, int argc, char **argv)
     if (!cli_parse(c, options, argc, argv) || !epl_data_split_from_name(c->ctx, split_name, &split))
         return cli_status(c);
     epl_model  *m = cli_compiling_model(c, in, &o);
-    epl_tensor *x = m && data.name ? cli_data_samples(c, m, &data, split, limit) : NULL;
+    epl_tensor *x = m && data.name ? cli_data_samples(c, m, &data, split, 0) : NULL;
     p.compile   = cli_compiling_opts(&o);
     p.x         = x;
     p.n_samples = samples;
@@ -141,8 +140,9 @@ const cli_verb cli_verb_check_paths = {
     .name = "check-paths", .json = true, .run = run,
     .summary  = "the paths of a dynamic network: taken how often, at what cost, compiled right",
     .about    = "Runs samples one by one and counts which regions of If, Switch and Loop they take. With --output, compiles the network and compares "
-                "it with reference kernels on samples of every path and with choices forced: all combinations if they are few, else what no sample "
-                "reaches. Exit status 1 if a region is never reached or a difference is larger than --tolerance.",
+                "it with reference kernels on samples of every path and with choices forced - of each If and Switch the region, of each Loop that data can end "
+                "none, one and all of its iterations: all combinations if they are few, else what no sample reaches and each loop. "
+                "Exit status 1 if a region is never reached or a difference is larger than --tolerance.",
     .examples = "espalier check-paths skipnet.safetensors --data fashion-mnist --limit 1000\n"
                 "espalier check-paths skipnet.safetensors --data fashion-mnist --limit 1000 -o skipnet-c",
 };

@@ -92,8 +92,8 @@ typedef struct cli_training {
     EPL_OPT_INT(0, "log-every", &(t)->log_every, 1, 1e9, "updates between lines of the log"),                                  \
     EPL_OPT_FLAG(0, "resume", &(t)->resume, "go on from the folder's last checkpoint")
 
-/* Opens a part of the data; the caller owns it. */
-/* The samples of a part of a data set, the first `limit` of them (0: all), as the model's augmentation words prepare them: [n, ...]. */
+/* The samples of a part of a data set, the first `limit` of them (0: all), as the model's augmentation words prepare them: [n, ...]. The
+ * caller owns them. */
 epl_tensor *cli_data_samples(cli *c, const epl_model *m, const cli_data *data, epl_data_split split, int64_t limit);
 
 epl_dataset *cli_data_open(cli *c, const cli_data *d, epl_data_split split, double val_fraction);

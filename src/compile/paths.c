@@ -17,6 +17,7 @@ typedef struct checking {
     epl_model      *m;       /* with the input "force" */
     epl_paths      *out;
     int             n_inputs, n_choices, n_regions;
+    epl_choice     *choices;
     int64_t         n_samples, n_runs, cap_runs;
     int64_t        *sample;  /* of each run that is compared: the sample */
     int64_t        *forced;  /* and the choices, n_choices for each */
@@ -152,16 +153,13 @@ static void lead_to(const checking *c, int i, int64_t *forced)
         const epl_region_profile r = epl_program_region(c->out->program, i);
         const int                k = epl_choice_of(r.scope);
         if (k >= 0)
-            forced[k] = strcmp(r.op, "If") == 0 ? r.region == 0 : r.region;
+            forced[k] = strcmp(r.op, "If") == 0 ? r.region == 0 : strcmp(r.op, "Loop") == 0 ? 1 : r.region;
     }
 }
 
-static int n_regions_of(const checking *c, int choice)
+static int64_t value_of(const checking *c, int choice, int64_t i)
 {
-    int n = 0;
-    for (int i = 0; i < c->n_regions; i++)
-        n += epl_choice_of(epl_program_region(c->out->program, i).scope) == choice;
-    return n;
+    return i + 1 < c->choices[choice].n ? i : c->choices[choice].last;
 }
 
 static bool force(checking *c, int64_t *forced, int64_t number)
@@ -177,22 +175,40 @@ static bool force(checking *c, int64_t *forced, int64_t number)
     return path && compare_run(c, number % c->n_samples, forced);
 }
 
-/* Every combination, if they are few; else each region that no sample reached. */
+/* Each loop that data can end, with all numbers of iterations. */
+static bool force_loops(checking *c, int64_t *forced)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < c->n_regions; i++) {
+        const epl_region_profile r = epl_program_region(c->out->program, i);
+        const int                k = epl_choice_of(r.scope);
+        for (int64_t v = 0; ok && k >= 0 && strcmp(r.op, "Loop") == 0 && v < c->choices[k].n; v++) {
+            lead_to(c, i, forced);
+            forced[k] = value_of(c, k, v);
+            ok = force(c, forced, i + v);
+        }
+    }
+    return ok;
+}
+
+/* Every combination, if they are few; else each region that no sample reached, and every loop. */
 static bool run_forced(checking *c)
 {
     int64_t *forced = epl_alloc_array(c->ctx, (size_t)c->n_choices + 1, sizeof *forced);
     double   all = 1;
     bool     ok = forced != NULL;
     for (int k = 0; k < c->n_choices; k++)
-        all *= n_regions_of(c, k);
+        all *= c->choices[k].n;
     for (int64_t i = 0; ok && all <= c->o.most && i < (int64_t)all && c->n_choices; i++) {
         int64_t rest = i;
         for (int k = 0; k < c->n_choices; k++) {
-            forced[k] = rest % n_regions_of(c, k);
-            rest /= n_regions_of(c, k);
+            forced[k] = value_of(c, k, rest % c->choices[k].n);
+            rest /= c->choices[k].n;
         }
         ok = force(c, forced, i);
     }
+    if (ok && all > c->o.most)
+        ok = force_loops(c, forced);
     for (int i = 0; ok && i < c->n_regions; i++)
         if (!c->reached[i]) {
             lead_to(c, i, forced);
@@ -239,16 +255,22 @@ static bool compare(checking *c)
 
 /* ---- the whole ---- */
 
-static epl_model *forced_model(const epl_model *m, const epl_compile_opts *o)
+static epl_model *forced_model(checking *c, const epl_model *m)
 {
+    const epl_compile_opts *o = &c->o.compile;
     epl_model *copy = epl_model_copy(m);
     epl_graph *g    = copy ? copy->graph : NULL;
     bool       ok   = g != NULL;
     for (int i = 0; ok && i < o->n_bindings; i++)
         ok = epl_graph_bind(g, o->bindings[i].dim, o->bindings[i].size);
-    if (ok && epl_lower_exits(g) && epl_split_choices(g, 0) && epl_fold_control(g, o->unroll) && epl_trim_regions(g, true) &&
-        (!o->max_trip || epl_limit_loops(g, o->max_trip)) && epl_force_choices(g) && epl_graph_verify(g))
-        return copy;
+    ok = ok && epl_lower_exits(g) && epl_split_choices(g, 0) && epl_fold_control(g, o->unroll) && epl_trim_regions(g, true) &&
+         (!o->max_trip || epl_limit_loops(g, o->max_trip));
+    c->choices = ok ? epl_alloc_array(m->ctx, (size_t)epl_count_choices(g) + 1, sizeof *c->choices) : NULL;
+    if (c->choices) {
+        c->n_choices = epl_list_choices(g, c->choices);
+        if (epl_force_choices(g) && epl_graph_verify(g))
+            return copy;
+    }
     epl_model_free(copy);
     return NULL;
 }
@@ -297,12 +319,10 @@ epl_paths *epl_check_paths(const epl_model *m, epl_paths_opts o)
     bool ok = c.out != NULL;
     if (ok) {
         c.out->ctx = m->ctx;
-        c.m = c.out->model = forced_model(m, &o.compile);
+        c.m = c.out->model = forced_model(&c, m);
     }
-    if (ok && c.m) {
-        c.n_inputs  = epl_graph_n_inputs(c.m->graph) - 1;
-        c.n_choices = epl_count_choices(c.m->graph);
-    }
+    if (ok && c.m)
+        c.n_inputs = epl_graph_n_inputs(c.m->graph) - 1;
     ok = ok && c.m && open_program(&c) && run_samples(&c);
     for (int i = 0; ok && i < c.n_regions; i++)
         c.out->n_covered += c.reached[i];
@@ -310,6 +330,7 @@ epl_paths *epl_check_paths(const epl_model *m, epl_paths_opts o)
     for (int i = 0; ok && i < c.n_regions; i++)
         c.out->n_reached += c.reached[i];
     ok = ok && (!o.dir || compare(&c));
+    epl_release(c.ctx, c.choices);
     epl_release(c.ctx, c.sample);
     epl_release(c.ctx, c.forced);
     epl_release(c.ctx, c.reached);
