@@ -283,6 +283,14 @@ TEST(names_may_be_missing)
     put_take(&node, 5, attribute);
     put_attribute(&node, "num_scan_inputs", 1);
     check_refused(t, one_node(node, 13), EPL_ERR_UNSUPPORTED, "m.onnx: Scan 's' (opset 13)");
+    message g = { 0 }, nameless = { 0 }; // a node without an operator that reads what the sizes follow from
+    put_take(&g, 1, node_of("NonZero", "n", NAMES("x"), "z"));
+    put_text(&nameless, 1, "z");
+    put_text(&nameless, 2, "y");
+    put_take(&g, 1, nameless);
+    put_take(&g, 11, value_info("x", DIMS(2, 3)));
+    put_take(&g, 12, value_info("y", 0, NULL));
+    check_refused(t, model_of(g, 13), EPL_ERR_UNSUPPORTED, "m.onnx: NonZero 'n' (opset 13)");
 }
 
 /* 20 000 graphs within graphs. */

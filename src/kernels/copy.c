@@ -126,6 +126,15 @@ static void offsets(const plan *c, int64_t row, int64_t *in, int64_t *out)
                 t[j][i] = x[i * in + j];                                                                           \
         for (int j = 0; j < BLOCK; j++)                                                                            \
             memcpy(y + j * row, t[j], sizeof t[j]);                                                                \
+    }                                                                                                              \
+    static void block_##type(const type *x, int64_t in, type *y, int64_t row, int64_t rows, int64_t columns)       \
+    {                                                                                                              \
+        if (rows == BLOCK && columns == BLOCK)                                                                     \
+            square_##type(x, in, y, row);                                                                          \
+        else                                                                                                       \
+            for (int64_t j = 0; j < rows; j++)                                                                     \
+                for (int64_t i = 0; i < columns; i++)                                                              \
+                    y[j * row + i] = x[j + i * in];                                                                \
     }
 SQUARE(uint8_t)
 SQUARE(uint16_t)
@@ -133,28 +142,68 @@ SQUARE(uint64_t)
 
 typedef uint32_t four __attribute__((vector_size(16)));
 
-static four interleave(four a, four b, int high)
-{
 #ifdef __clang__
-    return high ? __builtin_shufflevector(a, b, 2, 6, 3, 7) : __builtin_shufflevector(a, b, 0, 4, 1, 5);
+#define FOUR_OF(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
-    return high ? __builtin_shuffle(a, b, (four){ 2, 6, 3, 7 }) : __builtin_shuffle(a, b, (four){ 0, 4, 1, 5 });
+#define FOUR_OF(a, b, i, j, k, l) __builtin_shuffle(a, b, (four){ i, j, k, l })
 #endif
+
+static four interleave(four a, four b, int high) { return high ? FOUR_OF(a, b, 2, 6, 3, 7) : FOUR_OF(a, b, 0, 4, 1, 5); }
+
+/* n of four elements; n is known where it counts. */
+static inline __attribute__((always_inline)) four load_four(const uint32_t *x, int64_t n)
+{
+    four v;
+    if (n < 4)
+        return (four){ x[0], n > 1 ? x[1] : 0, n > 2 ? x[2] : 0 };
+    memcpy(&v, x, sizeof v);
+    return v;
 }
 
-/* Four-byte elements: 4 x 4 blocks in registers. Interleaving rows 0, 2 and 1, 3, then the results, transposes. */
-static void square_uint32_t(const uint32_t *x, int64_t in, uint32_t *y, int64_t row)
+static inline __attribute__((always_inline)) void store_four(uint32_t *y, four v, int64_t n)
 {
-    for (int j = 0; j < BLOCK; j += 4)
-        for (int i = 0; i < BLOCK; i += 4) {
-            four r[4];
-            for (int k = 0; k < 4; k++)
-                memcpy(&r[k], x + (i + k) * in + j, sizeof r[k]);
-            const four a = interleave(r[0], r[2], 0), b = interleave(r[1], r[3], 0);
-            const four c = interleave(r[0], r[2], 1), d = interleave(r[1], r[3], 1);
-            const four t[4] = { interleave(a, b, 0), interleave(a, b, 1), interleave(c, d, 0), interleave(c, d, 1) };
-            for (int k = 0; k < 4; k++)
-                memcpy(y + (j + k) * row + i, &t[k], sizeof t[k]);
+    if (n >= 4)
+        memcpy(y, &v, sizeof v);
+    else
+        for (int k = 0; k < n; k++)
+            y[k] = v[k];
+}
+
+/* Four-byte elements: 4 x 4 tiles in registers, those at the edge (all, of images with three channels) with fewer rows or columns.
+ * Interleaving rows 0, 2 and 1, 3, then the results, transposes. */
+static inline __attribute__((always_inline)) void tile(const uint32_t *x, int64_t in, uint32_t *y, int64_t row, int64_t rows, int64_t columns)
+{
+    four r[4] = { { 0 }, { 0 }, { 0 }, { 0 } };
+    for (int k = 0; k < 4 && k < columns; k++)
+        r[k] = load_four(x + k * in, rows);
+    const four a = interleave(r[0], r[2], 0), b = interleave(r[1], r[3], 0);
+    const four c = interleave(r[0], r[2], 1), d = interleave(r[1], r[3], 1);
+    const four t[4] = { interleave(a, b, 0), interleave(a, b, 1), interleave(c, d, 0), interleave(c, d, 1) };
+    if (rows == 4 && columns == 3 && row == 3) { // pixels of three channels, one behind the other
+        store_four(y, FOUR_OF(t[0], t[1], 0, 1, 2, 4), 4);
+        store_four(y + 4, FOUR_OF(t[1], t[2], 1, 2, 4, 5), 4);
+        store_four(y + 8, FOUR_OF(t[2], t[3], 2, 4, 5, 6), 4);
+        return;
+    }
+    for (int k = 0; k < 4 && k < rows; k++)
+        store_four(y + k * row, t[k], columns);
+}
+
+static void block_uint32_t(const uint32_t *x, int64_t in, uint32_t *y, int64_t row, int64_t rows, int64_t columns)
+{
+    for (int64_t j = 0; j < rows; j += 4)
+        for (int64_t i = 0; i < columns; i += 4) {
+            const int64_t m = rows - j, n = columns - i;
+            const uint32_t *from = x + i * in + j;
+            uint32_t       *to = y + j * row + i;
+            if (m >= 4 && n >= 4)
+                tile(from, in, to, row, 4, 4);
+            else if (m >= 4 && n == 3)
+                tile(from, in, to, row, 4, 3);
+            else if (m == 3 && n >= 4)
+                tile(from, in, to, row, 3, 4);
+            else
+                tile(from, in, to, row, m, n);
         }
 }
 
@@ -171,21 +220,16 @@ static void square_uint32_t(const uint32_t *x, int64_t in, uint32_t *y, int64_t 
             for (int64_t i = 0; i < n; i++)                                                                        \
                 y[i * out] = x[i * in];                                                                            \
     }                                                                                                              \
-    static void block_##type(const type *x, int64_t in, type *y, int64_t row, int64_t out, int64_t rows, int64_t columns) \
-    {                                                                                                              \
-        if (rows == BLOCK && columns == BLOCK && out == 1)                                                         \
-            square_##type(x, in, y, row);                                                                          \
-        else                                                                                                       \
-            for (int64_t j = 0; j < rows; j++)                                                                     \
-                line_##type(x + j, in, y + j * row, out, columns);                                                 \
-    }                                                                                                              \
     static void plane_##type(const plan *c, const type *x, type *y, int64_t first, int64_t end)                    \
     {                                                                                                              \
         const int64_t last = c->p.rank - 1, in = c->p.in_stride[last], out = c->p.out_stride[last];                \
         const int64_t row = c->p.out_stride[last - 1];                                                             \
-        for (int64_t j = first; j < end; j += BLOCK)                                                               \
+        if (out != 1)                                                                                              \
+            for (int64_t j = first; j < end; j++)                                                                  \
+                line_##type(x + j, in, y + j * row, out, c->p.dim[last]);                                          \
+        for (int64_t j = first; j < end && out == 1; j += BLOCK)                                                   \
             for (int64_t i = 0; i < c->p.dim[last]; i += BLOCK)                                                    \
-                block_##type(x + i * in + j, in, y + i * out + j * row, row, out, epl_between(0, end - j, BLOCK),  \
+                block_##type(x + i * in + j, in, y + i + j * row, row, epl_between(0, end - j, BLOCK),             \
                              epl_between(0, c->p.dim[last] - i, BLOCK));                                           \
     }                                                                                                              \
     static void piece_##type(const plan *c, const type *x, type *y, int64_t piece)                                 \

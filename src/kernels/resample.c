@@ -170,6 +170,16 @@ static inline float sample_one(const tap *t, const tap *end, const float *line)
 
 static int copies(const tap *t, const tap *end) { return end - t == 1 && t->weight == 1; }
 
+/* Rows of a few vectors: shorter than a call. */
+static inline void copy_row(const float *x, int64_t c, float *y)
+{
+    int64_t k = 0;
+    for (; k + VL <= c; k += VL)
+        vstore(y + k, vload(x + k));
+    if (k < c)
+        vstore_some(y + k, vload_some(x + k, c - k), c - k);
+}
+
 static void sample_line(const table *w, const float *line, int64_t c, float outside, float *y)
 {
     for (int64_t o = 0; o < w->rows; o++, y += c) {
@@ -177,7 +187,7 @@ static void sample_line(const table *w, const float *line, int64_t c, float outs
         if (t == end)
             fill_line(y, c, outside);
         else if (copies(t, end) && c >= 16)
-            memcpy(y, line + (int64_t)t->at * c, (size_t)c * sizeof *y);
+            copy_row(line + (int64_t)t->at * c, c, y);
         else if (c == 1)
             *y = sample_one(t, end, line);
         else

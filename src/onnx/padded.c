@@ -48,15 +48,18 @@ static bool pads_the_end(onnx_node *n, const Onnx__NodeProto *p, int rank, int a
     return true;
 }
 
+/* A file may leave the operator out. */
+static bool is_op(const Onnx__NodeProto *p, const char *op) { return p->op_type && strcmp(p->op_type, op) == 0; }
+
 int64_t onnx_padded_to(onnx_node *n, int output, int rank, int axis, double filler)
 {
     const char            *name = output < n->n_out && n->scope->g == n->imp->graph ? n->proto->output[output] : "";
     const Onnx__NodeProto *pad = *name ? only_reader(n->imp, name) : NULL;
     int64_t                room;
-    if (!pad || strcmp(pad->op_type, "Pad") != 0 || pad->n_output != 1 || n->opset < 11 || !pads_the_end(n, pad, rank, axis, filler, &room))
+    if (!pad || !is_op(pad, "Pad") || pad->n_output != 1 || n->opset < 11 || !pads_the_end(n, pad, rank, axis, filler, &room))
         return -1;
     const Onnx__NodeProto *cut = only_reader(n->imp, pad->output[0]);
-    if (!cut || strcmp(cut->op_type, "Slice") != 0 || cut->n_input != 4)
+    if (!cut || !is_op(cut, "Slice") || cut->n_input != 4)
         return -1;
     const epl_tensor *begin = known_input(n, cut, 1, 1), *end = known_input(n, cut, 2, 1), *along = known_input(n, cut, 3, 1);
     if (!begin || !end || !along || epl_tensor_get_i64(begin, 0) != 0 || epl_tensor_get_i64(along, 0) != axis)
@@ -79,7 +82,7 @@ bool onnx_inverse_kept(onnx_node *n, int output, int64_t count)
             const Onnx__NodeProto **reader = j == 0 ? &less : &where;
             if (strcmp(g->node[k]->input[j], name) != 0)
                 continue;
-            if (*reader || strcmp(g->node[k]->op_type, j == 0 ? "Less" : "Where") != 0 || j > 1)
+            if (*reader || !is_op(g->node[k], j == 0 ? "Less" : "Where") || j > 1)
                 return false;
             *reader = g->node[k];
         }
