@@ -266,7 +266,7 @@ TEST(claimed_sizes_allocate_nothing)
     put_varint(&cut, 7 << 3 | 2);
     put_varint(&cut, 2000000000);
     CHECK_FAILS(t, ctx, epl_onnx_parse(ctx, cut.data, cut.length, "m.onnx", (epl_onnx_opts){ 0 }), EPL_ERR_FORMAT,
-                "m.onnx: byte 0: a length that goes beyond its message");
+                "m.onnx: not an ONNX file, or a damaged one: byte 0: a length that goes beyond its message");
     CHECK(t, test_peak_bytes(ctx) < 100000);
     free(cut.data);
 }
@@ -423,6 +423,8 @@ TEST(external_data_stay_in_the_folder)
     } bad[] = {
         { "../outside.bin", "12", "is outside of the model's folder", EPL_ERR_FORMAT },
         { "link.bin", "12", "is outside of the model's folder", EPL_ERR_FORMAT },
+        { "/w.bin", "12", "Mul 'scale' (opset 13): external data '/w.bin' is outside of the model's folder", EPL_ERR_FORMAT },
+        { "", "12", "tensor 'w' does not say where its data are", EPL_ERR_FORMAT },
         { "none.bin", "12", "'none.bin' is missing", EPL_ERR_IO },
         { "w.bin", "13", "tensor 'w' reaches beyond the 16 bytes", EPL_ERR_FORMAT },
         { "w.bin", "8", "tensor 'w' is f32[3] but holds 8 bytes", EPL_ERR_FORMAT },

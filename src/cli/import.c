@@ -1,7 +1,7 @@
 /* import: other people's networks and weights as a model file. */
 #include <string.h>
 
-#include "cli.h"
+#include "inputs.h"
 
 /* A network of the zoo under its published name, with the weights of a state dict. Options after a colon change its description. */
 static epl_model *published(cli *c, const char *arch, const char *path)
@@ -26,20 +26,23 @@ static epl_model *published(cli *c, const char *arch, const char *path)
 
 static int run(cli *c, int argc, char **argv)
 {
-    const char *in = NULL, *out = NULL, *arch = NULL;
-    cli_dims    dims = { 0 };
+    const char  *in = NULL, *out = NULL, *arch = NULL, *given = NULL;
+    cli_dims     dims = { 0 };
+    epl_weights *inputs = NULL;
     const cli_option options[] = {
         EPL_ARG("input", &in, "a network (.onnx), or with --arch its weights (.safetensors, .safetensors.index.json)"),
         EPL_OPT_MUST('o', "output", "FILE", &out, "the model file to write (.safetensors)"),
         EPL_OPT_TEXT(0, "arch", "NAME", &arch, "the network's published name, such as resnet50, or with options resnet50:classes=10"),
+        EPL_OPT_DIR(0, "inputs", &given, "tensors for the inputs, for shapes that follow from them: <name>.npy, or input_0.npy or .pb and so on"),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
-    epl_model *m  = arch ? published(c, arch, in) : cli_model_load(c, in, &dims);
+    epl_model *m  = arch ? published(c, arch, in) : given ? cli_inputs_load(c, in, dims, given, &inputs) : cli_model_load(c, in, &dims);
     const bool ok = m && cli_model_save(c, m, out);
     epl_model_free(m);
+    epl_weights_free(inputs);
     return cli_end(c, ok);
 }
 
@@ -58,6 +61,7 @@ const cli_verb cli_verb_import = {
     .name = "import", .run = run, .help_about = list_names,
     .summary  = "takes a network from ONNX, or published weights, into a model file",
     .about    = "With --arch the input holds weights under the names that torchvision or timm give them; their axes are put into our "
-                "order. What is missing, unexpected or misshapen is listed. `espalier import --help arch` lists the names.",
-    .examples = "espalier import net.onnx -o net.safetensors\nespalier import --arch densenet121 weights.safetensors -o m.safetensors",
+                "order. What is missing, unexpected or misshapen is listed. `espalier import --help arch` lists the names. "
+                "With --inputs a network that computes shapes from its inputs' values holds for those values.",
+    .examples = "espalier import net.onnx -o net.safetensors\nespalier import net.onnx --inputs test_data_set_0 -o net.safetensors\nespalier import --arch densenet121 weights.safetensors -o m.safetensors",
 };

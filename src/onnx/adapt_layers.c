@@ -39,11 +39,10 @@ static bool import_gemm(onnx_node *n)
 {
     const epl_matmul_opts o = { .trans_a = onnx_int(n, "transA", 0) != 0, .trans_b = onnx_int(n, "transB", 0) != 0 };
     const double alpha = onnx_real(n, "alpha", 1), beta = onnx_real(n, "beta", 1);
-    epl_value   *a = onnx_in(n, 0), *c = onnx_in(n, 2), *b;
     if (n->opset < 7)
         (void)onnx_int(n, "broadcast", 0);
     const bool swapped = o.trans_b && onnx_is_weight(n, 1) && onnx_n_uses(n, 1) == 1; // else it would be stored twice
-    b = swapped ? onnx_weight(n, 1, EPL_SHAPE(1, 0)) : onnx_in(n, 1);
+    epl_value *a = onnx_in(n, 0), *b = swapped ? onnx_weight(n, 1, EPL_SHAPE(1, 0)) : onnx_in(n, 1), *c = onnx_in(n, 2);
     epl_value *y = scaled(n, epl_matmul(n->g, a, b, (epl_matmul_opts){ o.trans_a, o.trans_b && !swapped }), alpha);
     return onnx_set(n, c ? epl_add(n->g, y, scaled(n, c, beta)) : y);
 }
@@ -107,8 +106,8 @@ static bool import_batch_norm(onnx_node *n)
         return onnx_unsupported(n, "an input of %d axes", x->shape.rank);
     if (n->opset >= 14 && onnx_int(n, "training_mode", 0))
         return batch_norm_training(n, x);
-    epl_value *y = epl_normalize_batch(n->g, onnx_to_channels_last(n, x), onnx_in(n, 1), onnx_in(n, 2), onnx_state(n, 3),
-                                       onnx_state(n, 4), epsilon(n), onnx_real(n, "momentum", 0.9));
+    epl_value *scale = onnx_in(n, 1), *shift = onnx_in(n, 2), *mean = onnx_state(n, 3), *variance = onnx_state(n, 4);
+    epl_value *y = epl_normalize_batch(n->g, onnx_to_channels_last(n, x), scale, shift, mean, variance, epsilon(n), onnx_real(n, "momentum", 0.9));
     return onnx_set(n, onnx_to_channels_first(n, y));
 }
 

@@ -202,11 +202,13 @@ static bool external_path(onnx_file *f, const char *location, char out[PATH_MAX]
     char joined[PATH_MAX], root[PATH_MAX];
     if (!f->folder)
         return epl_fail(f->ctx, EPL_ERR_UNSUPPORTED, "%s: external data '%s' of a model in memory", f->name, location);
+    if (location[0] == '/')
+        return epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: external data '%s' is outside of the model's folder", f->name, location);
     const int n = snprintf(joined, sizeof joined, "%s/%s", f->folder, location);
     if (n < 0 || (size_t)n >= sizeof joined || !realpath(f->folder, root) || !realpath(joined, out))
         return epl_fail(f->ctx, EPL_ERR_IO, "%s: external data '%s' is missing", f->name, location);
     const size_t length = strlen(root);
-    if (location[0] == '/' || strncmp(out, root, length) != 0 || (out[length] != '/' && length > 1))
+    if (strncmp(out, root, length) != 0 || (out[length] != '/' && length > 1))
         return epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: external data '%s' is outside of the model's folder", f->name, location);
     return true;
 }
@@ -229,8 +231,11 @@ static bool fill_from_outside(onnx_file *f, epl_tensor *t, const Onnx__TensorPro
     epl_map     map;
     uint64_t    offset, length;
     const char *location = external_value(p, "location"), *name = p->name ? p->name : "";
-    if (!location || !read_number(external_value(p, "offset"), 0, &offset))
+    if (!location || !*location)
         return epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: tensor '%s' does not say where its data are", f->name, name);
+    if (!read_number(external_value(p, "offset"), 0, &offset))
+        return epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: tensor '%s': its offset in '%s' is '%.40s', which is not a number of bytes", f->name, name,
+                        location, external_value(p, "offset"));
     if (!external_path(f, location, path) || !epl_map_open(f->ctx, path, &map))
         return false;
     bool ok = offset <= map.size && read_number(external_value(p, "length"), epl_tensor_bytes(t), &length) &&

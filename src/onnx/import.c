@@ -54,6 +54,14 @@ bool onnx_unsupported(onnx_node *n, const char *format, ...)
     return false;
 }
 
+/* Behind what it begins with, if it does: what stands before it already is not said again. */
+static const char *behind(const char *sentence, const char *format, const char *a, const char *b)
+{
+    char         begin[512];
+    const size_t k = (size_t)snprintf(begin, sizeof begin, format, a, b);
+    return k < sizeof begin && strncmp(sentence, begin, k) == 0 ? sentence + k : sentence;
+}
+
 /* An error that a builder has recorded gets its place. */
 static bool fail_placed(onnx_node *n)
 {
@@ -65,7 +73,7 @@ static bool fail_placed(onnx_node *n)
         return fail_with(n, EPL_ERR_UNSUPPORTED, "this form of the operator is not known");
     snprintf(sentence, sizeof sentence, "%s", epl_error_message(n->imp->ctx));
     epl_error_clear(n->imp->ctx);
-    return fail_with(n, code, sentence);
+    return fail_with(n, code, behind(behind(sentence, "%s%s: ", n->imp->file.name, ""), "%s %s: ", n->op, n->proto->name ? n->proto->name : ""));
 }
 
 /* ---- names --------------------------------------------------------------------------------------------------------------- */
