@@ -422,6 +422,33 @@ static void save_data(test *t, epl_context *ctx, const char *dir)
     epl_weights_free(data);
 }
 
+/* One tensor, of doubles; the tensors of shards, which an index names. */
+static void tensors_are_put_into_a_network(test *t, epl_context *ctx, const char *dir)
+{
+    static const char index[] = "{\"weight_map\": {\"one\": \"u3.safetensors\"}}";
+    char words[2048];
+    snprintf(words, sizeof words, "%s/u.safetensors", dir);
+    epl_model  *m = load(t, ctx, words);
+    epl_tensor *doubles = epl_tensor_cast(ctx, epl_weights_find(m->weights, "head.weight"), EPL_F64);
+    epl_tensor_set(doubles, 0, 0.1);
+    snprintf(words, sizeof words, "%s/doubles.npy", dir);
+    CHECK_OK(t, ctx, epl_npy_save(ctx, words, doubles));
+    snprintf(words, sizeof words, "convert %s/doubles.npy %s/u3.safetensors --model %s/u.safetensors --tensor head.weight", dir, dir, dir);
+    outcome o = command(t, words);
+    CHECK(t, strstr(o.err, "tensors are not in the input and stay: "));
+    forget(&o);
+    snprintf(words, sizeof words, "%s/u3.safetensors", dir);
+    epl_model *other = load(t, ctx, words);
+    CHECK_NEAR(t, epl_tensor_get(epl_weights_find(other->weights, "head.weight"), 0), 0.1f, .atol = 0);
+    epl_tensor_free(doubles);
+    epl_model_free(m);
+    epl_model_free(other);
+    snprintf(words, sizeof words, "%s/i.safetensors.index.json", dir);
+    CHECK_OK(t, ctx, epl_write_file(ctx, words, index, sizeof index - 1));
+    snprintf(words, sizeof words, "convert %s/i.safetensors.index.json %s/i.npz", dir, dir);
+    fails(t, words, 1, "'u3.safetensors' does not hold the tensor 'one'");
+}
+
 /* new, train, eval, predict, convert and show in a folder of their own. */
 TEST(a_network_goes_through_the_verbs)
 {
@@ -502,6 +529,7 @@ TEST(a_network_goes_through_the_verbs)
     fails(t, words, 2, "choose one with --tensor");
     snprintf(words, sizeof words, "convert %s/x.npy %s/u2.safetensors --model %s/m.safetensors --tensor head.weight", dir, dir, dir);
     fails(t, words, 1, "head.weight");
+    tensors_are_put_into_a_network(t, ctx, dir);
 }
 
 /* The masks' share of zeros, through training and compilation; a student with its teacher. */

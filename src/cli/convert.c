@@ -26,7 +26,7 @@ static epl_weights *open_npy(cli *c, const char *path, const char *name)
 
 static epl_weights *open_any(cli *c, const char *path, const char *tensor)
 {
-    if (ends_with(path, ".safetensors"))
+    if (ends_with(path, ".safetensors") || ends_with(path, ".safetensors.index.json"))
         return epl_weights_open(c->ctx, path);
     if (ends_with(path, ".npz"))
         return epl_npz_open(c->ctx, path);
@@ -61,6 +61,32 @@ static bool save_any(cli *c, const epl_weights *w, const char *tensor, const cha
     return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "'%s' must end in .safetensors, .npz, .npy or .onnx", out);
 }
 
+/* What the network has and w does not stays as it is: that may be a mistake. */
+static void remark_kept(cli *c, const epl_model *m, const epl_weights *w)
+{
+    epl_text list = EPL_TEXT(c->ctx);
+    int      n = 0;
+    for (int i = 0; i < epl_weights_count(m->weights); i++)
+        if (!epl_weights_find(w, epl_weights_name(m->weights, i)) && n++ < 4)
+            epl_text_addf(&list, "%s%s", list.length ? ", " : "", epl_weights_name(m->weights, i));
+    if (n)
+        cli_remark(c, "%d of %d tensors are not in the input and stay: %s%s", n, epl_weights_count(m->weights), epl_text_str(&list), n > 4 ? ", ..." : "");
+    epl_text_release(&list);
+}
+
+/* Real numbers of another type are rounded to the network's. False if the tensor does not fit. */
+static bool put_tensor(cli *c, epl_tensor *own, const epl_tensor *t)
+{
+    const bool real = epl_dtype_is_float(own->dtype) && epl_dtype_is_float(t->dtype);
+    if (!epl_shape_equal(own->shape, t->shape) || (own->dtype != t->dtype && !real))
+        return false;
+    epl_tensor *rounded = epl_tensor_cast(c->ctx, t, own->dtype);
+    if (rounded)
+        memcpy(own->data, rounded->data, epl_tensor_bytes(own));
+    epl_tensor_free(rounded);
+    return rounded != NULL;
+}
+
 /* The network of `model` with the tensors of w, all of which have to fit. */
 static bool put_into(cli *c, const epl_weights *w, const char *model, const char *out)
 {
@@ -69,17 +95,17 @@ static bool put_into(cli *c, const epl_weights *w, const char *model, const char
     if (ok && !ends_with(out, ".safetensors"))
         ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "'%s' must end in .safetensors: --model makes a model file", out);
     for (int i = 0; ok && i < epl_weights_count(w); i++) {
-        const char       *name = epl_weights_name(w, i);
-        const epl_tensor *own  = epl_weights_find(m->weights, name);
+        const char *name = epl_weights_name(w, i);
+        epl_tensor *own  = epl_weights_find(m->weights, name);
         char a[192], b[192];
         if (!own)
             ok = epl_fail(c->ctx, EPL_ERR_SHAPE, "'%s' has no tensor named '%s'", model, name);
-        else if (own->dtype != epl_weights_at(w, i)->dtype || !epl_shape_equal(own->shape, epl_weights_at(w, i)->shape))
+        else if (!put_tensor(c, own, epl_weights_at(w, i)))
             ok = epl_fail(c->ctx, EPL_ERR_SHAPE, "tensor '%s' is %s%s, '%s' wants %s%s", name, epl_dtype_name(epl_weights_at(w, i)->dtype),
                           epl_shape_text(a, epl_weights_at(w, i)->shape), model, epl_dtype_name(own->dtype), epl_shape_text(b, own->shape));
-        else
-            memcpy(own->data, epl_weights_at(w, i)->data, epl_tensor_bytes(own));
     }
+    if (ok)
+        remark_kept(c, m, w);
     ok = ok && epl_model_save(m, out);
     epl_model_free(m);
     return ok;
@@ -112,7 +138,9 @@ static bool convert_slots(cli *c, const char *in, const char *out, const char *w
 
 static bool convert(cli *c, const char *in, const char *out, const char *tensor, const char *model, const cli_dims *dims)
 {
-    if (ends_with(in, ".onnx") || ends_with(out, ".onnx")) {
+    if (model && ends_with(in, ".onnx"))
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--model takes tensors, and '%s' is a network", in);
+    if (!model && (ends_with(in, ".onnx") || ends_with(out, ".onnx"))) {
         epl_model *m  = cli_model_load(c, in, dims);
         const bool ok = m && save_model(c, m, tensor, out);
         epl_model_free(m);
@@ -129,7 +157,7 @@ static int run(cli *c, int argc, char **argv)
     const char *in = NULL, *out = NULL, *tensor = NULL, *model = NULL, *slots = NULL;
     cli_dims    dims = { 0 };
     const cli_option options[] = {
-        EPL_ARG("input", &in, ".safetensors, .npz, .npy or .onnx"),
+        EPL_ARG("input", &in, ".safetensors, .safetensors.index.json, .npz, .npy or .onnx"),
         EPL_ARG("output", &out, ".safetensors, .npz, .npy or .onnx"),
         EPL_OPT_TEXT(0, "tensor", "NAME", &tensor, "the tensor to write to .npy, or the name of the one read from it"),
         EPL_OPT_TEXT(0, "model", "MODEL", &model, "write this network with the tensors of the input in their place"),
@@ -149,7 +177,8 @@ const cli_verb cli_verb_convert = {
     .name = "convert", .run = run,
     .summary  = "tensors and networks from one form of file to another",
     .about    = "A network (.onnx, or a model in .safetensors) stays a network in .safetensors and .onnx; .npz and .npy hold its tensors alone. "
-                "The forms of files go by their names' ends. NumPy has no bf16: such tensors become f32 there.",
+                "The forms of files go by their names' ends. NumPy has no bf16: such tensors become f32 there. With --model every tensor of the "
+                "input has to fit the network's; real numbers are rounded to its type.",
     .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors t.onnx\nespalier convert t.safetensors weights.npz\n"
                 "espalier convert weights.npz t2.safetensors --model t.safetensors\n"
                 "espalier convert t.safetensors w.npy --tensor stem.conv.weight\n"
