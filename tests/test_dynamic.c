@@ -382,6 +382,15 @@ TEST(regions_are_counted)
     CHECK_INT(t, epl_program_region(p, 1).cost.macs, 0);
     CHECK_INT(t, epl_program_region(p, 3).node, 1);
     CHECK_INT(t, epl_program_region(p, 0).parent, -1);
+    double executed = 0, most = 0, want = epl_program_outside(p).macs;
+    for (int i = 0; i < epl_program_n_steps(p); i++) {
+        executed += epl_program_step_executed(p, i).macs;
+        most += epl_program_step(p, i).cost.macs;
+    }
+    for (int i = 0; i < 4; i++)
+        want += (double)epl_program_region(p, i).runs * epl_program_region(p, i).cost.macs / N;
+    CHECK_NEAR(t, executed, want, .rtol = 1e-12);
+    CHECK(t, executed < most);
     epl_program_clear_regions(p);
     CHECK_INT(t, epl_program_region(p, 0).runs, 0);
     epl_program_free(p);

@@ -159,6 +159,37 @@ TEST(skipping_gives_the_same)
     epl_model_free(m);
 }
 
+/* What a run executes is what its masks say: 5 of 12 inputs, 4 of 12 outputs. */
+TEST(executed_products_are_those_of_active_channels)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "gated");
+    epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 6, 6, 12), NULL), *w = epl_input(g, "w", EPL_F32, EPL_SHAPE(3, 3, 12, 12), NULL);
+    epl_value   *in = epl_input(g, "in", EPL_F32, EPL_SHAPE(1, 12), NULL), *out = epl_input(g, "out", EPL_F32, EPL_SHAPE(1, 12), NULL);
+    epl_value   *like = epl_convolve(g, x, w, NULL, (epl_convolve_opts){ .pad = 1 });
+    epl_output(g, "y", epl_convolve_gated(g, x, w, NULL, in, out, false, epl_producer(like)));
+    epl_weights *none = epl_weights_new(ctx);
+    epl_program *p = epl_graph_finish(g) ? epl_program_new(g, none, (epl_program_opts){ 0 }) : NULL;
+    CHECK_OK(t, ctx, p);
+    double before = 0, after = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        before += epl_program_step_executed(p, i).macs;
+    for (int run = 0; run < 3; run++) {
+        for (int c = 0; c < 12; c++) {
+            ((float *)epl_program_input_named(p, "in")->data)[c]  = c < 5;
+            ((float *)epl_program_input_named(p, "out")->data)[c] = c % 3 == 1;
+        }
+        CHECK_OK(t, ctx, epl_program_run(p));
+    }
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        after += epl_program_step_executed(p, i).macs;
+    CHECK_NEAR(t, before, 6 * 6 * 9 * 12 * 12, .rtol = 0);
+    CHECK_NEAR(t, after, 6 * 6 * 9 * 5 * 4, .rtol = 1e-12);
+    epl_program_free(p);
+    epl_weights_free(none);
+    epl_graph_free(g);
+}
+
 /* The kernel, the reference and the network of simple operators, with masks that are partly zero, and a relu. */
 PROPERTY(gated_convolutions_agree, 24)
 {

@@ -88,7 +88,7 @@ EPL_API epl_operations epl_program_step_operations(const epl_program *p, int i);
 typedef struct epl_step_profile {
     const char *kernel, *op, *scope; /* owned by the program */
     double      time_s;              /* of all profiled runs */
-    epl_cost    cost;                /* of one run */
+    epl_cost    cost;                /* of one run; of control flow the most that a run can cost */
 } epl_step_profile;
 EPL_API void             epl_program_set_profile(epl_program *p, bool on); /* turning it on clears the times */
 EPL_API int              epl_program_n_steps(const epl_program *p);
@@ -108,6 +108,10 @@ EPL_API int                epl_program_n_regions(const epl_program *p);
 EPL_API epl_region_profile epl_program_region(const epl_program *p, int i);
 EPL_API void               epl_program_clear_regions(epl_program *p);
 EPL_API epl_cost           epl_program_outside(const epl_program *p); /* what every run costs, whatever is chosen */
+
+/* What a step (epl_program_step) executed, in the mean of the runs since then: of control flow the regions that ran, of gated convolutions the
+ * products of active channels. Before the first run, and where nothing is chosen, what it costs. */
+EPL_API epl_cost epl_program_step_executed(const epl_program *p, int i);
 
 /* Programs by shape: search and varying batches make many. A cache returns the program of (graph, binding of the named
  * dimension, options), making it when it is new. It owns the programs; keeps at most `capacity`, dropping the least

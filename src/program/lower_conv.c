@@ -138,6 +138,9 @@ bool epl_lower_gated_conv(epl_block *b, const epl_node *n, const char **why)
     const int in_mask = n->n_inputs > 4 ? epl_buffer_of(b, n->inputs[4]) : -1, out = epl_buffer_of(b, n->outputs[0]);
     const int in[4]   = { epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]), mask, in_mask };
     const int packed  = epl_buffer_new(b, (size_t)epl_gate_layout_of(&p.conv).size * sizeof(float));
-    return epl_kernel_add(b, n, "gate_pack", &p, sizeof p, 4, in, 1, &packed) &&
-           epl_kernel_add(b, n, "gated_conv", &p, sizeof p, 3, (int[]){ packed, bias, mask }, 1, &out);
+    epl_step *s = epl_kernel_add(b, n, "gate_pack", &p, sizeof p, 4, in, 1, &packed)
+                      ? epl_kernel_add(b, n, "gated_conv", &p, sizeof p, 3, (int[]){ packed, bias, mask }, 1, &out) : NULL;
+    if (s)
+        s->gated = true;
+    return s != NULL;
 }

@@ -53,12 +53,14 @@ typedef struct epl_step {
     unsigned          chain_in_place; /* the same for inputs of the chain */
     const char       *declined; /* why no fast kernel, or NULL */
     epl_block       **blocks;   /* of control flow, by region */
+    bool              gated;    /* a convolution of the channels that masks choose */
     int               temp;     /* control flow: the buffer that holds the blocks' arenas; -1 */
     /* resolved */
     epl_call          call;
     const void      **chain_data;
     epl_ref_call      ref;
     double            time_s;
+    double            share;    /* gated: sum over the block's runs of the part that was computed */
 } epl_step;
 
 /* Starting threads costs about a microsecond when they are awake, twenty and more when they sleep; less work than this runs
@@ -81,8 +83,10 @@ struct epl_block {
     int          n_inputs, n_outputs;
     size_t       arena_bytes;
     char        *arena;
-    int64_t      runs; /* of a region */
+    int64_t      runs; /* since counts were cleared */
 };
+
+epl_cost epl_step_cost(const epl_block *b, const epl_step *s); /* zero but for the step that does its node's work */
 
 /* Whether a loop may end before its last iteration: it has a condition, or its body makes one. */
 static inline bool epl_loop_may_stop(const epl_step *loop)

@@ -1,4 +1,4 @@
-/* regions: how often each region of a program's control flow ran, and what it costs. */
+/* regions: how often each region of a program's control flow ran, what it costs, and what runs executed. */
 #include "program/program.h"
 
 typedef struct walk {
@@ -24,8 +24,9 @@ static epl_cost own_cost(const epl_graph *g)
 static void visit(walk *w, epl_block *b, int parent)
 {
     for (size_t k = 0; k < b->n_steps; k++) {
-        const epl_step *s = &b->steps[k];
-        const int       node = w->n_nodes, first = w->n_regions;
+        epl_step *s = &b->steps[k];
+        s->share = w->clear ? 0 : s->share;
+        const int node = w->n_nodes, first = w->n_regions;
         if (!s->blocks)
             continue;
         w->n_nodes++;
@@ -58,7 +59,36 @@ epl_region_profile epl_program_region(const epl_program *p, int i)
 void epl_program_clear_regions(epl_program *p)
 {
     walk w = { .wanted = -1, .clear = true };
+    p->root->runs = 0;
     visit(&w, p->root, -1);
 }
 
 epl_cost epl_program_outside(const epl_program *p) { return own_cost(p->root->graph); }
+
+/* ---- what was executed ---- */
+
+/* By all runs of the block. */
+static epl_cost executed(const epl_block *b, const epl_step *s)
+{
+    epl_cost sum = { 0 };
+    if (!s->blocks) {
+        const epl_cost c = epl_step_cost(b, s);
+        const double   runs = (double)b->runs;
+        return (epl_cost){ c.macs * (s->gated ? s->share : runs), c.flops * runs, c.bytes * runs };
+    }
+    for (int r = 0; r < s->node->n_regions; r++)
+        for (size_t k = 0; k < s->blocks[r]->n_steps; k++) {
+            const epl_cost c = executed(s->blocks[r], &s->blocks[r]->steps[k]);
+            sum.macs += c.macs;
+            sum.flops += c.flops;
+            sum.bytes += c.bytes;
+        }
+    return sum;
+}
+
+epl_cost epl_program_step_executed(const epl_program *p, int i)
+{
+    const epl_cost all = executed(p->root, &p->root->steps[i]);
+    const double   runs = (double)p->root->runs;
+    return runs > 0 ? (epl_cost){ all.macs / runs, all.flops / runs, all.bytes / runs } : epl_step_cost(p->root, &p->root->steps[i]);
+}

@@ -85,6 +85,14 @@ static void run_block(epl_program *p, epl_block *b, bool once);
 
 static double clock_of(const epl_program *p) { return p->profile ? epl_now_s() : 0; }
 
+/* Of a gated convolution's products: active inputs and outputs, as gate_pack has counted them. */
+static double share_of(const epl_step *s)
+{
+    const epl_gated_params *p = s->params;
+    const int32_t          *active = s->call.in[0];
+    return (double)active[0] / (double)p->conv.c * (double)active[1] / (double)p->conv.m;
+}
+
 /* The kernel's time is that of the thread that takes longest: starting and joining threads is time between the steps. */
 static void run_kernel(epl_program *p, epl_step *s)
 {
@@ -104,6 +112,7 @@ static void run_kernel(epl_program *p, epl_step *s)
         }
     }
     s->time_s += took;
+    s->share += s->gated ? share_of(s) : 0;
 }
 
 static void copy_outputs(epl_block *b, const epl_step *s, const epl_block *inner)
@@ -205,6 +214,7 @@ bool epl_program_run(epl_program *p)
     if (!runnable(p))
         return false;
     const double start = clock_of(p);
+    p->root->runs++;
     run_block(p, p->root, false);
     p->profile_s += clock_of(p) - start;
     return true;
@@ -278,20 +288,20 @@ static const char *step_name(const epl_step *s)
 static bool adds_parts(const epl_step *s) { return strcmp(step_name(s), "sum_parts") == 0; }
 
 /* A node's work is that of its last step that does more than add parts: those before it only prepare, as packing does. */
-static bool does_the_work(const epl_program *p, size_t k)
+static bool does_the_work(const epl_block *b, const epl_step *s)
 {
-    const epl_step *s = &p->root->steps[k];
-    for (size_t later = k + 1; later < p->root->n_steps; later++)
-        if (p->root->steps[later].node == s->node && !adds_parts(&p->root->steps[later]))
+    for (const epl_step *later = s + 1; later < b->steps + b->n_steps; later++)
+        if (later->node == s->node && !adds_parts(later))
             return false;
     return !adds_parts(s);
 }
 
+epl_cost epl_step_cost(const epl_block *b, const epl_step *s) { return does_the_work(b, s) ? epl_node_cost(s->node) : (epl_cost){ 0 }; }
+
 epl_step_profile epl_program_step(const epl_program *p, int i)
 {
-    const epl_step *s    = &p->root->steps[i];
-    const epl_cost  cost = does_the_work(p, (size_t)i) ? epl_node_cost(s->node) : (epl_cost){ 0 };
-    return (epl_step_profile){ step_name(s), s->node->op->name, s->node->scope, s->time_s, cost };
+    const epl_step *s = &p->root->steps[i];
+    return (epl_step_profile){ step_name(s), s->node->op->name, s->node->scope, s->time_s, epl_step_cost(p->root, s) };
 }
 
 static double results_of(const epl_integer_conv_params *p) { return (double)(p->conv.n * p->conv.od * p->conv.oh) * (double)(p->conv.ow * p->conv.m); }
