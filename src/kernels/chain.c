@@ -49,9 +49,52 @@ enum { ELEM_DTYPE = EPL_REF_F32, LANES = VL };
 #define UNARY(name, types, ...) KEEP_##types(name)
 #define BINARY                  UNARY
 #define TERNARY                 UNARY
-static void (*const tile_rows[EPL_N_ELEMENTWISE])(float *, const float *const *, int64_t, const double *) = {
+typedef void tile_row(float *, const float *const *, int64_t, const double *);
+static tile_row *const tile_rows[EPL_N_ELEMENTWISE] = {
 #include "ops/elementwise.def"
 };
+
+/* ---- pairs: rows over alpha a + beta and gamma b + delta, each rounded as the row affine does it ---- */
+
+#define PAIR(name)                                                                                                  \
+    static void pair_##name(float *to, const float *const *in, int64_t n, const double *at)                        \
+    {                                                                                                              \
+        const vf alpha = V(at[0]), beta = V(at[1]), gamma = V(at[2]), delta = V(at[3]);                            \
+        for (int64_t i = 0; i < n; i += VL) {                                                                      \
+            const vf a = alpha * vload(in[0] + i) + beta, b = gamma * vload(in[1] + i) + delta;                    \
+            vstore(to + i, v##name(a, b));                                                                         \
+        }                                                                                                          \
+    }
+PAIR(add)
+PAIR(sub)
+PAIR(mul)
+PAIR(div)
+
+static tile_row *pair_of(int64_t op)
+{
+    return op == EPL_EW_add ? pair_add : op == EPL_EW_sub ? pair_sub : op == EPL_EW_mul ? pair_mul : op == EPL_EW_div ? pair_div : 0;
+}
+
+/* Whether step s is alpha a + beta of one register a: affine, or a product with a scalar (+ -0 changes no number). */
+static int is_scaled(const epl_chain *c, int64_t s, const void *const *in, int64_t *a, double at[2])
+{
+    if (c->op[s] == EPL_EW_affine) {
+        *a    = c->arg[s][0];
+        at[0] = c->attr[s][0];
+        at[1] = c->attr[s][1];
+        return 1;
+    }
+    for (int k = 0; k < 2 && c->op[s] == EPL_EW_mul; k++) {
+        const int64_t by = c->arg[s][k];
+        if (by < c->n_in && c->in_kind[by] == EPL_CHAIN_SCALAR && c->in_dtype[by] == EPL_REF_F32) {
+            *a    = c->arg[s][1 - k];
+            at[0] = (double)*(const float *)in[by];
+            at[1] = -0.0;
+            return 1;
+        }
+    }
+    return 0;
+}
 
 #include "kernels/chain_tiles.h"
 
