@@ -505,8 +505,9 @@ EPL_API epl_value *epl_kl_div_loss(epl_graph *g, epl_value *student, epl_value *
 
 /* ---- 8-bit codes -----------------------------------------------------------------------------------------------------
  * Block-wise quantisation, Dettmers et al. 2022 (arXiv:2110.02861): x, in the order of its elements, is cut into blocks; each is
- * divided (in f32) by its greatest magnitude, its maximum, and each quotient becomes the number of the nearest of the map's 256
- * rising values; a tie goes to the lower number. Elements that are not finite count as 0, a block of zeros has the maximum 0. */
+ * multiplied by the inverse of its greatest magnitude, its maximum (in f32: one division for a block; of a maximum below the least
+ * normal number that one's inverse), and each product becomes the number of the nearest of the map's 256 rising values; a tie goes
+ * to the lower number. Elements that are not finite count as 0, a block of zeros has the maximum 0. */
 typedef enum epl_code_map {
     EPL_CODE_DYNAMIC = 0,      /* +-10^(i-6) (0.1 + 0.9 (j + 0.5) / 2^i), i 0..6, j 0..2^i - 1; 0 (code 127) and 1 */
     EPL_CODE_DYNAMIC_UNSIGNED, /* 10^(i-6) (0.1 + 0.9 (j + 0.5) / 2^(i+1)), j 0..2^(i+1) - 1; 0 (code 0) and 1 */

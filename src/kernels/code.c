@@ -15,17 +15,26 @@ enum { PIECE = 16384, PART = 512 };
 
 /* ---- one block ---- */
 
-/* Tensors whose elements are asked for while as many codes are made, which leaves the memory idle. */
+/* What the next blocks will read of tensors is asked for while the machine is busy with the codes of these: evenly, a line for so
+ * many elements, as memory takes no more at once. */
 typedef struct read_ahead {
-    const float *from[EPL_CHAIN_MAX_IN];
-    int n;
+    const float   *from[EPL_CHAIN_MAX_IN];
+    const uint8_t *codes[EPL_CHAIN_MAX_IN];
+    int     n, n_codes;
+    int64_t line, per_line, done; /* the elements that have been coded or decoded */
 } read_ahead;
 
-static inline void ask_for(const read_ahead *a, int64_t i, int64_t n)
+enum { LINE = 16 }; /* numbers; of codes there are four times as many */
+
+static inline void ask(read_ahead *a, int64_t n)
 {
-    for (int k = 0; k < a->n; k++)
-        for (int64_t j = 0; j < n; j += 16)
-            __builtin_prefetch(a->from[k] + i + j);
+    a->done += n;
+    for (; a->line * a->per_line < a->done && a->n_codes; a->line++) {
+        for (int k = 0; k < a->n; k++)
+            __builtin_prefetch(a->from[k] + a->line * LINE, 0, 2);
+        for (int k = 0; k < a->n_codes && a->line % 4 == 0; k++)
+            __builtin_prefetch(a->codes[k] + a->line * LINE, 0, 2);
+    }
 }
 
 static vf load_some(const float *x, int64_t n) { return n >= VL ? vload(x) : vload_part(x, n); }
@@ -55,10 +64,11 @@ static float greatest_magnitude(const float *x, int64_t n)
     for (int64_t i = even; i < n; i += VL)
         most[0] = vimax(most[0], vbits(load_some(x + i, n - i)) & vseti(0x7fffffff));
     const vf all = vfrombits(vimax(vimax(most[0], most[1]), vimax(most[2], most[3])));
-    return vmaximum(all) <= 3.402823466e38f ? vmaximum(all) : greatest_finite(x, n);
+    return vmaximum(all);
 }
 
-static vf quotient(vf x, vf divisor) { return vfrombits(vbits(x / divisor + vset(0.0f)) & is_finite(x)); } // 0 for -0
+/* What a block's numbers are multiplied with: as ops/code.c computes it. */
+static float inverse_of(float most) { return most > 0.0f ? 1.0f / (most > 1.17549435e-38f ? most : 1.17549435e-38f) : 0.0f; }
 
 static void encode_part(const epl_code_table *t, const uint32_t *y, int64_t n, uint8_t *codes)
 {
@@ -84,14 +94,14 @@ static void encode_single(const epl_code_table *t, const uint32_t *y, int64_t n,
     }
 }
 
-static void encode_by_table(const epl_code_table *t, const float *x, int64_t n, vf divisor, const read_ahead *ahead, uint8_t *codes)
+static void encode_by_table(const epl_code_table *t, const float *x, int64_t n, float inverse, read_ahead *ahead, uint8_t *codes)
 {
     uint32_t y[PART + VL] __attribute__((aligned(64)));
     for (int64_t from = 0; from < n; from += PART) {
         const int64_t some = n - from < PART ? n - from : PART;
-        ask_for(ahead, from, some);
+        ask(ahead, some);
         for (int64_t i = 0; i < some; i += VL)
-            vistore((int32_t *)y + i, rising(vbits(quotient(load_some(x + from + i, n - from - i), divisor))));
+            vistore((int32_t *)y + i, rising(vbits(load_some(x + from + i, n - from - i) * inverse + 0.0f))); // 0 for -0
         (t->single ? encode_single : encode_part)(t, y, some, codes + from);
     }
 }
@@ -99,16 +109,19 @@ static void encode_by_table(const epl_code_table *t, const float *x, int64_t n, 
 #if EPL_VEC_LOOKUP
 typedef struct code_lines {
     vf bend[2], slope[2], start[2];
-    vi zero;
+    vi last[2];
+    vf least, inverse;
+    int zero;
 } code_lines;
 
-static inline code_lines lines_of(const epl_code_table *t)
+static inline code_lines lines_of(const epl_code_table *t, float inverse)
 {
-    code_lines l = { .zero = vseti(t->zero) };
+    code_lines l = { .zero = t->zero, .least = vset(t->least), .inverse = vset(inverse) };
     for (int i = 0; i < 2; i++) {
         l.bend[i]  = vload(t->bend + i * VL);
         l.slope[i] = vload(t->slope + i * VL);
         l.start[i] = vload(t->start + i * VL);
+        l.last[i]  = viload(t->last + i * VL);
     }
     return l;
 }
@@ -117,58 +130,53 @@ enum { SIDE = 4 }; /* vectors side by side: each alone waits for itself longer t
 
 #define EACH VEC_UNROLL for (int i = 0; i < SIDE; i++)
 
-/* The codes of the quotients or the ones before them (code.h). */
-VEC_INLINE void guess(const code_lines *l, const float *x, vf divisor, float *quotients, int32_t *codes)
+/* Codes by the lines of code.h. Returns a bit for each element that is to be looked at. */
+VEC_INLINE uint64_t guess(const code_lines *l, const float *x, uint8_t *codes)
 {
-    vf y[SIDE], size[SIDE], n[SIDE];
-    vi k[SIDE];
-    EACH y[i] = quotient(vload(x + i * VL), divisor);
-    EACH vstore(quotients + i * VL, y[i]);
-    EACH size[i] = vabs(y[i]);
-    EACH k[i] = vimax(vbits(size[i]), vseti(96 << 23)) >> 23;
-    EACH n[i] = vlookup32(l->bend, k[i]);
-    EACH k[i] -= size[i] >= n[i];
-    EACH n[i] = size[i] * vlookup32(l->slope, k[i]) + vlookup32(l->start, k[i]);
-    EACH k[i] = vtoint(n[i]);
-    EACH k[i] = vimax((k[i] ^ (vbits(y[i]) >> 31)) + l->zero, vseti(0));
-    EACH vistore(codes + i * VL, k[i]);
+    vf y[SIDE], clipped[SIDE];
+    vi k[SIDE], n[SIDE];
+    vzeros near[SIDE];
+    EACH y[i] = vload(x + i * VL) * l->inverse;
+    EACH clipped[i] = vfmax(vabs(y[i]), l->least);
+    EACH k[i] = vbits(clipped[i]) >> 23;
+    EACH k[i] = vadd_above(k[i], vabs(y[i]), vlookup32(l->bend, k[i]));
+    EACH n[i] = vtoint(clipped[i] * vlookup32(l->slope, k[i]) + vlookup32(l->start, k[i]));
+    EACH near[i] = vzeros_of(n[i], CODE_UNIT - 2 * CODE_NEAR);
+    EACH n[i] = vimin(n[i], vilookup32(l->last, k[i]));
+    vstore_signed4(codes, n, y, l->zero);
+    return vzeros4(near);
 }
 
-VEC_INLINE void correct(const vtable *limits, const float *y, const int32_t *guessed, uint8_t *codes)
+/* The codes of those that `near` names. */
+static __attribute__((noinline)) void look_at(const epl_code_table *t, const float *x, float inverse, uint64_t near, uint8_t *codes)
 {
-    const vi k[2] = { viload(guessed), viload(guessed + VL) };
-    vf limit[2];
-    vlookup256(limits, k, limit);
-    vistore_bytes(codes, k[0] - (vload(y) > limit[0]));
-    vistore_bytes(codes + VL, k[1] - (vload(y + VL) > limit[1]));
-}
-
-static void encode_some(const vtable *limits, const code_lines *l, const float *x, int64_t n, vf divisor, const read_ahead *ahead,
-                        int64_t from, uint8_t *codes)
-{
-    float   y[PART] __attribute__((aligned(64)));
-    int32_t guessed[PART] __attribute__((aligned(64)));
-    for (int64_t i = 0; i < n; i += SIDE * VL) {
-        ask_for(ahead, from + i, SIDE * VL);
-        guess(l, x + i, divisor, y + i, guessed + i);
+    for (; near; near &= near - 1) {
+        const int   i = __builtin_ctzll(near);
+        const float y = x[i] * inverse;
+        int k = codes[i];
+        while (k > 0 && !(y > t->limit[k - 1]))
+            k--;
+        while (y > t->limit[k])
+            k++;
+        codes[i] = (uint8_t)k;
     }
-    for (int64_t i = 0; i < n; i += 2 * VL)
-        correct(limits, y + i, guessed + i, codes + i);
 }
 
-static void encode_by_lines(const epl_code_table *t, const float *x, int64_t n, vf divisor, const read_ahead *ahead, uint8_t *codes)
+static void encode_by_lines(const epl_code_table *t, const float *x, int64_t n, float inverse, read_ahead *ahead, uint8_t *codes)
 {
-    const vtable     limits = vtable_of(t->limit);
-    const code_lines lines = lines_of(t);
+    const code_lines lines = lines_of(t, inverse);
     const int64_t    even = n / (SIDE * VL) * (SIDE * VL);
-    for (int64_t i = 0; i < even; i += PART)
-        encode_some(&limits, &lines, x + i, even - i < PART ? even - i : PART, divisor, ahead, i, codes + i);
+    for (int64_t i = 0; i < even; i += SIDE * VL) {
+        ask(ahead, SIDE * VL);
+        const uint64_t near = guess(&lines, x + i, codes + i);
+        if (__builtin_expect(near != 0, 0))
+            look_at(t, x + i, inverse, near, codes + i);
+    }
     if (even < n) {
-        const read_ahead none = { .n = 0 };
         float   rest[SIDE * VL] = { 0 };
         uint8_t rest_codes[SIDE * VL];
         memcpy(rest, x + even, (size_t)(n - even) * sizeof *x);
-        encode_some(&limits, &lines, rest, SIDE * VL, divisor, &none, 0, rest_codes);
+        look_at(t, rest, inverse, guess(&lines, rest, rest_codes), rest_codes);
         memcpy(codes + even, rest_codes, (size_t)(n - even));
     }
 }
@@ -176,11 +184,35 @@ static void encode_by_lines(const epl_code_table *t, const float *x, int64_t n, 
 #define encode_by_lines encode_by_table
 #endif
 
-static void encode_block(const epl_code_table *t, const float *x, int64_t n, const read_ahead *ahead, uint8_t *codes, float *maximum)
+static void encode(const epl_code_table *t, const float *x, int64_t n, float inverse, read_ahead *ahead, uint8_t *codes)
 {
-    const float most = greatest_magnitude(x, n);
+    (t->lined ? encode_by_lines : encode_by_table)(t, x, n, inverse, ahead, codes);
+}
+
+/* What is not finite counts as 0. */
+static void encode_finite(const epl_code_table *t, const float *x, int64_t n, float inverse, uint8_t *codes)
+{
+    float y[PART];
+    read_ahead none = { .n = 0 };
+    for (int64_t from = 0; from < n; from += PART) {
+        const int64_t some = n - from < PART ? n - from : PART;
+        for (int64_t i = 0; i < some; i++)
+            y[i] = x[from + i] - x[from + i] == 0.0f ? x[from + i] : 0.0f;
+        encode(t, y, some, inverse, &none, codes + from);
+    }
+}
+
+static void encode_block(const epl_code_table *t, const float *x, int64_t n, read_ahead *ahead, uint8_t *codes, float *maximum)
+{
+    float most = greatest_magnitude(x, n);
+    const int finite = most <= 3.402823466e38f;
+    if (!finite)
+        most = greatest_finite(x, n);
     *maximum = most;
-    (t->lined ? encode_by_lines : encode_by_table)(t, x, n, vset(most > 0.0f ? most : 1.0f), ahead, codes);
+    if (finite)
+        encode(t, x, n, inverse_of(most), ahead, codes);
+    else
+        encode_finite(t, x, n, inverse_of(most), codes);
 }
 
 #if EPL_VEC_LOOKUP
@@ -193,18 +225,20 @@ VEC_INLINE void decode_pair(const vtable *map, vf most, const uint8_t *codes, fl
     vstore(to + VL, x[1] * most);
 }
 
-static void decode(const float *map, float most, const uint8_t *codes, int64_t n, float *to)
+static void decode(const float *map, float most, const uint8_t *codes, int64_t n, read_ahead *ahead, float *to)
 {
     const vtable  table = vtable_of(map);
     const int64_t even = n / (2 * VL) * (2 * VL);
-    for (int64_t i = 0; i < even; i += 2 * VL)
+    for (int64_t i = 0; i < even; i += 2 * VL) {
+        ask(ahead, 2 * VL);
         decode_pair(&table, vset(most), codes + i, to + i);
+    }
     for (int64_t i = even; i < n; i++)
         to[i] = map[codes[i]] * most;
 }
 #else
 /* Eight codes are read at once: what is left is a look-up and a store for each. */
-static void decode(const float *map, float most, const uint8_t *codes, int64_t n, float *to)
+static void decode(const float *map, float most, const uint8_t *codes, int64_t n, read_ahead *ahead, float *to)
 {
     float   scaled[256];
     int64_t i = 0;
@@ -212,6 +246,7 @@ static void decode(const float *map, float most, const uint8_t *codes, int64_t n
         scaled[k] = map[k] * most;
     for (; i + 8 <= n; i += 8) {
         uint64_t eight;
+        ask(ahead, 8);
         memcpy(&eight, codes + i, 8);
         for (int k = 0; k < 8; k++)
             to[i + k] = scaled[eight >> 8 * k & 255];
@@ -257,7 +292,7 @@ size_t EPL_K(dequantize_scratch)(const void *params)
 void EPL_K(quantize)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_code_params *p = call->params;
-    const read_ahead none = { .n = 0 };
+    read_ahead none = { .n = 0 };
     (void)scratch;
     for (int64_t b = block_at(p, begin); b < block_at(p, end); b++)
         encode_block(call->in[1], (const float *)call->in[0] + b * p->block, length_of(p, b), &none, (uint8_t *)call->out[0] + b * p->block,
@@ -267,9 +302,10 @@ void EPL_K(quantize)(const epl_call *call, int64_t begin, int64_t end, void *scr
 void EPL_K(dequantize)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
 {
     const epl_code_params *p = call->params;
+    read_ahead none = { .n = 0 };
     (void)scratch;
     for (int64_t b = block_at(p, begin); b < block_at(p, end); b++)
-        decode(call->in[2], ((const float *)call->in[1])[b], (const uint8_t *)call->in[0] + b * p->block, length_of(p, b),
+        decode(call->in[2], ((const float *)call->in[1])[b], (const uint8_t *)call->in[0] + b * p->block, length_of(p, b), &none,
                (float *)call->out[0] + b * p->block);
 }
 
@@ -290,13 +326,15 @@ size_t EPL_K(coded_chain_scratch)(const void *params)
     return (size_t)(n_slots(p) * slot_elems(p)) * sizeof(float);
 }
 
-/* The chain's inputs for the block at `start`, shared among the coded results. */
-static read_ahead ahead_of(const epl_call *call, int64_t start, int64_t o)
+/* The chain's inputs from `start` on. */
+static read_ahead ahead_of(const epl_call *call, int64_t start)
 {
     const epl_code_params *p = call->params;
-    read_ahead a = { .n = 0 };
-    for (int64_t i = p->n_decoded; i < p->n_chain_in && start + p->block <= p->count; i++)
-        if (!(p->scalars >> i & 1) && i % p->n_coded == o)
+    read_ahead a = { .per_line = LINE * (p->n_decoded + p->n_coded) };
+    for (int64_t i = 0; i < p->n_decoded && start < p->count; i++)
+        a.codes[a.n_codes++] = (const uint8_t *)call->in[3 * i] + start;
+    for (int64_t i = p->n_decoded; i < p->n_chain_in && start < p->count; i++)
+        if (!(p->scalars >> i & 1))
             a.from[a.n++] = (const float *)call->chain_in[i - 1] + start;
     return a;
 }
@@ -318,24 +356,22 @@ static void run_chain(const epl_call *call, int64_t start, int64_t n, float *slo
     epl_chain_epilogue(&part, 0, 1, 0, n);
 }
 
-static void decode_blocks(const epl_call *call, int64_t b, int64_t end, float *slots)
+static void decode_blocks(const epl_call *call, int64_t b, int64_t end, read_ahead *ahead, float *slots)
 {
     const epl_code_params *p = call->params;
     for (int64_t i = 0; i < p->n_decoded; i++)
         for (int64_t k = b; k < end; k++)
             decode(call->in[3 * i + 2], ((const float *)call->in[3 * i + 1])[k], (const uint8_t *)call->in[3 * i] + k * p->block,
-                   length_of(p, k), slots + i * slot_elems(p) + (k - b) * p->block);
+                   length_of(p, k), ahead, slots + i * slot_elems(p) + (k - b) * p->block);
 }
 
-static void encode_blocks(const epl_call *call, int64_t b, int64_t end, const float *slots)
+static void encode_blocks(const epl_call *call, int64_t b, int64_t end, read_ahead *ahead, const float *slots)
 {
     const epl_code_params *p = call->params;
     for (int64_t o = 0; o < p->n_coded; o++)
-        for (int64_t k = b; k < end; k++) {
-            const read_ahead ahead = ahead_of(call, (k + end - b) * p->block, o);
-            encode_block(call->in[3 * p->n_decoded + o], slots + o * slot_elems(p) + (k - b) * p->block, length_of(p, k),
-                         &ahead, (uint8_t *)call->out[2 * o] + k * p->block, (float *)call->out[2 * o + 1] + k);
-        }
+        for (int64_t k = b; k < end; k++)
+            encode_block(call->in[3 * p->n_decoded + o], slots + o * slot_elems(p) + (k - b) * p->block, length_of(p, k), ahead,
+                         (uint8_t *)call->out[2 * o] + k * p->block, (float *)call->out[2 * o + 1] + k);
 }
 
 void EPL_K(coded_chain)(const epl_call *call, int64_t begin, int64_t end, void *scratch)
@@ -345,8 +381,9 @@ void EPL_K(coded_chain)(const epl_call *call, int64_t begin, int64_t end, void *
     const int64_t last = block_at(p, end);
     for (int64_t b = block_at(p, begin); b < last; b += at_once(p)) {
         const int64_t next = b + at_once(p) < last ? b + at_once(p) : last;
-        decode_blocks(call, b, next, slots);
+        read_ahead ahead = ahead_of(call, next * p->block);
+        decode_blocks(call, b, next, &ahead, slots);
         run_chain(call, b * p->block, (next - 1 - b) * p->block + length_of(p, next - 1), slots);
-        encode_blocks(call, b, next, slots);
+        encode_blocks(call, b, next, &ahead, slots);
     }
 }

@@ -8,14 +8,20 @@
  * - for scalar code from the upper 16 bits of a number, compared as an unsigned integer in the same order (code_pack.c: rising):
  *   `first` is the code of the least such number, and where every such interval holds one threshold at most (`single`), one
  *   comparison is all;
- * - for vectors from lines (`lined`), if the map is made of pieces in which values lie evenly: piece i of 32 begins at the magnitude
- *   2^(i-31), and from bend[i] on it is piece i + 1. There slope[i] |y| + start[i] cut to an integer is n, and the code is
- *   zero + n or the next one for y >= 0, zero - n - 1 (at least 0) or the next one for y < 0. */
+ * - for vectors from lines (`lined`), if the map is a dynamic one, whose thresholds lie evenly within a decade. Of a = |y|, at least
+ *   `least`, piece i begins at the power of two 2^(i-31), and above bend[i] it is piece i + 1. There slope[i] a + start[i], cut to an
+ *   integer and at most last[i], is CODE_UNIT times the number of thresholds below a, and CODE_NEAR more. The code is `zero` and
+ *   this many more or, for y < 0, less; it is not below 0. Where the integer's rest is below 2 CODE_NEAR, rounding may have made it
+ *   wrong, and thresholds have to be looked at. */
+enum { CODE_PIECES = 32, CODE_UNIT = 65536, CODE_NEAR = 16 };
+
 typedef struct epl_code_table {
     uint32_t threshold[256]; /* more than threshold[k]: the code is more than k; nothing is more than the last */
     float    limit[256];     /* the same as numbers; the last is infinity */
-    float    bend[32], slope[32], start[32];
-    int32_t  zero, lined, single, unused[13];
+    float    bend[CODE_PIECES], slope[CODE_PIECES], start[CODE_PIECES];
+    int32_t  last[CODE_PIECES];
+    float    least;
+    int32_t  zero, lined, single, unused[12];
     uint8_t  first[65536];
 } epl_code_table;
 

@@ -69,6 +69,14 @@ static void fill_first(epl_code_table *t)
 
 /* ---- lines ---- */
 
+enum { DECADES = 7, SEGMENTS = DECADES + 2 }; /* what is nearest to 0; decades from the least on; 1 */
+
+/* Magnitudes above `from` up to the next segment's. */
+typedef struct segment {
+    float   from, slope, start;
+    int32_t last;
+} segment;
+
 static int32_t zero_of(const float *map)
 {
     int32_t k = 0;
@@ -77,53 +85,74 @@ static int32_t zero_of(const float *map)
     return k;
 }
 
-/* Piece i of a map whose values lie evenly, `step` apart. The start keeps a number's rounding from changing the integer below it. */
-static void fill_line(epl_code_table *t, int i, float step)
-{
-    t->bend[i]  = NEVER;
-    t->slope[i] = 1.0f / step;
-    t->start[i] = 0.125f;
-}
-
 /* Of the dynamic map: decade d, from 10^(d-7) to 10^(d-6), is cut into cells, in whose middles the values lie. */
-static void fill_decade(epl_code_table *t, int i)
+static segment decade_of(const epl_code_table *t, int d)
 {
-    static const double end[7] = { 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1 };
-    const double bottom = (double)from_bits((uint32_t)(96 + i) << 23);
+    static const double end[DECADES] = { 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1 };
     const int    least = t->zero ? 1 : 2; // cells of decade 0: without signs the codes are twice as many
-    int d = 0;
-    while (d < 6 && end[d] <= bottom)
-        d++;
-    const double cells = least << d;
-    t->bend[i]  = d < 6 && end[d] < 2 * bottom ? (float)end[d] : NEVER;
-    t->slope[i] = (float)(cells / (0.9 * end[d]));
-    t->start[i] = (float)(0.5 + cells - least - cells / 9);
+    const int    cells = least << d, first = cells - least + 1;
+    const double slope = cells / (0.9 * end[d]);
+    return (segment){ .from = t->limit[t->zero + first - 1], .last = first + cells - 1, .slope = (float)(CODE_UNIT * slope),
+                      .start = (float)(CODE_UNIT * (first - 0.1 * end[d] * slope)) };
 }
 
-/* What the vectors compute from y, with the line moved a little. */
-static int guessed_of(const epl_code_table *t, float y, float moved)
+/* With a threshold at 0 itself, only 0 is nearest to it; else the line passes 1 at the threshold, where the sides differ by a bit. */
+static void fill_segments(const epl_code_table *t, segment s[SEGMENTS])
 {
-    const float size = y < 0.0f ? -y : y;
-    int piece = 0;
-    while (piece < 31 && from_bits((uint32_t)(97 + piece) << 23) <= size)
-        piece++;
-    piece += size >= t->bend[piece];
-    const float n = size * t->slope[piece] + (t->start[piece] + moved);
-    if (!(n >= 0.0f && n < 512.0f))
-        return -2;
-    const int k = rising_of(y) >> 31 ? t->zero + (int)n : t->zero - (int)n - 1;
-    return k > 0 ? k : 0;
+    const float most = t->limit[t->zero];
+    s[0] = (segment){ .from = -1, .slope = most > 0.0f ? CODE_UNIT / (2 * most) : 0, .start = CODE_UNIT / 2 };
+    for (int d = 0; d < DECADES; d++)
+        s[1 + d] = decade_of(t, d);
+    const int32_t last = s[DECADES].last + 1;
+    s[SEGMENTS - 1] = (segment){ .from = t->limit[t->zero + last - 1], .start = ((float)last + 0.5f) * CODE_UNIT, .last = last };
 }
 
-/* Between thresholds the guess rises with y: if it is right where a code begins and where it ends, it is right between them. */
+static void fill_pieces(epl_code_table *t, const float *map)
+{
+    segment s[SEGMENTS];
+    fill_segments(t, s);
+    t->least = t->limit[t->zero] > 0.0f ? t->limit[t->zero] / 2 : map[t->zero + 1];
+    for (int i = 0; i < CODE_PIECES; i++) {
+        const float bottom = from_bits((uint32_t)(96 + i) << 23);
+        int k = bottom > t->least ? SEGMENTS - 1 : 0;
+        while (s[k].from >= bottom)
+            k--;
+        t->bend[i]  = k + 1 < SEGMENTS && s[k + 1].from < 2 * bottom ? s[k + 1].from : NEVER;
+        t->slope[i] = s[k].slope;
+        t->start[i] = s[k].start + CODE_NEAR;
+        t->last[i]  = (s[k].last + 1) * CODE_UNIT - 1;
+    }
+}
+
+static int piece_of(const epl_code_table *t, float size)
+{
+    int i = 0;
+    const float clipped = size > t->least ? size : t->least;
+    while (i < CODE_PIECES - 1 && from_bits((uint32_t)(97 + i) << 23) <= clipped)
+        i++;
+    return i + (size > t->bend[i]);
+}
+
+static int is_near(double n, double near)
+{
+    const double off = n - CODE_UNIT * (double)(int64_t)(n / CODE_UNIT + 0.5);
+    return off > -near && off < near;
+}
+
+/* Whether what the vectors compute from y is its code, or near enough to it to be looked at. They may round otherwise: half of what
+ * is near is enough. */
 static int is_guessed(const epl_code_table *t, float y, int code)
 {
-    for (int side = -1; side <= 1; side += 2) {
-        const int k = guessed_of(t, y, (float)side / 16.0f);
-        if (k != code && k != code - 1)
-            return 0;
-    }
-    return 1;
+    const float size = y < 0.0f ? -y : y, clipped = size > t->least ? size : t->least;
+    const int   i = piece_of(t, size);
+    const int   rank = y < 0.0f ? t->zero - code : code - t->zero;
+    if (i >= CODE_PIECES || rank < 0)
+        return 0;
+    const double n = (double)t->slope[i] * (double)clipped + (double)t->start[i] - CODE_NEAR, near = CODE_NEAR / 2;
+    const int    last = t->last[i] / CODE_UNIT, ends = rank == last || (code == 0 && y < 0.0f); // there is no higher one
+    if (size == t->bend[i] && is_near(n, near)) // a line's last number: of a tie the sides make different codes
+        return 1;
+    return rank <= last && n >= rank * CODE_UNIT - near && (ends || n < (rank + 1) * CODE_UNIT + near);
 }
 
 static int code_of(const epl_code_table *t, float y)
@@ -134,18 +163,20 @@ static int code_of(const epl_code_table *t, float y)
     return k;
 }
 
+/* Between thresholds the guess rises with y: if it is right where a code begins and where it ends, it is right between them. */
 static int32_t lines_hold(const epl_code_table *t)
 {
+    const float least = t->zero ? -1.000001f : 0.0f, most = 1.000001f; // a rounded quotient's ends
     for (int k = 0; k < 256; k++) {
-        const float begin = k && t->limit[k - 1] >= -1.0f ? number_of(t->threshold[k - 1] + 1) : -1.0f;
-        const float end = t->limit[k] < 1.0f ? t->limit[k] : 1.0f;
+        const float begin = k && t->limit[k - 1] >= least ? number_of(t->threshold[k - 1] + 1) : least;
+        const float end = t->limit[k] < most ? t->limit[k] : most;
         if (begin <= end && !(is_guessed(t, begin, k) && is_guessed(t, end, k)))
             return 0;
     }
-    for (int i = 0; i < 32; i++)
+    for (int i = 0; i < CODE_PIECES; i++)
         for (int side = -1; side <= 1 && t->bend[i] < 1.0f; side += 2) {
-            const float at = (float)side * t->bend[i], inside = number_of(rising_of(at) - (uint32_t)side);
-            if (!is_guessed(t, at, code_of(t, at)) || !is_guessed(t, inside, code_of(t, inside)))
+            const float at = (float)side * t->bend[i], beyond = number_of(rising_of(at) + (uint32_t)side);
+            if (at >= least && !(is_guessed(t, at, code_of(t, at)) && is_guessed(t, beyond, code_of(t, beyond))))
                 return 0;
         }
     return 1;
@@ -172,9 +203,8 @@ void EPL_K(code_pack)(const epl_call *call, int64_t begin, int64_t end, void *sc
     fill_thresholds(call->in[0], p->keep_nonzero, t);
     fill_first(t);
     t->zero = zero_of(call->in[0]);
-    for (int linear = 0; linear < 2 && t->zero < 255 && !t->lined; linear++) {
-        for (int i = 0; i < 32; i++)
-            linear ? fill_line(t, i, ((const float *)call->in[0])[t->zero + 1]) : fill_decade(t, i);
+    if ((t->zero == 0 || t->zero == 127) && t->limit[t->zero] < 1e-6f) {
+        fill_pieces(t, call->in[0]);
         t->lined = lines_hold(t);
     }
 }

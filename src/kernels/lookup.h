@@ -20,15 +20,46 @@ VEC_INLINE vi vimax(vi a, vi b)
 #if EPL_VEC_AVX512
 #define EPL_VEC_LOOKUP 1
 
-/* Of bytes: as integers of 32 bits, and the lowest eight of each back. gcc 12 makes a load for each lane of a conversion's. */
+/* Bytes as integers of 32 bits. gcc 12 makes a load for each lane of a conversion's. */
 VEC_INLINE vi viload_bytes(const uint8_t *p)
 {
     return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
 }
 
-VEC_INLINE void vistore_bytes(uint8_t *p, vi v)
+VEC_INLINE vi vimin(vi a, vi b) { return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b); }
+
+/* The greater of two numbers, neither of them NaN. */
+VEC_INLINE vf vfmax(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+
+/* k + 1 where a > b, else k. */
+VEC_INLINE vi vadd_above(vi k, vf a, vf b)
 {
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+    const __mmask16 above = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+    return (vi)_mm512_mask_add_epi32((__m512i)k, above, (__m512i)k, _mm512_set1_epi32(1));
+}
+
+/* Which lanes have none of some bits; and a bit for each lane of four vectors. */
+typedef __mmask16 vzeros;
+VEC_INLINE vzeros vzeros_of(vi v, int32_t bits) { return _mm512_testn_epi32_mask((__m512i)v, _mm512_set1_epi32(bits)); }
+
+VEC_INLINE uint64_t vzeros4(const vzeros z[4])
+{
+    if (__builtin_expect(_ktestz_mask16_u8(_kor_mask16(z[0], z[1]), _kor_mask16(z[0], z[1])) &&
+                         _ktestz_mask16_u8(_kor_mask16(z[2], z[3]), _kor_mask16(z[2], z[3])), 1))
+        return 0;
+    return z[0] | (uint64_t)z[1] << 16 | (uint64_t)z[2] << 32 | (uint64_t)z[3] << 48;
+}
+
+/* Of four vectors of integers n and numbers y: bytes, zero + n / 65536 where y >= 0, else zero - n / 65536, but not below 0. */
+VEC_INLINE void vstore_signed4(uint8_t *p, const vi n[4], const vf y[4], int zero)
+{
+    const __m512i odd = (__m512i)(vlanes() * 0x00040004 + 0x00030001); // upper halves, of the second vector behind those of the first
+    const __m512i low = _mm512_permutex2var_epi16((__m512i)n[0], odd, (__m512i)n[1]), high = _mm512_permutex2var_epi16((__m512i)n[2], odd, (__m512i)n[3]);
+    const __m512i low_y = _mm512_permutex2var_epi16((__m512i)y[0], odd, (__m512i)y[1]), high_y = _mm512_permutex2var_epi16((__m512i)y[2], odd, (__m512i)y[3]);
+    const __m512i size = _mm512_packus_epi16(low, high), from = _mm512_set1_epi8((char)zero);
+    const __mmask64 less = _mm512_movepi8_mask(_mm512_packs_epi16(low_y, high_y));
+    const __m512i codes = _mm512_mask_subs_epu8(_mm512_add_epi8(from, size), less, from, size);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), codes)); // packed by quarters
 }
 
 typedef struct vtable { /* 256 numbers: the lower and the upper halves of their bits, 32 to a vector */
@@ -39,6 +70,11 @@ typedef struct vtable { /* 256 numbers: the lower and the upper halves of their 
 VEC_INLINE vf vlookup32(const vf table[2], vi i)
 {
     return (vf)_mm512_permutex2var_ps((__m512)table[0], (__m512i)i, (__m512)table[1]);
+}
+
+VEC_INLINE vi vilookup32(const vi table[2], vi i)
+{
+    return (vi)_mm512_permutex2var_epi32((__m512i)table[0], (__m512i)i, (__m512i)table[1]);
 }
 
 VEC_INLINE vtable vtable_of(const float *numbers)

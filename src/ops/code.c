@@ -1,5 +1,5 @@
-/* code: numbers as 8-bit codes in blocks - each block divided by its greatest magnitude, each quotient replaced by the number of
- * the nearest of 256 values. Dettmers et al. 2022, 8-bit Optimizers via Block-wise Quantization (arXiv:2110.02861). */
+/* code: numbers as 8-bit codes in blocks - each block divided by its greatest magnitude, each number then replaced by that of the
+ * nearest of 256 values. Dettmers et al. 2022, 8-bit Optimizers via Block-wise Quantization (arXiv:2110.02861). */
 #include <espalier/ops.h>
 
 #include "graph/op.h"
@@ -51,14 +51,21 @@ static inline float ref_code_maximum(const float *x, int64_t n)
     return most;
 }
 
+/* What a block's numbers are multiplied with: one division a block. The least normal number has an inverse, too. */
+static inline float ref_code_inverse(float maximum)
+{
+    return maximum > 0.0f ? 1.0f / (maximum > 1.17549435e-38f ? maximum : 1.17549435e-38f) : 0.0f;
+}
+
 static inline void ref_code_blocks(const float *x, int64_t n, int64_t block, const float *map, int keep, const float *draws,
                                    uint8_t *codes, float *maxima)
 {
     for (int64_t b = 0; b * block < n; b++) {
         const int64_t end = (b + 1) * block < n ? (b + 1) * block : n;
         maxima[b] = ref_code_maximum(x + b * block, end - b * block);
+        const float inverse = ref_code_inverse(maxima[b]);
         for (int64_t i = b * block; i < end; i++) {
-            const float y = maxima[b] > 0.0f ? ref_code_finite(x[i]) / maxima[b] : 0.0f;
+            const float y = ref_code_finite(x[i]) * inverse;
             codes[i] = (uint8_t)(draws ? ref_code_drawn(map, y, draws[i]) : ref_code_nearest(map, y, keep));
         }
     }

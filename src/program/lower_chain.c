@@ -196,26 +196,55 @@ int epl_code_table_of(epl_block *b, const epl_node *n, const epl_value *map, boo
     return epl_kernel_add(b, n, "code_pack", &p, sizeof p, 1, &in, 1, &out) ? out : -1;
 }
 
+static bool takes_place(const epl_node *fused, const epl_value *codes, const epl_node *decode)
+{
+    for (size_t u = 0; u < codes->n_uses; u++) {
+        const epl_node *n = codes->uses[u].node;
+        for (int i = 0; i < fused->n_inputs && EPL_IS(n, update); i++)
+            if (n->inputs[0] == fused->inputs[i] && epl_graph_input_at(fused->regions[0], i) == decode->inputs[0])
+                return true;
+    }
+    return false;
+}
+
+/* The nodes that decode; what the q-th coded result takes the place of comes q-th, so that it is computed there, too. */
+static int find_decoded(const epl_node *fused, int n_coded, const epl_node **decoded)
+{
+    int n_decoded = 0;
+    for (const epl_node *n = fused->regions[0]->first; n; n = n->next)
+        if (EPL_IS(n, dequantize_blockwise))
+            decoded[n_decoded++] = n;
+    for (int q = 0; q < n_coded; q++)
+        for (int i = q + 1; i < n_decoded; i++)
+            if (takes_place(fused, fused->outputs[fused->n_outputs - 2 * (n_coded - q)], decoded[i])) {
+                const epl_node *other = decoded[q];
+                decoded[q] = decoded[i];
+                decoded[i] = other;
+            }
+    return n_decoded;
+}
+
 /* A region of decoded blocks, a chain, and blocks that are coded (fuse_codes) is one step. */
 static bool lower_coded(epl_block *b, const epl_node *fused)
 {
     const epl_graph *body = fused->regions[0];
+    const epl_node  *decode[EPL_CHAIN_MAX_IN];
     const epl_value *decoded[EPL_CHAIN_MAX_IN];
     epl_code_params  p = { 0 };
     int in[EPL_CALL_INPUTS], chain_in[EPL_CHAIN_MAX_IN], out[EPL_CALL_OUTPUTS], n_in = 0, n_out = 0;
     bind_region(b, fused);
     for (const epl_node *n = body->first; n; n = n->next)
-        if (EPL_IS(n, dequantize_blockwise)) {
-            for (int i = 0; i < 3; i++)
-                in[n_in++] = epl_buffer_of(b, n->inputs[i]);
-            p.block = epl_attr_i(n, "block");
-            decoded[p.n_decoded++] = n->outputs[0];
-        }
+        p.n_coded += EPL_IS(n, quantize_blockwise);
+    p.n_decoded = find_decoded(fused, (int)p.n_coded, decode);
+    p.block     = epl_attr_i(decode[0], "block");
+    for (int i = 0; i < p.n_decoded; i++) {
+        decoded[i] = decode[i]->outputs[0];
+        for (int k = 0; k < 3; k++)
+            in[n_in++] = epl_buffer_of(b, decode[i]->inputs[k]);
+    }
     for (const epl_node *n = body->first; n; n = n->next)
-        if (EPL_IS(n, quantize_blockwise)) {
+        if (EPL_IS(n, quantize_blockwise))
             in[n_in++] = epl_code_table_of(b, fused, n->inputs[1], epl_attr_i(n, "keep_nonzero"));
-            p.n_coded++;
-        }
     p.count = epl_shape_count(decoded[0]->shape);
     epl_chain c = chain_for(decoded[0]->shape);
     if (!fill_chain(b, &c, fused, (int)p.n_decoded, decoded, chain_in))
