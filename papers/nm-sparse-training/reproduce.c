@@ -235,7 +235,7 @@ static void plot_costs(paper_run *r, const paper_variant *v, const method *m, co
 
 static void train(paper_run *r)
 {
-    const paper_recipe recipe = { .samples = 12000, .test = 5000, .epochs = 6, .batch = 64, .optimizer = "sgd:rate=0.05,momentum=0.9,decay=5e-4" };
+    const paper_recipe recipe = { .samples = 30000, .test = 5000, .epochs = 12, .batch = 64, .optimizer = "sgd:rate=0.05,momentum=0.9,decay=5e-4" };
     epl_dataset *train = paper_train_data(r, &recipe), *test = paper_test_data(r, &recipe);
     epl_dataset *small[2] = { train ? epl_dataset_augmented(train, "resize:14", 0) : NULL, test ? epl_dataset_augmented(test, "resize:14", 1) : NULL };
     method m[N_VARIANTS] = { [BDWP_4] = { .o = { .n = 2, .m = 4 } }, [BDWP_8] = { .o = { .n = 2, .m = 8 } }, [BDWP_16] = { .o = { .n = 2, .m = 16 } },
