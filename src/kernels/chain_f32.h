@@ -54,10 +54,17 @@ static inline int64_t chain_clamped(float x, int64_t low, int64_t high)
     return i < low ? low : i > high ? high : i;
 }
 
-static inline int8_t chain_to_i8(float x) { return (int8_t)chain_clamped(x, INT8_MIN, INT8_MAX); }
-static inline uint8_t chain_to_u8(float x) { return (uint8_t)chain_clamped(x, 0, UINT8_MAX); }
-static inline int16_t chain_to_i16(float x) { return (int16_t)chain_clamped(x, INT16_MIN, INT16_MAX); }
-static inline uint16_t chain_to_u16(float x) { return (uint16_t)chain_clamped(x, 0, UINT16_MAX); }
+/* The same where floats hold the limits: in vectors. */
+static inline int32_t chain_clamped_narrow(float x, float low, float high)
+{
+    const float y = x > low ? x : low; // NaN, too
+    return x != x ? 0 : (int32_t)(y < high ? y : high);
+}
+
+static inline int8_t chain_to_i8(float x) { return (int8_t)chain_clamped_narrow(x, INT8_MIN, INT8_MAX); }
+static inline uint8_t chain_to_u8(float x) { return (uint8_t)chain_clamped_narrow(x, 0, UINT8_MAX); }
+static inline int16_t chain_to_i16(float x) { return (int16_t)chain_clamped_narrow(x, INT16_MIN, INT16_MAX); }
+static inline uint16_t chain_to_u16(float x) { return (uint16_t)chain_clamped_narrow(x, 0, UINT16_MAX); }
 static inline int32_t chain_to_i32(float x) { return (int32_t)chain_clamped(x, INT32_MIN, INT32_MAX); }
 static inline uint32_t chain_to_u32(float x) { return (uint32_t)chain_clamped(x, 0, UINT32_MAX); }
 static inline uint8_t chain_to_bool(float x) { return x != 0; }

@@ -29,18 +29,19 @@ static work make_work(const epl_integer_conv_params *p)
     return k;
 }
 
-static void widen(const void *from, int is_unsigned, int64_t n, int16_t *to)
+VEC_INLINE void widen(const int8_t *from, int is_unsigned, int64_t n, int16_t *to)
 {
-    if (is_unsigned)
-        for (int64_t i = 0; i < n; i++)
-            to[i] = ((const uint8_t *)from)[i];
-    else
-        for (int64_t i = 0; i < n; i++)
-            to[i] = ((const int8_t *)from)[i];
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const v8h wide = vwiden8(from + i, is_unsigned);
+        memcpy(to + i, &wide, sizeof wide);
+    }
+    for (; i < n; i++)
+        to[i] = is_unsigned ? (int16_t)(uint8_t)from[i] : (int16_t)from[i];
 }
 
 /* The source of one output pixel under a group's weights: [kd, kh, kw, c/groups], zeros outside of the image and behind the last. */
-static void copy_pixel(const work *k, int64_t pixel, int64_t group, int16_t *to)
+VEC_INLINE void copy_pixel(const work *k, int64_t pixel, int64_t group, int16_t *to, int is_unsigned)
 {
     const epl_conv_params *p = &k->p->conv;
     const int64_t cg = p->c / p->groups, n = pixel / p->ow / p->oh / p->od;
@@ -51,10 +52,21 @@ static void copy_pixel(const work *k, int64_t pixel, int64_t group, int16_t *to)
             for (int64_t c = 0; c < p->kw; c++, to += cg) {
                 const int64_t d = od * p->sd - p->pd + z * p->dd, h = oh * p->sh - p->ph + y * p->dh, w = ow * p->sw - p->pw + c * p->dw;
                 if ((uint64_t)d < (uint64_t)p->d && (uint64_t)h < (uint64_t)p->h && (uint64_t)w < (uint64_t)p->w)
-                    widen((const char *)k->call->in[0] + (((n * p->d + d) * p->h + h) * p->w + w) * p->c + group * cg, k->p->x_unsigned != 0, cg, to);
+                    widen((const int8_t *)k->call->in[0] + (((n * p->d + d) * p->h + h) * p->w + w) * p->c + group * cg, is_unsigned, cg, to);
                 else
                     memset(to, 0, (size_t)cg * sizeof *to);
             }
+}
+
+static void copy_pixels(const work *k, int64_t pixel, int64_t rows, int64_t group)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        int16_t *to = (int16_t *)(void *)(k->x + r * k->pairs);
+        if (k->p->x_unsigned)
+            copy_pixel(k, pixel + r, group, to, 1);
+        else
+            copy_pixel(k, pixel + r, group, to, 0);
+    }
 }
 
 /* y = the sums of a tile * scale + bias, of columns [0, cols). */
@@ -118,8 +130,8 @@ static void run_piece(const work *k, int64_t index)
     for (int64_t pixel = begin; pixel < end && mg > 0; pixel += k->block) {
         const int64_t rows = epl_min(k->block, end - pixel);
         for (int64_t q = q0; q < q1; q++) {
-            for (int64_t r = 0; r < rows && k->pairs && (q == q0 || q % each == 0); r++)
-                copy_pixel(k, pixel + r, q / each, (int16_t *)(void *)(k->x + r * k->pairs));
+            if (k->pairs && (q == q0 || q % each == 0))
+                copy_pixels(k, pixel, rows, q / each);
             run_panel(k, pixel, rows, q / each, q % each);
         }
     }

@@ -18,8 +18,6 @@ enum {
 };
 
 typedef int16_t vh __attribute__((vector_size(VL * 4)));
-typedef int16_t vh_half __attribute__((vector_size(VL * 2)));
-typedef int16_t eight __attribute__((vector_size(16)));
 
 typedef struct work {
     const epl_integer_conv_params *p;
@@ -51,28 +49,24 @@ static void point(const work *k, int64_t first, int64_t n, int64_t group)
 {
     const epl_conv_params *c = &k->p->conv;
     const int8_t *x = (const int8_t *)k->call->in[0] + group * (c->c / c->groups);
+    int64_t image = first / c->ow / c->oh / c->od, od = first / c->ow / c->oh % c->od, oh = first / c->ow % c->oh, ow = first % c->ow;
     for (int64_t lane = 0; lane < LANES; lane++) {
-        const int64_t pixel = first + lane, image = pixel / c->ow / c->oh / c->od;
-        const int64_t d0 = pixel / c->ow / c->oh % c->od * c->sd - c->pd, h0 = pixel / c->ow % c->oh * c->sh - c->ph;
-        const int64_t w0 = pixel % c->ow * c->sw - c->pw;
         const int8_t **to = k->from + lane;
         for (int64_t z = 0; z < c->kd; z++)
-            for (int64_t y = 0; y < c->kh; y++)
-                for (int64_t i = 0; i < c->kw; i++, to += LANES) {
-                    const int64_t d = d0 + z * c->dd, h = h0 + y * c->dh, w = w0 + i * c->dw;
-                    const int inside = lane < n && (uint64_t)d < (uint64_t)c->d && (uint64_t)h < (uint64_t)c->h && (uint64_t)w < (uint64_t)c->w;
-                    *to = inside ? x + (((image * c->d + d) * c->h + h) * c->w + w) * c->c : k->zeros;
-                }
+            for (int64_t y = 0; y < c->kh; y++) {
+                const int64_t d = od * c->sd - c->pd + z * c->dd, h = oh * c->sh - c->ph + y * c->dh, w0 = ow * c->sw - c->pw;
+                const int     inside = lane < n && (uint64_t)d < (uint64_t)c->d && (uint64_t)h < (uint64_t)c->h;
+                const int8_t *line = inside ? x + ((image * c->d + d) * c->h + h) * c->w * c->c : NULL;
+                for (int64_t i = 0, w = w0; i < c->kw; i++, w += c->dw, to += LANES)
+                    *to = inside && (uint64_t)w < (uint64_t)c->w ? line + w * c->c : k->zeros;
+            }
+        if (++ow == c->ow)
+            ow = 0, oh++;
+        if (oh == c->oh)
+            oh = 0, od++;
+        if (od == c->od)
+            od = 0, image++;
     }
-}
-
-VEC_INLINE eight widened(const int8_t *from, int is_unsigned)
-{
-    typedef int8_t bytes __attribute__((vector_size(8)));
-    typedef uint8_t unsigned_bytes __attribute__((vector_size(8)));
-    bytes b;
-    memcpy(&b, from, sizeof b);
-    return is_unsigned ? __builtin_convertvector((unsigned_bytes)b, eight) : __builtin_convertvector(b, eight);
 }
 
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
@@ -81,9 +75,9 @@ VEC_INLINE eight widened(const int8_t *from, int is_unsigned)
 /* to[channel][lane] of 8 lanes and 8 channels: three times, what lies half a square apart comes to lie side by side. */
 VEC_INLINE void turn_bytes(const int8_t *const *from, int64_t at, int16_t *to, int is_unsigned)
 {
-    eight a[8], b[8];
+    v8h a[8], b[8];
     VEC_UNROLL for (int i = 0; i < 8; i++) {
-        a[i] = widened(from[i] + at, is_unsigned);
+        a[i] = vwiden8(from[i] + at, is_unsigned);
     }
     VEC_UNROLL for (int i = 0; i < 4; i++) {
         b[2 * i] = LOW(a[i], a[i + 4]), b[2 * i + 1] = HIGH(a[i], a[i + 4]);
@@ -162,9 +156,9 @@ static void fill_4_bits(const int16_t *x, int64_t units, int32_t *to)
 {
     for (; units > 0; units--, x += LANES, to += 16 * LANES)
         for (int64_t i = 0; i < LANES; i += VL) {
-            vh_half half;
+            vi_half half;
             memcpy(&half, x + i, sizeof half);
-            vi product = __builtin_convertvector(half, vi);
+            vi product = vwiden(half);
             VEC_UNROLL for (int s = 0; s < 8; s++, product += product) {
                 vistore(to + s * LANES + i, product);
                 vistore(to + (8 + s) * LANES + i, -product);
@@ -178,11 +172,11 @@ static void fill_4_bits(const int16_t *x, int64_t units, int32_t *to)
 VEC_INLINE void add_sums(const vh acc[V], int32_t *sums)
 {
     VEC_UNROLL for (int v = 0; v < V; v++) {
-        vh_half half[2];
+        vi_half half[2];
         memcpy(half, &acc[v], sizeof acc[v]);
         VEC_UNROLL for (int i = 0; i < 2; i++) {
             int32_t *to = sums + (2 * v + i) * VL;
-            vistore(to, viload(to) + __builtin_convertvector(half[i], vi));
+            vistore(to, viload(to) + vwiden(half[i]));
         }
     }
 }

@@ -145,6 +145,32 @@ VEC_INLINE vi vdot2(vi a, vi b)
 #endif
 }
 
+/* VL integers of 16 bits, as 32. */
+typedef int16_t vi_half __attribute__((vector_size(VL * 2)));
+
+VEC_INLINE vi vwiden(vi_half x)
+{
+#if EPL_VEC_AVX512
+    return (vi)_mm512_cvtepi16_epi32((__m256i)x); // gcc 12 converts quarters and puts them together
+#elif EPL_VEC_AVX2
+    return (vi)_mm256_cvtepi16_epi32((__m128i)x);
+#else
+    return __builtin_convertvector(x, vi);
+#endif
+}
+
+/* Eight bytes, as integers of 16 bits. */
+typedef int16_t v8h __attribute__((vector_size(16)));
+
+VEC_INLINE v8h vwiden8(const void *from, int is_unsigned)
+{
+    typedef int8_t bytes __attribute__((vector_size(8)));
+    typedef uint8_t unsigned_bytes __attribute__((vector_size(8)));
+    bytes b;
+    memcpy(&b, from, sizeof b);
+    return is_unsigned ? __builtin_convertvector((unsigned_bytes)b, v8h) : __builtin_convertvector(b, v8h);
+}
+
 /* ---- choosing ---- */
 
 VEC_INLINE vi vbits(vf x)
