@@ -6,7 +6,8 @@
  * (interleaved with ours; the quotient is oneDNN's time / ours, so more than 1 means that we are faster). docs/bench.md says
  * what exactly is compared. The time of a measurement is the least of many.
  * The lines of sparse convolutions have 90 % zeros and are compared with the dense kernel of the same shape; their GFLOP/s count
- * the dense one's work. */
+ * the dense one's work. So do those of low bits (`products`, `adds2` to `adds4`, `exponents`): weights that are powers of two, inputs of 8
+ * bits multiplied by, added by codes of 2 to 4 bits, and float inputs whose exponents are added to. */
 #ifndef ESPALIER_BENCH_H
 #define ESPALIER_BENCH_H
 

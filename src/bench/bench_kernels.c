@@ -159,6 +159,12 @@ static epl_conv_params square(int64_t n, int64_t image, int64_t c, int64_t m, in
                               .pw = k / 2, .groups = groups };
 }
 
+/* Weights that are powers of two, against the dense float kernel: 8-bit inputs multiplied by, added with codes of 2 to 4 bits; float
+ * inputs whose exponents are added to. */
+static const struct { const char *op; int bits; bool is_float; } low_bits[] = {
+    { "products", 0, false }, { "adds2", 2, false }, { "adds3", 3, false }, { "adds4", 4, false }, { "exponents", 3, true },
+};
+
 /* Channels x image size no larger than those of the networks that we know: 64 at 56, 128 at 28, ... 512 at 7. */
 static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
 {
@@ -184,6 +190,11 @@ static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
                 if (stems[i].image * n <= 32 * 64 && (!o->quick || i == 3))
                     add_line(l, o, "stem", square(n, stems[i].image, stems[i].c, stems[i].m, stems[i].k, stems[i].s, 1),
                              (epl_bench_pass)pass, threads);
+    for (size_t i = 0; i < EPL_COUNT(low_bits); i++)
+        for (int64_t c = 16, image = 32; c <= 256; c *= 2, image /= 2)
+            for (int64_t k = 1; k <= 3; k += 2)
+                if (!o->quick || (c == 64 && k == 3))
+                    add_line(l, o, low_bits[i].op, square(1, image, c, c, k, 1, 1), EPL_BENCH_FORWARD, threads);
     for (int64_t c = 64, image = 56; c <= 512; c *= 2, image /= 2)
         for (int64_t k = 1; k <= 3; k += 2)
             if (!o->quick || c == 128)
@@ -346,10 +357,64 @@ static bool run_sparse_line(bench *b, line *at)
     return ok;
 }
 
+static int low_bits_of(const line *at)
+{
+    for (size_t i = 0; i < EPL_COUNT(low_bits); i++)
+        if (!strcmp(low_bits[i].op, at->op))
+            return (int)i;
+    return -1;
+}
+
+static size_t low_bit_bytes(const bench *b, const epl_integer_conv_params *p, bool is_float)
+{
+    const int64_t vector = b->machine.set->vector;
+    return is_float ? epl_shift_conv_bytes(&p->conv, vector) : p->bits ? epl_shift_add_bytes(p) : epl_integer_packed_bytes(p, vector);
+}
+
+/* GFLOP/s count the dense float kernel's work, so that the rows compare. */
+static bool run_low_bit_line(bench *b, line *at, int bits, bool is_float)
+{
+    const epl_integer_conv_params q = { .conv = at->p, .w_wide = 1, .bits = bits };
+    const epl_shift_pack_params   f = { .conv = at->p, .tap_stride = at->p.m, .out_stride = 1 };
+    const epl_conv_params *p = &at->p;
+    const int64_t all = p->kh * p->kw * p->c * p->m, vector = b->machine.set->vector;
+    float *x = random_array(b->ctx, p->n * p->h * p->w * p->c), *y = random_array(b->ctx, p->n * p->oh * p->ow * p->m);
+    float *w = random_array(b->ctx, all), *packed = random_array(b->ctx, epl_conv_packed_floats(p, vector)), *scale = random_array(b->ctx, p->m);
+    float *codes = random_array(b->ctx, (int64_t)low_bit_bytes(b, &q, is_float) / 4 + 16);
+    bool ok = x && y && w && packed && scale && codes;
+    for (int64_t i = 0; ok && i < all; i++) {
+        const int exponent = (int)(i * 2654435761u >> 8) & (bits == 2 ? 1 : 3), value = (i & 1 ? -1 : 1) * (1 << exponent);
+        if (is_float)
+            w[i] = (float)value;
+        else
+            ((int16_t *)(void *)w)[i] = (int16_t)value;
+    }
+    if (ok) {
+        const job pack = { find(b, is_float ? "shift_pack" : bits ? "shift_add_pack" : "integer_pack"),
+                           { .in = { w }, .out = { codes }, .params = is_float ? (const void *)&f : &q }, 0 };
+        const job ours = { find(b, is_float ? "shift_conv" : bits ? "shift_add" : "integer_conv"),
+                           { .in = { x, codes, is_float ? NULL : scale }, .out = { y }, .params = is_float ? (const void *)p : &q }, work_of(at) };
+        const job dense = { find(b, "conv"), { .in = { x, packed }, .out = { y }, .params = p }, work_of(at) };
+        run_job(&pack, 1, NULL, 0);
+        const timing t = measure(b, &ours, 1, NULL, &dense, at->threads);
+        ok = t.ours < 1e30; // else there was no memory for scratch
+        at->gflops = 2e-9 * at->macs / t.ours;
+        at->share = at->gflops / b->peak[at->threads];
+        at->vs_dense = t.dense / t.ours;
+    }
+    float *const arrays[] = { x, y, w, packed, scale, codes };
+    for (size_t i = 0; i < EPL_COUNT(arrays); i++)
+        epl_release_aligned(b->ctx, arrays[i]);
+    return ok;
+}
+
 static bool run_line(bench *b, line *at)
 {
     if (!strncmp(at->op, "sparse", 6))
         return run_sparse_line(b, at);
+    const int low = low_bits_of(at);
+    if (low >= 0)
+        return run_low_bit_line(b, at, low_bits[low].bits, low_bits[low].is_float);
     const epl_conv_params *p = &at->p;
     const int64_t n_x = p->n * p->h * p->w * p->c, n_y = p->n * p->oh * p->ow * p->m;
     float *x = random_array(b->ctx, n_x), *y = random_array(b->ctx, n_y);
@@ -428,15 +493,16 @@ static void write_summary(FILE *out, const list *l, const char *op, epl_bench_pa
     fprintf(out, "\n");
 }
 
-static void write_sparse_summary(FILE *out, const list *l, int threads)
+/* Of the lines whose op starts with `op`, which are compared with the dense kernel. */
+static void write_dense_summary(FILE *out, const list *l, const char *op, int threads)
 {
     double log_sum = 0.0;
     int n = 0;
     for (int i = 0; i < l->n; i++)
-        if (l->lines[i].threads == threads && l->lines[i].vs_dense > 0.0)
+        if (l->lines[i].threads == threads && l->lines[i].vs_dense > 0.0 && !strncmp(l->lines[i].op, op, strlen(op)))
             log_sum += log(l->lines[i].vs_dense), n++;
     if (n)
-        fprintf(out, "sparse %d thread%s: the dense kernel's time / ours, geometric mean %.2f over %d shapes\n", threads,
+        fprintf(out, "%s %d thread%s: the dense kernel's time / ours, geometric mean %.2f over %d shapes\n", op, threads,
                 threads > 1 ? "s" : "", exp(log_sum / n), n);
 }
 
@@ -486,8 +552,11 @@ bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o)
         fprintf(out, "\n]\n");
     if (ok && !o.json)
         fprintf(out, "\n");
-    for (int i = 0; ok && !o.json && i < n_threads; i++)
-        write_sparse_summary(out, l, threads[i]);
+    for (int i = 0; ok && !o.json && i < n_threads; i++) {
+        write_dense_summary(out, l, "sparse", threads[i]);
+        for (size_t k = 0; k < EPL_COUNT(low_bits); k++)
+            write_dense_summary(out, l, low_bits[k].op, threads[i]);
+    }
     for (int i = 0; ok && !o.json && i < n_threads; i++)
         for (int pass = 0; pass < N_PASSES; pass++) {
             write_summary(out, l, "conv", (epl_bench_pass)pass, threads[i]);
