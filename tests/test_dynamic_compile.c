@@ -5,6 +5,8 @@
 #include <espalier/passes.h>
 #include <espalier/zoo.h>
 
+#include "graph/op.h"
+
 static epl_model *small(test *t, epl_context *ctx, const char *description)
 {
     epl_graph *g = epl_zoo_build(ctx, description);
@@ -211,6 +213,72 @@ TEST(parts_take_and_give_what_is_live)
     epl_model_free(a);
     epl_model_free(b);
     epl_model_free(m);
+}
+
+/* Whose regions are small is no cut: the parts before, in and behind it become one network that gives the same bits. */
+TEST(small_parts_are_merged)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = liveness_example(ctx);
+    epl_model   *m = epl_model_new_take(g);
+    epl_partition_result r;
+    CHECK_OK(t, ctx, m && epl_model_init(m, 1) && epl_partition(m, test_temp(t, "merged"), (epl_partition_opts){ .least = 1000 }, &r));
+    CHECK_INT(t, r.networks, 1);
+    CHECK_INT(t, r.choices, 0);
+    epl_model *one = epl_model_load(ctx, path_in(t, "merged", "network_0.safetensors"));
+    epl_program *a = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
+    epl_program *b = one ? epl_program_new(one->graph, one->weights, (epl_program_opts){ 0 }) : NULL;
+    CHECK_OK(t, ctx, a && b);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        for (int i = 0; i < 4; i++)
+            ((float *)epl_program_input(a, 0)->data)[i] = ((float *)epl_program_input(b, 0)->data)[i] = (float)(sign * (i + 1));
+        CHECK_OK(t, ctx, epl_program_run(a) && epl_program_run(b));
+        CHECK_CLOSE_F32(t, epl_program_output(b, 0)->data, epl_program_output(a, 0)->data, 4, .atol = 0);
+    }
+    CHECK_INT(t, epl_program_region(a, 0).runs + epl_program_region(a, 1).runs, 2);
+    epl_program_free(a);
+    epl_program_free(b);
+    epl_model_free(one);
+    epl_model_free(m);
+}
+
+/* A switch of three, one of them large: with numbers on both sides of those that there are. */
+TEST(switches_are_selected_if_they_are_small)
+{
+    epl_context *ctx = test_context(t);
+    for (int large = 0; large < 2; large++) {
+        epl_graph *g = epl_graph_new(ctx, "three"), *regions[3];
+        epl_value *index = epl_input(g, "index", EPL_I64, EPL_SCALAR, NULL), *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(8, 8), NULL), *y = NULL;
+        for (int k = 0; k < 3; k++) {
+            regions[k] = epl_region_new(g);
+            epl_value *in = epl_input(regions[k], "x", EPL_F32, EPL_SHAPE(8, 8), NULL);
+            epl_output(regions[k], "y", k < 2 ? epl_affine(regions[k], in, k + 1, k) : large ? epl_matmul(regions[k], in, in, (epl_matmul_opts){ 0 }) : epl_exp(regions[k], in));
+        }
+        epl_switch(g, index, 3, regions, 1, &x, &y);
+        epl_output(g, "y", y);
+        epl_weights *none = epl_weights_new(ctx);
+        CHECK_OK(t, ctx, none && epl_graph_finish(g));
+        epl_graph *plain = epl_graph_copy(g);
+        CHECK_OK(t, ctx, plain && epl_select_small(plain, 500) && epl_graph_verify(plain));
+        int switches = 0;
+        for (const epl_node *n = plain->first; n; n = n->next)
+            switches += EPL_IS(n, switch);
+        CHECK_INT(t, switches, large);
+        epl_program *a = epl_program_new(g, none, (epl_program_opts){ 0 }), *b = epl_program_new(plain, none, (epl_program_opts){ 0 });
+        CHECK_OK(t, ctx, a && b);
+        for (int64_t k = -1; k < 5; k++) {
+            *(int64_t *)epl_program_input(a, 0)->data = *(int64_t *)epl_program_input(b, 0)->data = k;
+            for (int i = 0; i < 64; i++)
+                ((float *)epl_program_input(a, 1)->data)[i] = ((float *)epl_program_input(b, 1)->data)[i] = (float)i / 29;
+            CHECK_OK(t, ctx, epl_program_run(a) && epl_program_run(b));
+            CHECK_CLOSE_F32(t, epl_program_output(b, 0)->data, epl_program_output(a, 0)->data, 64, .atol = 0);
+        }
+        epl_program_free(a);
+        epl_program_free(b);
+        epl_graph_free(plain);
+        epl_graph_free(g);
+        epl_weights_free(none);
+    }
 }
 
 TEST(control_flow_is_printed)

@@ -112,7 +112,9 @@ EPL_API bool epl_verify_artifact(const epl_model *m, const char *dir, epl_compil
 EPL_API char *epl_control_flow(const epl_graph *g, bool dot);
 
 typedef struct epl_partition_opts {
-    int unroll; /* epl_program_opts */
+    int    unroll; /* epl_program_opts */
+    double least;  /* choices between regions of at most so many operations are no cuts: all are computed, one is selected
+                      (epl_select_small); default 0: each choice is a cut */
 } epl_partition_opts;
 
 typedef struct epl_partition_result {

@@ -119,6 +119,10 @@ EPL_API bool epl_lower_exits(epl_graph *g);
 EPL_API bool epl_mask_choices(epl_graph *g);
 EPL_API bool epl_split_choices(epl_graph *g, int chunk);
 
+/* If and Switch nodes whose regions cost at most so many multiply-adds and other operations, all together, and hold no control flow: every
+ * region is computed, and the results of the chosen one are selected. Exact. */
+EPL_API bool epl_select_small(epl_graph *g, double most);
+
 /* What lowering does to a graph: carry out exits and choices, settle shapes, fold and trim control flow, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
  * into the weights before it (if they are constants), merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);

@@ -23,10 +23,12 @@ static int run(cli *c, int argc, char **argv)
     const char *in = NULL, *out = NULL;
     cli_dims    dims = { 0 };
     int64_t     unroll = 0;
+    double      least = 0;
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_MUST('o', "output", "DIR", &out, "the folder to write; it is made if it is not there"),
         EPL_OPT_INT(0, "unroll", &unroll, -1, 4096, "write out loops of so many known iterations (0: 64, -1: none)"),
+        EPL_OPT_REAL(0, "least", &least, 0, 1e30, "do not cut at choices between regions of at most so many operations: all are computed, one is selected"),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_END
     };
@@ -34,7 +36,7 @@ static int run(cli *c, int argc, char **argv)
         return cli_status(c);
     epl_partition_result r = { 0 };
     epl_model *m  = cli_model_load(c, in, &dims);
-    const bool ok = m && epl_partition(m, out, (epl_partition_opts){ .unroll = (int)unroll }, &r) && cli_print_take(c, results(c, &r, out));
+    const bool ok = m && epl_partition(m, out, (epl_partition_opts){ .unroll = (int)unroll, .least = least }, &r) && cli_print_take(c, results(c, &r, out));
     epl_model_free(m);
     return cli_end(c, ok);
 }

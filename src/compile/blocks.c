@@ -143,13 +143,15 @@ static void number_values(const epl_graph *g, int64_t *next)
 
 /* ---- the whole ---- */
 
-static bool prepare(epl_graph *g, int unroll)
+static bool prepare(epl_graph *g, epl_partition_opts o)
 {
+    const int unroll = o.unroll;
     return epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_fold_control(g, unroll) && epl_trim_regions(g, true) &&
-           epl_fold_batch_norm(g) && epl_simplify(g) && epl_fold_control(g, unroll) && epl_trim_regions(g, true);
+           epl_fold_batch_norm(g) && epl_simplify(g) && epl_fold_control(g, unroll) && epl_trim_regions(g, true) &&
+           (o.least <= 0 || (epl_select_small(g, o.least) && epl_simplify(g) && epl_trim_regions(g, true) && epl_remove_dead(g) >= 0));
 }
 
-epl_flow *epl_flow_new(const epl_graph *g, int unroll)
+epl_flow *epl_flow_new(const epl_graph *g, epl_partition_opts o)
 {
     epl_context *ctx = epl_graph_context(g);
     epl_flow    *f   = epl_alloc(ctx, sizeof *f);
@@ -157,7 +159,7 @@ epl_flow *epl_flow_new(const epl_graph *g, int unroll)
         return NULL;
     f->arena = epl_arena_new(ctx);
     f->graph = epl_graph_copy(g);
-    bool ok = f->arena && f->graph && prepare(f->graph, unroll);
+    bool ok = f->arena && f->graph && prepare(f->graph, o);
     f->blocks = ok ? epl_arena_alloc(f->arena, (size_t)(count_nodes(f->graph) + 1) * sizeof *f->blocks) : NULL;
     ok = f->blocks && collect(f, f->graph);
     for (int i = 0; ok && i < f->n_blocks; i++)

@@ -28,7 +28,7 @@ typedef struct epl_flow {
     int             n_blocks, n_tensor;
 } epl_flow;
 
-epl_flow *epl_flow_new(const epl_graph *g, int unroll);
+epl_flow *epl_flow_new(const epl_graph *g, epl_partition_opts o);
 void      epl_flow_free(epl_flow *f);
 
 /* "x" of an input, "12" of a constant scalar, else "v7". */

@@ -132,7 +132,7 @@ static void print_block(printer *p, int i)
 
 char *epl_control_flow(const epl_graph *g, bool dot)
 {
-    printer p = { .f = epl_flow_new(g, 0), .t = EPL_TEXT(epl_graph_context(g)), .dot = dot };
+    printer p = { .f = epl_flow_new(g, (epl_partition_opts){ 0 }), .t = EPL_TEXT(epl_graph_context(g)), .dot = dot };
     if (!p.f)
         return NULL;
     if (dot)

@@ -228,7 +228,7 @@ static void count(const epl_flow *f, epl_partition_result *out)
 
 bool epl_partition(const epl_model *m, const char *dir, epl_partition_opts o, epl_partition_result *out)
 {
-    partition p    = { .f = epl_flow_new(m->graph, o.unroll), .m = m, .dir = dir, .t = EPL_TEXT(m->ctx) };
+    partition p    = { .f = epl_flow_new(m->graph, o), .m = m, .dir = dir, .t = EPL_TEXT(m->ctx) };
     epl_text  path = EPL_TEXT(m->ctx);
     bool      ok   = p.f && epl_make_directories(m->ctx, dir);
     for (int i = 0; ok && i < p.f->n_blocks; i++)
