@@ -306,6 +306,104 @@ TEST(packed_sizes)
     CHECK_INT(t, epl_nm_packed_bytes(11, 2, 8, 4), 4 * 4 + 2);
 }
 
+/* ---- packed ---- */
+
+static epl_model *pruned(test *t, epl_context *ctx, int n, int m)
+{
+    epl_model *net = zoo(t, ctx, "cnn:width=12,image=8,channels=3,classes=3,stages=2,depth=1"); // 12 and 24 channels: groups of 8 have a rest
+    CHECK_OK(t, ctx, epl_prune_weights(net, (epl_prune_opts){ .n = n, .m = m, .skip = "first" }) && epl_bake(net));
+    return net;
+}
+
+static epl_tensor *outputs(test *t, const epl_model *m)
+{
+    epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true });
+    CHECK_OK(t, m->ctx, p != NULL);
+    epl_rng r = epl_rng_at(5, 5);
+    epl_tensor_fill_normal(epl_program_input(p, 0), &r, 0, 1);
+    CHECK_OK(t, m->ctx, epl_program_run(p));
+    epl_tensor *y = epl_tensor_copy(m->ctx, epl_program_output(p, 0));
+    epl_program_free(p);
+    return y;
+}
+
+static const int ratios[][2] = { { 2, 4 }, { 1, 4 }, { 2, 8 }, { 3, 5 }, { 1, 2 } };
+
+/* Packed, saved, loaded: the same outputs, the bytes that were told; unpacked the same weights. */
+PROPERTY(packed_weights_are_the_same_to_the_bit, EPL_COUNT(ratios))
+{
+    epl_context *ctx = test_context(t);
+    const int    n = ratios[t->index][0], of = ratios[t->index][1];
+    epl_model   *whole = pruned(t, ctx, n, of), *m = epl_model_copy(whole);
+    char        *path = strdup(test_temp(t, "packed.safetensors"));
+    CHECK_INT(t, epl_nm_pack(m, (epl_nm_opts){ .n = n, .m = of }), 2);
+    CHECK_OK(t, ctx, epl_model_save(m, path));
+    epl_model_free(m);
+    m = epl_model_load(ctx, path);
+    CHECK_OK(t, ctx, m && epl_model_check(m) && epl_graph_verify(m->graph));
+    CHECK(t, strstr(epl_weights_metadata(m->weights, "espalier.packed"), "<weight>.values") != NULL);
+    const epl_tensor *w = epl_weights_find(whole->weights, "stage2.unit1.conv.weight"); // [3, 3, 12, 24]
+    const epl_tensor *values = epl_weights_find(m->weights, "stage2.unit1.conv.weight.values"),
+                     *indices = epl_weights_find(m->weights, "stage2.unit1.conv.weight.indices");
+    CHECK(t, w && values && indices && !epl_weights_find(m->weights, "stage2.unit1.conv.weight"));
+    CHECK_INT(t, values->shape.dim[2], 12 / of * n + (12 % of < n ? 12 % of : n));
+    CHECK(t, 12 % of || epl_tensor_bytes(values) + epl_tensor_bytes(indices) == (size_t)epl_nm_packed_bytes(epl_tensor_count(w), n, of, 4));
+    epl_tensor *a = outputs(t, whole), *b = outputs(t, m);
+    CHECK(t, epl_tensor_equal(a, b));
+    CHECK_INT(t, epl_nm_unpack(m), 2);
+    CHECK(t, !epl_weights_metadata(m->weights, "espalier.packed"));
+    CHECK_INT(t, epl_weights_count(m->weights), epl_weights_count(whole->weights));
+    for (int i = 0; i < epl_weights_count(whole->weights); i++)
+        CHECK(t, epl_tensor_equal(epl_weights_at(whole->weights, i), epl_weights_find(m->weights, epl_weights_name(whole->weights, i))));
+    CHECK_OK(t, ctx, epl_model_check(m));
+    CHECK_INT(t, epl_nm_pack(m, (epl_nm_opts){ .n = n, .m = of }), 2);
+    CHECK_OK(t, ctx, epl_bake(m) && epl_weights_find(m->weights, "head.weight"));
+    epl_tensor_free(a);
+    epl_tensor_free(b);
+    epl_model_free(whole);
+    epl_model_free(m);
+    free(path);
+}
+
+/* Files that are cut anywhere, and indices of another network. */
+TEST(damaged_packed_files_are_refused)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = pruned(t, ctx, 2, 4);
+    char        *path = strdup(test_temp(t, "whole.safetensors")), *cut = strdup(test_temp(t, "cut.safetensors"));
+    size_t       bytes = 0;
+    CHECK_INT(t, epl_nm_pack(m, (epl_nm_opts){ .n = 2, .m = 4 }), 2);
+    CHECK_OK(t, ctx, epl_model_save(m, path));
+    char *data = test_read_file(t, path, &bytes);
+    for (int i = 0; i < 60; i++) {
+        FILE *f = fopen(cut, "wb");
+        const size_t n = i == 0 ? 0 : i < 3 ? bytes - (size_t)i : (size_t)epl_rng_below(t->rng, (uint64_t)bytes);
+        CHECK(t, f && fwrite(data, 1, n, f) == n && fclose(f) == 0);
+        epl_model *broken = epl_model_load(ctx, cut);
+        CHECK(t, !broken && epl_error_code(ctx) != EPL_OK);
+        epl_error_clear(ctx);
+    }
+    epl_weights *w = epl_weights_open(ctx, path);
+    CHECK_OK(t, ctx, w && epl_weights_put_take(w, "head.weight.indices", epl_tensor_new(ctx, EPL_U8, EPL_SHAPE(5))) && epl_weights_save(w, cut));
+    CHECK_FAILS(t, ctx, epl_model_load(ctx, cut), EPL_ERR_SHAPE, "head.weight.indices");
+    epl_weights_free(w);
+    CHECK_FAILS(t, ctx, epl_nm_pack(m, (epl_nm_opts){ .n = 4, .m = 4 }) >= 0, EPL_ERR_ARGUMENT, "4 of 4");
+    free(data);
+    free(path);
+    free(cut);
+    epl_model_free(m);
+}
+
+TEST(what_is_not_n_of_m_is_not_packed)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = pruned(t, ctx, 2, 4);
+    CHECK_INT(t, epl_nm_pack(m, (epl_nm_opts){ .n = 1, .m = 4 }), 0);
+    CHECK_INT(t, epl_nm_pack(m, (epl_nm_opts){ .n = 2, .m = 4, .pattern = "head.*" }), 1);
+    CHECK(t, epl_weights_find(m->weights, "stage2.unit1.conv.weight") && epl_weights_find(m->weights, "head.weight.values"));
+    epl_model_free(m);
+}
+
 /* Two updates apart from the first: the log says how many weights came and went. */
 TEST(changes_of_the_mask_are_logged)
 {

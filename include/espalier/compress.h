@@ -267,6 +267,13 @@ EPL_API bool epl_nm_cost_of(const epl_model *m, epl_nm_opts o, epl_nm_cost *out)
 /* Bytes of `count` weights packed as values and indices of ceil(log2 m) bits. */
 EPL_API int64_t epl_nm_packed_bytes(int64_t count, int n, int m, int value_bytes);
 
+/* Weights of convolutions and linear layers that are n of m along their input channels become two states, "<weight>.values" [..., n of
+ * every m, outputs] and "<weight>.indices" (u8, ceil(log2 m) bits for each value), and the operator UnpackNM, which makes the weight of
+ * them, to the bit (-0 becomes 0). Of o count n, m, pattern, skip (default: none). Expressions in weights' places are baked first
+ * (epl_bake). The file's metadata "espalier.packed" says how they are stored. Returns how many weights were packed; -1 with an error. */
+EPL_API int epl_nm_pack(epl_model *m, epl_nm_opts o);
+EPL_API int epl_nm_unpack(epl_model *m); /* they are parameters again; returns how many, -1 with an error */
+
 /* ---- removing channels ------------------------------------------------------------------------------------------------
  * A unit is everything that must go together: a channel with its bias and norm, the rows of those who read it, through
  * residual sums, concatenations, channel shuffles, depthwise and grouped convolutions (whole groups, or as many of each),

@@ -540,6 +540,17 @@ EPL_API epl_value *epl_shift_weight(epl_graph *g, epl_value *codes, int bits, ep
 EPL_API int64_t    epl_shift_packed_bytes(int64_t n, int bits);
 EPL_API void       epl_shift_pack_codes(const uint8_t *codes, int64_t n, int bits, uint8_t *packed); /* one code a byte -> packed */
 
+/* Weights of which n of every m consecutive elements along an axis are stored (n < m <= 256; a last group of r < m has min(n, r)): values
+ * [..., epl_nm_stored(size, n, m), ...], and for each of them its place in its group, epl_nm_index_bits(m) bits, packed as above into u8
+ * [epl_shift_packed_bytes(values, bits)] -> [..., size, ...], zeros elsewhere. Places outside are left out; of equal ones the last counts. */
+typedef struct epl_unpack_nm_opts {
+    int     axis, n, m;
+    int64_t size; /* of the axis in the result */
+} epl_unpack_nm_opts;
+EPL_API epl_value *epl_unpack_nm(epl_graph *g, epl_value *values, epl_value *indices, epl_unpack_nm_opts o);
+EPL_API int64_t    epl_nm_stored(int64_t size, int n, int m);
+EPL_API int        epl_nm_index_bits(int m); /* ceil(log2 m) */
+
 /* ---- random numbers, dropout -----------------------------------------------------------------------------------------
  * Draws are a function of the key { seed, step } (epl_rng_key), a stream number that the builder takes from the graph, and the
  * element's index: the same for any number of threads, and again after a crash. No gradient flows through them. */

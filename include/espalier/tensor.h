@@ -112,7 +112,7 @@ EPL_API bool         epl_weights_put_take(epl_weights *w, const char *name, epl_
 EPL_API bool         epl_weights_remove(epl_weights *w, const char *name);
 EPL_API bool         epl_weights_rename(epl_weights *w, const char *from, const char *to);
 EPL_API const char  *epl_weights_metadata(const epl_weights *w, const char *key); /* NULL if absent */
-EPL_API bool         epl_weights_set_metadata(epl_weights *w, const char *key, const char *value);
+EPL_API bool         epl_weights_set_metadata(epl_weights *w, const char *key, const char *value); /* NULL: the key goes */
 
 /* The mean of n sets with the same names, shapes and types: of checkpoints of one run, say. Integers, and the metadata, are the last
  * set's. The caller owns the result. */

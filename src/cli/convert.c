@@ -136,13 +136,45 @@ static bool convert_slots(cli *c, const char *in, const char *out, const char *w
     return ok;
 }
 
+/* "2:4"; packed weights become whole before. */
+static bool pack(cli *c, epl_model *m, const char *n_of_m)
+{
+    int  n = 0, of = 0;
+    char rest;
+    if (sscanf(n_of_m, "%d:%d%c", &n, &of, &rest) != 2)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--pack is '%s', but must be two numbers as in 2:4", n_of_m);
+    const int packed = epl_nm_unpack(m) < 0 ? -1 : epl_nm_pack(m, (epl_nm_opts){ .n = n, .m = of });
+    if (packed == 0)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "no weight has at most %d of every %d input channels: nothing can be packed", n, of);
+    if (packed > 0)
+        cli_remark(c, "%d weights packed as %d of %d", packed, n, of);
+    return packed > 0;
+}
+
+static bool unpack(cli *c, epl_model *m)
+{
+    const int n = epl_nm_unpack(m);
+    if (n >= 0)
+        cli_remark(c, "%d weights unpacked", n);
+    return n >= 0;
+}
+
+/* A model's file anew, with weights packed or unpacked. */
+static bool convert_packing(cli *c, const char *in, const char *out, const char *n_of_m, const cli_dims *dims)
+{
+    epl_model *m  = cli_model_load(c, in, dims);
+    const bool ok = m && (n_of_m ? pack(c, m, n_of_m) : unpack(c, m)) && save_model(c, m, NULL, out);
+    epl_model_free(m);
+    return ok;
+}
+
 static bool convert(cli *c, const char *in, const char *out, const char *tensor, const char *model, const cli_dims *dims)
 {
     if (model && ends_with(in, ".onnx"))
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--model takes tensors, and '%s' is a network", in);
     if (!model && (ends_with(in, ".onnx") || ends_with(out, ".onnx"))) {
         epl_model *m  = cli_model_load(c, in, dims);
-        const bool ok = m && save_model(c, m, tensor, out);
+        const bool ok = m && epl_nm_unpack(m) >= 0 && save_model(c, m, tensor, out);
         epl_model_free(m);
         return ok;
     }
@@ -154,7 +186,8 @@ static bool convert(cli *c, const char *in, const char *out, const char *tensor,
 
 static int run(cli *c, int argc, char **argv)
 {
-    const char *in = NULL, *out = NULL, *tensor = NULL, *model = NULL, *slots = NULL;
+    const char *in = NULL, *out = NULL, *tensor = NULL, *model = NULL, *slots = NULL, *n_of_m = NULL;
+    bool        whole = false;
     cli_dims    dims = { 0 };
     const cli_option options[] = {
         EPL_ARG("input", &in, ".safetensors, .safetensors.index.json, .npz, .npy or .onnx"),
@@ -162,12 +195,17 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_TEXT(0, "tensor", "NAME", &tensor, "the tensor to write to .npy, or the name of the one read from it"),
         EPL_OPT_TEXT(0, "model", "MODEL", &model, "write this network with the tensors of the input in their place"),
         EPL_OPT_TEXT(0, "slots", "NAME[:...]", &slots, "the optimizer, such as adam:bits=8, that goes on from this checkpoint of training: its slots become 8-bit codes"),
+        EPL_OPT_TEXT(0, "pack", "N:M", &n_of_m, "of a network: weights that have N of every M input channels are stored as values and places"),
+        EPL_OPT_FLAG(0, "unpack", &whole, "of a network: such weights are stored whole again"),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
-    const bool ok = slots ? convert_slots(c, in, out, slots) : convert(c, in, out, tensor, model, &dims);
+    if ((slots != NULL) + (n_of_m != NULL) + whole > 1 || ((n_of_m || whole) && (model || tensor)))
+        return cli_end(c, epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--slots, --pack and --unpack do not go together, nor --pack and --unpack with --model "
+                                   "and --tensor"));
+    const bool ok = slots ? convert_slots(c, in, out, slots) : n_of_m || whole ? convert_packing(c, in, out, n_of_m, &dims) : convert(c, in, out, tensor, model, &dims);
     if (ok)
         cli_remark(c, "wrote %s", out);
     return cli_end(c, ok);
@@ -182,5 +220,6 @@ const cli_verb cli_verb_convert = {
     .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors t.onnx\nespalier convert t.safetensors weights.npz\n"
                 "espalier convert weights.npz t2.safetensors --model t.safetensors\n"
                 "espalier convert t.safetensors w.npy --tensor stem.conv.weight\n"
+                "espalier convert pruned.safetensors packed.safetensors --pack 2:4\n"
                 "espalier convert run/last.safetensors run8/last.safetensors --slots adam:bits=8",
 };

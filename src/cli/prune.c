@@ -11,7 +11,7 @@ typedef struct pruning {
     const char     *blocks;      /* by this criterion */
     const char     *preset;      /* a published sparse network: what goes, and how much */
     const char     *teacher, *pruning, *gradient, *n_of_m, *block;
-    bool            bake, report, compact;
+    bool            bake, report, compact, pack;
     int64_t         recalibrate; /* batches; instead of training */
     int64_t         rounds, rewind_to;
     int64_t         every, gradient_samples, round_to;
@@ -342,6 +342,8 @@ static bool agree(cli *c, const pruning *p, const cli_training *t)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s while training: say --data", needs);
     if (p->recalibrate && (needs || !t->data.name))
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--recalibrate-bn takes --data and does not train: %s", needs ? needs : "there is no data");
+    if (p->pack && !p->n_of_m)
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--pack stores weights that are N of M: say --n-of-m");
     return !p->regrow || !p->by_channels ||
            epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--regrow brings back weights, not channels: --channels does not go with it");
 }
@@ -359,9 +361,11 @@ static bool prune(cli *c, const char *in, const char *out, pruning *p, const cli
         ok = compact(c, m);
     else if (ok && p->bake)
         ok = epl_bake(m);
-    if (ok && (p->compact || p->bake || !train))
+    if (ok && p->pack)
+        ok = epl_nm_pack(m, (epl_nm_opts){ .n = p->o.prune.n, .m = p->o.prune.m }) >= 0;
+    if (ok && (p->compact || p->bake || p->pack || !train))
         ok = epl_model_save(m, out);
-    ok = ok && print_sparsity(c, m, p, out);
+    ok = ok && (!p->pack || epl_nm_unpack(m) >= 0) && print_sparsity(c, m, p, out);
     epl_model_free(m);
     return ok;
 }
@@ -430,6 +434,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_CHOICE(0, "unit", "element|row|column|kernel", &p.o.prune.unit, "what goes as a whole: a row is an output, a column an input"),
         EPL_OPT_TEXT(0, "n-of-m", "N:M", &p.n_of_m, "keep the N best of every M input channels instead, as in 2:4"),
         EPL_OPT_FLAG(0, "transposable", &p.o.prune.transposable, "with --n-of-m: of every M output channels, too"),
+        EPL_OPT_FLAG(0, "pack", &p.pack, "with --n-of-m: bake, and store weights as values and places (also: convert --pack)"),
         EPL_OPT_TEXT(0, "preset", "NAME", &p.preset, "the weights and the sparsity of a network of Fast Sparse ConvNets, as in fsc-mbv1-1.0-90"),
         EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
         EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|fpgm|taylor|act-mean|apoz|random", &p.channels.criterion,

@@ -8,7 +8,7 @@ static int run(cli *c, int argc, char **argv)
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
     epl_model *m  = cli_model_load(c, in, NULL);
-    epl_table *t  = m ? epl_sparsity_report(m) : NULL;
+    epl_table *t  = m && epl_nm_unpack(m) >= 0 ? epl_sparsity_report(m) : NULL;
     const bool ok = t && cli_print_table(c, t);
     epl_table_free(t);
     epl_model_free(m);

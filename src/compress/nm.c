@@ -329,9 +329,6 @@ bool epl_nm_cost_of(const epl_model *m, epl_nm_opts o, epl_nm_cost *out)
 
 int64_t epl_nm_packed_bytes(int64_t count, int n, int m, int value_bytes)
 {
-    int bits = 0;
-    while (1 << bits < m)
-        bits++;
-    const int64_t rest = count % m, values = count / m * n + (rest < n ? rest : n);
-    return values * value_bytes + (values * bits + 7) / 8;
+    const int64_t values = epl_nm_stored(count, n, m);
+    return values * value_bytes + epl_shift_packed_bytes(values, epl_nm_index_bits(m));
 }

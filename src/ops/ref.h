@@ -110,6 +110,16 @@ static inline uint16_t epl_ref_float_to_bfloat(float x)
     return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
 }
 
+/* Code i of a row of codes of 1 to 8 bits each, the first in the lowest bits of the first byte. */
+static inline unsigned epl_ref_code(const uint8_t *packed, int64_t i, int64_t bits)
+{
+    const int64_t at = i * bits;
+    unsigned      both = packed[at / 8];
+    if (at % 8 + bits > 8)
+        both |= (unsigned)packed[at / 8 + 1] << 8;
+    return both >> at % 8 & ((1u << bits) - 1);
+}
+
 /* A real as an integer: truncated, saturated, NaN becomes 0; no conversion is undefined. */
 static inline int64_t epl_ref_to_i64(double x)
 {

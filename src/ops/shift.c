@@ -7,23 +7,13 @@
 enum { BITS, SHAPE, N_ATTRS };
 
 /* begin reference */
-/* Code i of a row of codes of `bits` bits, the first in the lowest bits of the first byte. */
-static inline unsigned ref_shift_code(const uint8_t *packed, int64_t i, int64_t bits)
-{
-    const int64_t at = i * bits;
-    unsigned      both = packed[at / 8];
-    if (at % 8 + bits > 8)
-        both |= (unsigned)packed[at / 8 + 1] << 8;
-    return both >> at % 8 & ((1u << bits) - 1);
-}
-
 /* The highest bit of a code is the sign, the others the exponent. */
 static void ref_shift_weight(const epl_ref_call *c)
 {
     const int64_t bits = c->attr[0].i;
     float        *y = c->out[0].data;
     for (int64_t i = 0; i < epl_view_count(&c->out[0]); i++) {
-        const unsigned code = ref_shift_code(c->in[0].data, i, bits), exponent = code & ((1u << (bits - 1)) - 1);
+        const unsigned code = epl_ref_code(c->in[0].data, i, bits), exponent = code & ((1u << (bits - 1)) - 1);
         y[i] = (float)(1u << exponent) * (code >> (bits - 1) ? -1.0f : 1.0f);
     }
 }

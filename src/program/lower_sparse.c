@@ -26,7 +26,7 @@ static bool may_be_sparse(const epl_program *p, const epl_value *v, int64_t coun
         *sparse = *sparse || 2 * count_nonzeros(t) <= count;
     if (t)
         return true;
-    *sparse = *sparse || (EPL_IS(v->producer, keep_largest) && epl_attr_i(v->producer, "n") < epl_attr_i(v->producer, "m"));
+    *sparse = *sparse || EPL_IS(v->producer, unpack_nm) || (EPL_IS(v->producer, keep_largest) && epl_attr_i(v->producer, "n") < epl_attr_i(v->producer, "m"));
     if (depth == 0 || !epl_can_evaluate(v->producer))
         return false;
     for (int i = 0; i < v->producer->n_inputs; i++)

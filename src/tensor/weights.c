@@ -145,6 +145,13 @@ const char *epl_weights_metadata(const epl_weights *w, const char *key)
 bool epl_weights_set_metadata(epl_weights *w, const char *key, const char *value)
 {
     epl_text_pair *old = find_metadata(w, key);
+    if (!value) {
+        if (old) {
+            text_pair_release(w->ctx, old);
+            *old = w->metadata[--w->n_metadata];
+        }
+        return true;
+    }
     epl_text_pair  pair = { .key = epl_strdup(w->ctx, key) };
     pair.value = pair.key ? epl_strdup(w->ctx, value) : NULL;
     if (!pair.value || (!old && !epl_grow(w->ctx, &w->metadata, w->n_metadata, &w->metadata_capacity, sizeof pair))) {
