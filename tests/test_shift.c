@@ -162,6 +162,34 @@ TEST(codes_survive_packing)
 }
 
 /* Each method trains: variables move, and the loss falls. */
+/* What the hook says of an epoch, counted again. */
+typedef struct recount {
+    test    *t;
+    uint8_t *start, *last, *same; /* codes at the start, at the last epoch's end; 1: the same at every end */
+    int64_t  n;
+    int      epochs;
+} recount;
+
+static bool count_again(void *user, epl_trainer *trainer, int64_t epoch)
+{
+    recount *k = user;
+    epl_shift_changes found;
+    uint8_t now[1024];
+    CHECK_INT(k->t, epl_shift_codes(epl_trainer_model(trainer)->weights, now), k->n);
+    CHECK(k->t, epl_shift_changes_of(epl_trainer_model(trainer), &found));
+    int64_t flips = 0, frozen = 0;
+    for (int64_t i = 0; i < k->n; i++) {
+        flips += now[i] >> 7 != k->last[i] >> 7;
+        k->same[i] &= now[i] == k->start[i];
+        frozen += k->same[i];
+    }
+    CHECK_NEAR(k->t, found.flips, (double)flips / (double)k->n, .atol = 1e-7);
+    CHECK_NEAR(k->t, found.frozen, (double)frozen / (double)k->n, .atol = 1e-7);
+    memcpy(k->last, now, (size_t)k->n);
+    k->epochs = (int)epoch;
+    return true;
+}
+
 PROPERTY(every_method_trains, 4)
 {
     epl_context *ctx = test_context(t);
@@ -180,14 +208,23 @@ PROPERTY(every_method_trains, 4)
     epl_shift_result r;
     CHECK_OK(t, ctx, epl_shift(m, (epl_shift_opts){ .method = (epl_shift_method)t->index, .seed = 1 }, &r));
     CHECK_INT(t, r.layers, 2);
-    const epl_train_hook hook = epl_shift_hook();
-    epl_trainer *tr = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .epochs = 12, .batch = 30, .hooks = &hook, .n_hooks = 1,
+    CHECK(t, r.bare == 0 && !r.first_bare);
+    uint8_t codes[3][1024];
+    recount again = { t, codes[0], codes[1], codes[2], epl_shift_codes(m->weights, NULL), 0 };
+    CHECK(t, again.n <= 1024 && (again.n > 0) == (t->index == 0));
+    epl_shift_codes(m->weights, codes[0]);
+    memcpy(codes[1], codes[0], sizeof codes[0]);
+    memset(codes[2], 1, sizeof codes[2]);
+    const epl_train_hook hooks[] = { epl_shift_hook(), { .after_epoch = again.n ? count_again : NULL, .user = &again } };
+    epl_trainer *tr = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .epochs = 12, .batch = 30, .hooks = hooks, .n_hooks = 2,
         .optimizer = { .kind = EPL_SGD, .rate = 0.05, .momentum = 0.9, .decay = 1e-4 } });
     CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
     int n;
     const epl_epoch_record *e = epl_trainer_history(tr, &n);
     CHECK(t, e[n - 1].loss < 0.7 * e[0].loss);
     epl_trainer_free(tr);
+    epl_shift_changes left;
+    CHECK(t, !epl_shift_changes_of(m, &left) && again.epochs == (again.n ? 12 : 0)); // nothing stays in the model
     epl_model_free(m);
     epl_dataset_free(d);
 }
@@ -201,5 +238,49 @@ TEST(what_has_no_shifts_is_refused)
     CHECK_FAILS(t, ctx, epl_shift(m, (epl_shift_opts){ .method = EPL_SHIFT_S3, .bits = 2 }, NULL), EPL_ERR_ARGUMENT, "they have 3");
     CHECK_FAILS(t, ctx, epl_shift(m, (epl_shift_opts){ .pattern = "nothing" }, NULL), EPL_ERR_ARGUMENT, "none of");
     CHECK_INT(t, epl_shift_pack(m), 0);
+    epl_model_free(m);
+}
+
+/* Layers whose values grow are told: perceptrons have no norm, and a scale for each channel is one. */
+TEST(layers_without_a_norm_are_told)
+{
+    static const struct { const char *network; epl_shift_opts o; int bare; const char *first; } cases[] = {
+        { "mlp", { .last = true }, 2, "hidden2.weight" },
+        { "mlp", { .last = true, .init = EPL_SHIFT_FROM_FLOAT }, 0, NULL },
+        { "mlp", { .last = true, .method = EPL_SHIFT_Q, .bits = 4 }, 0, NULL },
+        { "resnet:depth=8,width=4,image=8", { .last = true }, 1, "head.weight" },
+    };
+    for (size_t i = 0; i < EPL_COUNT(cases); i++) {
+        epl_graph *g = epl_zoo_build(test_context(t), cases[i].network);
+        epl_model *m = g ? epl_model_new_take(g) : NULL;
+        epl_shift_result r;
+        CHECK_OK(t, test_context(t), m && epl_model_init(m, 1) && epl_shift(m, cases[i].o, &r));
+        CHECK_INT(t, r.bare, cases[i].bare);
+        CHECK_STR(t, r.first_bare ? r.first_bare : "", cases[i].first ? cases[i].first : "");
+        epl_model_free(m);
+    }
+}
+
+/* The same of variables and of packed codes; known shares. */
+PROPERTY(values_are_counted, 3)
+{
+    epl_graph *g = epl_zoo_build(test_context(t), "mlp");
+    epl_model *m = g ? epl_model_new_take(g) : NULL;
+    CHECK_OK(t, test_context(t), m && epl_model_init(m, 1) && epl_shift(m, (epl_shift_opts){ .bits = 2 + t->index, .last = true, .seed = 5 }, NULL));
+    epl_tensor *sign = epl_weights_find(m->weights, "hidden2.weight.sign");
+    for (int64_t i = 0; i < epl_tensor_count(sign); i++)
+        ((float *)sign->data)[i] = i % 4 ? 1 : -1;
+    char *text[2];
+    for (int packed = 0; packed < 2; packed++) {
+        if (packed)
+            CHECK_INT(t, epl_shift_pack(m), 2);
+        epl_table *table = epl_shift_report(m);
+        text[packed] = epl_table_to_json(table);
+        epl_table_free(table);
+    }
+    CHECK_STR(t, text[1], text[0]);
+    CHECK(t, strstr(text[0], "\"weight\": \"hidden2.weight\"") && strstr(text[0], "\"negative\": 0.25,"));
+    for (int i = 0; i < 2; i++)
+        epl_release(m->ctx, text[i]);
     epl_model_free(m);
 }

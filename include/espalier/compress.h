@@ -431,6 +431,8 @@ typedef struct epl_shift_result {
     int     layers;
     int64_t weights, others;     /* parameters that are replaced, and all others */
     size_t  bytes, bytes_before; /* packed codes and 4 bytes for each of the others; 4 for each */
+    int         bare;       /* layers whose values grow, because neither a normalisation nor a scale follows; */
+    const char *first_bare; /* the first one's weight, as long as the graph; NULL: none */
 } epl_shift_result;
 
 EPL_API bool epl_shift(epl_model *m, epl_shift_opts o, epl_shift_result *out); /* out may be NULL */
@@ -453,8 +455,18 @@ typedef struct epl_quantize_result {
 } epl_quantize_result;
 EPL_API bool epl_quantize_activations(epl_model *m, const epl_tensor *samples, epl_quantize_result *out);
 
-/* s3's "dense weight" term: 1e-5 sum of max(0, -w_dense) is added to the loss. */
+/* A row for each weight of dense variables or packed codes: how many are negative, the shares of 1, 2, 4 ... in magnitude, the entropy of a
+ * code in bits. The caller owns the table. */
+EPL_API epl_table *epl_shift_report(const epl_model *m);
+
+/* To train with. s3's "dense weight" term: 1e-5 sum of max(0, -w_dense) is added to the loss. Of dense weights the log shows, and
+ * epl_shift_changes_of tells until the trainer is freed, what the last epoch's end found: */
+typedef struct epl_shift_changes {
+    double flips;  /* share of the weights whose sign is not that of an epoch ago */
+    double frozen; /* share of the weights whose code was the same at the start and at the end of every epoch since */
+} epl_shift_changes;
 EPL_API epl_train_hook epl_shift_hook(void);
+EPL_API bool           epl_shift_changes_of(const epl_model *m, epl_shift_changes *out); /* false, without an error: no such training */
 
 #ifdef __cplusplus
 }

@@ -16,6 +16,7 @@ static bool tell(cli *c, const char *out, const epl_shift_result *r)
         epl_json_put_i64(&w, "others", r->others);
         epl_json_put_i64(&w, "bytes", (int64_t)r->bytes);
         epl_json_put_i64(&w, "bytes_before", (int64_t)r->bytes_before);
+        epl_json_put_i64(&w, "bare", r->bare);
         epl_json_close(&w);
         return cli_print_take(c, epl_text_detach(&text));
     }
@@ -23,6 +24,9 @@ static bool tell(cli *c, const char *out, const epl_shift_result *r)
     epl_format_bytes(before, (double)r->bytes_before);
     epl_text_addf(&text, "%s: %d layers with %lld weights are powers of two, %lld parameters stay; %s packed, %s before; train it", out, r->layers,
                   (long long)r->weights, (long long)r->others, packed, before);
+    if (r->bare > 0)
+        cli_remark(c, "no normalisation follows %d of the layers (%s the first): values of 1 and more make activations grow; --init from-float scales channels",
+                   r->bare, r->first_bare);
     return cli_print_take(c, epl_text_detach(&text));
 }
 
@@ -43,23 +47,31 @@ static bool quantize_activations(cli *c, epl_model *m, const cli_data *data, con
     return ok;
 }
 
-static bool quantize(cli *c, epl_model *m, epl_shift_opts o, bool pack, const char *out)
+static bool print_codes(cli *c, const epl_model *m)
+{
+    epl_table *t  = epl_shift_report(m);
+    const bool ok = t && cli_print_table(c, t);
+    epl_table_free(t);
+    return ok;
+}
+
+static bool quantize(cli *c, epl_model *m, epl_shift_opts o, bool pack, bool report, const char *out)
 {
     epl_shift_result r = { 0 };
     if (!pack)
-        return epl_shift(m, o, &r) && epl_model_save(m, out) && tell(c, out, &r);
+        return epl_shift(m, o, &r) && epl_model_save(m, out) && (report ? print_codes(c, m) : tell(c, out, &r));
     const int n = epl_shift_pack(m);
     if (n == 0)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "the network has no weights of denseshift that could be packed");
     cli_remark(c, "%d weights packed", n);
-    return n > 0 && epl_model_save(m, out);
+    return n > 0 && epl_model_save(m, out) && (!report || print_codes(c, m));
 }
 
 static int run(cli *c, int argc, char **argv)
 {
     const char *in = NULL, *out = NULL, *method = "denseshift", *init = "scratch", *skip = "first,last", *rescale = "on", *pattern = NULL;
     int64_t     bits = 0;
-    bool        pack = false, activations = false;
+    bool        pack = false, activations = false, report = false;
     cli_data    data = { 0 };
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
@@ -73,6 +85,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_FLAG(0, "pack", &pack, "pack the variables of a denseshift network into codes, for inference"),
         EPL_OPT_FLAG(0, "activations", &activations, "with --data: what packed layers read becomes integers of 8 bits (--limit 0: 256 samples)"),
         CLI_OPT_DATA(&data, false),
+        EPL_OPT_FLAG(0, "report", &report, "print how often each value occurs, weight by weight"),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
@@ -86,7 +99,7 @@ static int run(cli *c, int argc, char **argv)
                                .no_rescale = strcmp(rescale, "off") == 0, .first = first, .last = last };
     epl_model *m  = cli_model_load(c, in, NULL);
     const bool ok = m && (!pack || !activations || epl_shift_pack(m) >= 0) &&
-                    (activations ? quantize_activations(c, m, &data, out) : quantize(c, m, o, pack, out));
+                    (activations ? quantize_activations(c, m, &data, out) : quantize(c, m, o, pack, report, out));
     epl_model_free(m);
     return cli_end(c, ok);
 }

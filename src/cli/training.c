@@ -133,7 +133,8 @@ static bool tell_epoch(void *user, epl_trainer *t, int64_t epoch)
     session *s = user;
     int      n;
     const epl_epoch_record *r = &epl_trainer_history(t, &n)[n - 1];
-    char     val[96] = "", accuracy[48] = "", seconds[32];
+    char     val[96] = "", accuracy[48] = "", codes[80] = "", seconds[32];
+    epl_shift_changes changes;
     (void)epoch;
     if (isfinite(r->accuracy))
         snprintf(accuracy, sizeof accuracy, " accuracy %.2f %%", 100 * r->accuracy);
@@ -141,7 +142,9 @@ static bool tell_epoch(void *user, epl_trainer *t, int64_t epoch)
         snprintf(val, sizeof val, isfinite(r->val_accuracy) ? ", validation loss %.4f accuracy %.2f %%" : ", validation loss %.4f",
                  r->val_loss, 100 * r->val_accuracy);
     epl_format_seconds(seconds, r->seconds);
-    epl_meter_print(s->c->meter, "epoch %lld: loss %.4f%s%s, rate %.3g, %s", (long long)r->epoch, r->loss, accuracy, val, r->rate, seconds);
+    if (epl_shift_changes_of(epl_trainer_model(t), &changes))
+        snprintf(codes, sizeof codes, ", signs flipped %.2f %%, codes frozen %.2f %%", 100 * changes.flips, 100 * changes.frozen);
+    epl_meter_print(s->c->meter, "epoch %lld: loss %.4f%s%s%s, rate %.3g, %s", (long long)r->epoch, r->loss, accuracy, val, codes, r->rate, seconds);
     return true;
 }
 
@@ -183,6 +186,7 @@ static bool fill_options(session *s, const cli_training *t, const epl_train_hook
                                .stop = &cli_stop, .hooks = s->hooks };
     for (int i = 0; i < n_hooks; i++)
         s->hooks[s->o.n_hooks++] = hooks[i];
+    s->hooks[s->o.n_hooks++] = epl_shift_hook(); // nothing, where no weights are powers of two
     if (!s->c->quiet)
         s->hooks[s->o.n_hooks++] = (epl_train_hook){ .after_epoch = tell_epoch, .user = s };
     return epl_optimizer_parse(s->c->ctx, t->optimizer, &s->o.optimizer) && epl_schedule_parse(s->c->ctx, t->schedule, &s->o.schedule);

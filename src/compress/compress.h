@@ -44,6 +44,12 @@ static inline void epl_model_exchange(epl_model *m, epl_model *other)
     other->weights = old.weights;
 }
 
+/* ---- shift_codes.c: the variables of a dense shift weight, by the sign's name ---- */
+enum { EPL_SHIFT_VARIABLES = 7 }; /* exponents, at most */
+bool epl_is_shift_sign(const char *name);
+int  epl_shift_exponents(const epl_weights *w, const char *sign, const epl_tensor **e); /* how many there are */
+void epl_shift_fill_codes(const epl_tensor *sign, const epl_tensor *const *e, int n, int bits, uint8_t *codes); /* the highest bit is the sign */
+
 /* ---- masks.c ---- */
 epl_tensor *epl_mask_of(const epl_weights *w, const char *parameter); /* NULL without an error */
 epl_value  *epl_masked_value(const epl_graph *g, const char *parameter); /* weight * mask; NULL where there is none */

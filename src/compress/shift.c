@@ -236,6 +236,38 @@ static bool begin(shifting *k, const char *name, const epl_tensor *from)
     return ok;
 }
 
+/* ---- layers without a normalisation ---- */
+
+static bool is_norm(const epl_node *n)
+{
+    return EPL_IS(n, batch_norm) || EPL_IS(n, group_norm) || EPL_IS(n, layer_norm) || EPL_IS(n, rms_norm);
+}
+
+/* Is v normalised, at once or behind a bias and what only moves elements? `depth` bounds the search. */
+static bool is_normalised(const epl_value *v, int depth)
+{
+    for (size_t i = 0; i < v->n_uses && depth > 0; i++) {
+        const epl_node *n = v->uses[i].node;
+        const bool bias = EPL_IS(n, add) && EPL_IS(n->inputs[1 - v->uses[i].input]->producer, parameter);
+        if (is_norm(n) && v->uses[i].input == 0)
+            return true;
+        if ((bias || EPL_IS(n, reshape) || EPL_IS(n, transpose) || EPL_IS(n, dropout)) && is_normalised(n->outputs[0], depth - 1))
+            return true;
+    }
+    return false;
+}
+
+static void find_bare(shifting *k)
+{
+    for (int i = 0; i < k->n_chosen; i++) {
+        bool normalised = true;
+        for (size_t u = 0; u < k->chosen[i]->n_uses; u++)
+            normalised = normalised && is_normalised(k->chosen[i]->uses[u].node->outputs[0], 8);
+        if (!normalised && k->r.bare++ == 0)
+            k->r.first_bare = epl_value_name(k->chosen[i]);
+    }
+}
+
 /* ---- the pass ---- */
 
 static bool check(epl_model *m, epl_shift_opts *o)
@@ -309,6 +341,8 @@ bool epl_shift(epl_model *m, epl_shift_opts o, epl_shift_result *out)
         choose(&k, &layers);
     if (ok && k.n_chosen == 0)
         ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT, "none of %d layers can have shift weights: the first and the last stay as they are", layers.n);
+    if (ok && (o.method == EPL_SHIFT_DENSE || o.method == EPL_SHIFT_S3) && o.init != EPL_SHIFT_FROM_FLOAT)
+        find_bare(&k);
     ok = ok && replace_weights(&k);
     k.r.layers = k.n_chosen;
     k.r.others = all - k.r.weights;
@@ -320,130 +354,3 @@ bool epl_shift(epl_model *m, epl_shift_opts o, epl_shift_result *out)
         *out = k.r;
     return ok;
 }
-
-/* ---- codes ---- */
-
-/* The variables of a dense shift weight: their number (exponents), by the sign's name. */
-static int exponents_of(const epl_weights *w, const char *sign, const epl_tensor **e)
-{
-    char name[NAME];
-    int  n = 0;
-    const int stem = (int)strlen(sign) - 5;
-    while (n < MOST_EXPONENTS) {
-        snprintf(name, sizeof name, "%.*s.exponent%d", stem, sign, n + 1);
-        e[n] = epl_weights_find(w, name);
-        if (!e[n])
-            break;
-        n++;
-    }
-    return n;
-}
-
-static bool is_sign(const char *name)
-{
-    const size_t n = strlen(name);
-    return n > 5 && strcmp(name + n - 5, ".sign") == 0;
-}
-
-/* Highest bit the sign, below it the exponent. */
-static void fill_codes(const epl_tensor *sign, const epl_tensor *const *e, int n, int bits, uint8_t *codes)
-{
-    for (int64_t i = 0; i < epl_tensor_count(sign); i++) {
-        int s = 0;
-        for (int t = 0; t < n; t++)
-            s = ((const float *)e[t]->data)[i] > 0 ? s + 1 : 0;
-        codes[i] = (uint8_t)((((const float *)sign->data)[i] < 0) << (bits - 1) | s);
-    }
-}
-
-static int bits_for(int exponents) { return exponents == 1 ? 2 : exponents == 3 ? 3 : exponents == 7 ? 4 : 0; }
-
-int64_t epl_shift_codes(const epl_weights *w, uint8_t *codes)
-{
-    int64_t n = 0;
-    for (int i = 0; i < epl_weights_count(w); i++) {
-        const char       *name = epl_weights_name(w, i);
-        const epl_tensor *t = epl_weights_at(w, i), *e[MOST_EXPONENTS];
-        const int         count = is_sign(name) && strncmp(name, "train.", 6) != 0 && strncmp(name, "ema.", 4) != 0 ? exponents_of(w, name, e) : 0;
-        if (!bits_for(count))
-            continue;
-        if (codes)
-            fill_codes(t, e, count, 8, codes + n);
-        n += epl_tensor_count(t);
-    }
-    return n;
-}
-
-/* The packed codes in the place of one reparameterised weight. */
-static bool pack_one(epl_model *m, epl_node *call)
-{
-    const char       *sign = epl_value_name(call->inputs[0]);
-    const epl_tensor *t = epl_weights_find(m->weights, sign), *e[MOST_EXPONENTS];
-    const int         n = t ? exponents_of(m->weights, sign, e) : 0, bits = bits_for(n);
-    char name[NAME];
-    if (!bits)
-        return epl_fail(m->ctx, EPL_ERR_SHAPE, "the variables of '%s' are missing in the weights", sign);
-    const int64_t count = epl_tensor_count(t), bytes = epl_shift_packed_bytes(count, bits);
-    uint8_t      *codes = epl_alloc(m->ctx, (size_t)count + 1);
-    epl_tensor   *packed = epl_tensor_new(m->ctx, EPL_U8, EPL_SHAPE(bytes));
-    if (!codes || !packed) {
-        epl_release(m->ctx, codes);
-        epl_tensor_free(packed);
-        return false;
-    }
-    fill_codes(t, e, n, bits, codes);
-    epl_shift_pack_codes(codes, count, bits, packed->data);
-    epl_release(m->ctx, codes);
-    snprintf(name, sizeof name, "/%.*s.codes", (int)strlen(sign) - 5, sign);
-    epl_node  *at = epl_graph_insert_before(m->graph, call);
-    epl_value *v  = epl_shift_weight(m->graph, epl_state(m->graph, name, EPL_U8, EPL_SHAPE(bytes), EPL_INIT_ZEROS, 0), bits, t->shape);
-    epl_graph_insert_before(m->graph, at);
-    if (!v) {
-        epl_tensor_free(packed);
-        return false;
-    }
-    epl_replace(call->outputs[0], v);
-    return epl_weights_put_take(m->weights, name + 1, packed);
-}
-
-static bool is_shift_call(const epl_node *n)
-{
-    return EPL_IS(n, custom_gradient) && n->n_outputs == 1 && EPL_IS(n->inputs[0]->producer, parameter) && is_sign(epl_value_name(n->inputs[0]));
-}
-
-int epl_shift_pack(epl_model *m)
-{
-    int packed = 0;
-    for (epl_node *n = m->graph->first, *next; n; n = next) {
-        next = n->next;
-        if (!is_shift_call(n))
-            continue;
-        if (!pack_one(m, n))
-            return -1;
-        packed++;
-    }
-    epl_remove_dead(m->graph);
-    for (int i = epl_weights_count(m->weights); packed && i-- > 0;)
-        if (!epl_graph_find(m->graph, epl_weights_name(m->weights, i)) && !epl_weights_remove(m->weights, epl_weights_name(m->weights, i)))
-            return -1;
-    return epl_graph_failed(m->graph) ? -1 : packed;
-}
-
-/* ---- training ---- */
-
-static bool add_regularizer(void *user, epl_train_step *s)
-{
-    epl_value *sum = NULL;
-    (void)user;
-    for (epl_node *n = s->graph->first, *end = s->graph->last; n; n = n == end ? NULL : n->next) {
-        if (!EPL_IS(n, parameter) || !epl_glob("*.dense", n->attrs[0].s))
-            continue;
-        epl_value *part = epl_reduce_sum(s->graph, epl_relu(s->graph, epl_neg(s->graph, n->outputs[0])), (epl_reduce_opts){ 0 });
-        sum = sum ? epl_add(s->graph, sum, part) : part;
-    }
-    if (sum)
-        s->loss = epl_add(s->graph, s->loss, epl_affine(s->graph, sum, 1e-5, 0));
-    return !epl_graph_failed(s->graph);
-}
-
-epl_train_hook epl_shift_hook(void) { return (epl_train_hook){ .build = add_regularizer }; }
