@@ -198,7 +198,7 @@ TEST(refusals_name_operator_node_and_opset)
     check_refused(t, one_node(node_of("Relu", "act", NAMES("x"), "z"), 13), EPL_ERR_FORMAT, "the graph's result 'y' is not computed");
     check_refused(t, one_node(node_of("Relu", "act", NAMES("x"), "y"), 99), EPL_ERR_UNSUPPORTED, "m.onnx: opset 99; this library knows");
     check_refused(t, one_node(node_of("Reshape", "r", NAMES("x", "x"), "y"), 13), EPL_ERR_UNSUPPORTED,
-                  "Reshape 'r' (opset 13): shape ('x') is computed by the network");
+                  "Reshape 'r' (opset 13): shape ('x') must be known when the network is imported");
     put_take(&graph, 5, tensor_of("w", 1, DIMS(2, 2), "12345678", 8));
     put_take(&graph, 1, node_of("Relu", "act", NAMES("w"), "y"));
     put_take(&graph, 12, value_info("y", 0, NULL));

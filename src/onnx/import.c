@@ -351,8 +351,8 @@ const epl_tensor *onnx_known(onnx_node *n, int i, const char *what)
     }
     const epl_tensor *t = onnx_known_if(n, i, true);
     if (!t)
-        onnx_unsupported(n, "%s ('%.100s') is computed by the network; it must be known when the network is imported", what,
-                         n->proto->input[i]);
+        onnx_unsupported(n, "%s ('%.100s') must be known when the network is imported; it computes that from its inputs, whose values "
+                         "may be given", what, n->proto->input[i]);
     return t;
 }
 
