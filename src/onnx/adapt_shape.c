@@ -52,15 +52,20 @@ static bool import_constant(onnx_node *n)
     return onnx_set(n, v);
 }
 
+static epl_value *no_elements(onnx_node *n, epl_dtype dtype, epl_shape shape)
+{
+    const epl_tensor empty = { .dtype = dtype, .shape = shape, .data = "" };
+    return epl_constant(n->g, &empty);
+}
+
 /* A tensor without elements, under another shape that has none either. */
 static bool empty_like(onnx_node *n, const epl_value *x, epl_shape shape)
 {
-    const epl_tensor empty = { .dtype = x->dtype, .shape = shape, .data = "" };
     char text[192];
     if (epl_shape_count(shape) != 0 || epl_shape_count(x->shape) != 0)
         return onnx_fail(n, EPL_ERR_SHAPE, "%lld elements do not fit into %s", (long long)epl_shape_count(x->shape),
                          epl_shape_text(text, shape));
-    return onnx_set(n, epl_constant(n->g, &empty));
+    return onnx_set(n, no_elements(n, x->dtype, shape));
 }
 
 static bool import_reshape(onnx_node *n)
@@ -198,9 +203,17 @@ static bool import_pad(onnx_node *n)
     return onnx_set(n, epl_pad(n->g, x, o));
 }
 
+/* The value of this graph whose whole shape an input is; NULL if it is something else. */
+static epl_value *shape_of(onnx_node *n, int i)
+{
+    const epl_value *v = onnx_in(n, i);
+    return v && EPL_IS(v->producer, shape) && v->graph == n->g ? v->producer->inputs[0] : NULL;
+}
+
+/* To another's shape, or where an axis stays as it is, the result follows when a named dimension changes. */
 static bool import_expand(onnx_node *n)
 {
-    epl_value *x = onnx_in(n, 0);
+    epl_value *x = onnx_in(n, 0), *like = shape_of(n, 1);
     int64_t    dims[EPL_MAX_RANK];
     const int  count = onnx_known_ints(n, 1, "the shape", dims, EPL_MAX_RANK);
     if (!x || count < 0)
@@ -211,6 +224,13 @@ static bool import_expand(onnx_node *n)
         char a[192], b[192];
         return onnx_fail(n, EPL_ERR_SHAPE, "%s does not expand to %s", epl_shape_text(a, x->shape), epl_shape_text(b, target));
     }
+    if (epl_shape_count(shape) == 0)
+        return onnx_set(n, no_elements(n, x->dtype, shape));
+    if (like && epl_shape_equal(like->shape, shape))
+        return onnx_set(n, epl_expand_like(n->g, x, like));
+    for (int i = 1; i <= x->shape.rank; i++)
+        if (x->shape.dim[x->shape.rank - i] == shape.dim[shape.rank - i])
+            shape.dim[shape.rank - i] = EPL_KEEP;
     return onnx_set(n, epl_expand(n->g, x, shape));
 }
 
@@ -303,11 +323,10 @@ static bool import_constant_of_shape(onnx_node *n)
     if (one && epl_shape_count(one->shape) != 1)
         return onnx_fail(n, EPL_ERR_SHAPE, "its value has %lld elements", (long long)epl_shape_count(one->shape));
     one = one ? epl_reshape(n->g, one, EPL_SCALAR) : NULL;
-    if (epl_shape_count(shape) == 0) { // nothing to repeat: a constant without elements
-        const epl_tensor empty = { .dtype = one ? one->dtype : EPL_F32, .shape = shape, .data = "" };
-        return onnx_set(n, epl_constant(n->g, &empty));
-    }
-    return one && onnx_set(n, epl_expand(n->g, one, shape));
+    if (one && epl_shape_count(shape) == 0)
+        return onnx_set(n, no_elements(n, one->dtype, shape));
+    epl_value *like = shape_of(n, 0);
+    return one && onnx_set(n, like ? epl_expand_like(n->g, one, like) : epl_expand(n->g, one, shape));
 }
 
 static bool import_range(onnx_node *n)
