@@ -1,6 +1,6 @@
 /* onnx_export: every model of the zoo goes to an ONNX file and comes back with the same outputs; an ordinary CNN has one transpose,
  * at its input; operators, control flow, named dimensions, external data; what is refused. With EPL_EXPORT_DIR set, the zoo's files
- * are left there with an input and an output each, for tests/onnx/check_export.py. */
+ * are left there with their inputs and an output each, for tests/onnx/check_export.py. */
 #include "common/sample.h"
 
 #include <espalier/analysis.h>
@@ -50,12 +50,30 @@ static epl_model *model_of(test *t, epl_context *ctx, const char *description)
     return m;
 }
 
-/* The first output for this input; the caller owns it. */
-static epl_tensor *run(test *t, const epl_model *m, const epl_tensor *x)
+enum { MOST_INPUTS = 4 };
+
+/* For every input of a graph: normal numbers, or the first of a vocabulary. */
+static void draw_inputs(test *t, const epl_graph *g, epl_tensor *x[MOST_INPUTS])
+{
+    CHECK(t, epl_graph_n_inputs(g) <= MOST_INPUTS);
+    for (int i = 0; i < epl_graph_n_inputs(g); i++) {
+        const epl_value *v = epl_graph_input_at(g, i);
+        x[i] = epl_tensor_new(g->ctx, v->dtype, v->shape);
+        CHECK_OK(t, g->ctx, x[i]);
+        if (epl_dtype_is_float(v->dtype))
+            epl_tensor_fill_normal(x[i], t->rng, 0, 1);
+        for (int64_t k = 0; !epl_dtype_is_float(v->dtype) && k < epl_tensor_count(x[i]); k++)
+            epl_tensor_set_i64(x[i], k, (int64_t)epl_rng_below(t->rng, 5));
+    }
+}
+
+/* The first output for these inputs; the caller owns it. */
+static epl_tensor *run(test *t, const epl_model *m, epl_tensor *const *x)
 {
     epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 });
     CHECK_OK(t, m->ctx, p);
-    memcpy(epl_program_input(p, 0)->data, x->data, epl_tensor_bytes(x));
+    for (int i = 0; i < epl_graph_n_inputs(m->graph); i++)
+        memcpy(epl_program_input(p, i)->data, x[i]->data, epl_tensor_bytes(x[i]));
     CHECK_OK(t, m->ctx, epl_program_run(p));
     epl_tensor *y = epl_tensor_copy(m->ctx, epl_program_output(p, 0));
     epl_program_free(p);
@@ -126,17 +144,20 @@ PROPERTY(zoo_comes_back, epl_zoo_count() + (int)EPL_COUNT(variants))
     CHECK_OK(t, ctx, epl_onnx_export(m, path_for(t, description, ".onnx"), (epl_onnx_export_opts){ 0 }));
     epl_model *back = epl_onnx_load(ctx, path_for(t, description, ".onnx"), (epl_onnx_opts){ 0 });
     CHECK_OK(t, ctx, back && epl_graph_bind(m->graph, "N", 3) && epl_graph_bind(back->graph, "N", 3)); // the batch stays open
-    epl_tensor *x = epl_tensor_new(ctx, EPL_F32, epl_shape_of(epl_graph_input_at(m->graph, 0)));
-    epl_tensor_fill_normal(x, t->rng, 0, 1);
+    epl_tensor *x[MOST_INPUTS];
+    draw_inputs(t, m->graph, x);
     epl_tensor *expected = run(t, m, x), *found = run(t, back, x);
     CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
     check_same_graph(t, m->graph, back->graph);
     CHECK_INT(t, epl_graph_n_parameters(back->graph), epl_graph_n_parameters(m->graph));
-    if (getenv("EPL_EXPORT_DIR")) {
-        CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".x.npy"), x));
+    if (getenv("EPL_EXPORT_DIR"))
         CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, ".y.npy"), expected));
+    for (int i = 0; i < epl_graph_n_inputs(m->graph); i++) {
+        static const char *const endings[MOST_INPUTS] = { ".x.npy", ".x1.npy", ".x2.npy", ".x3.npy" };
+        if (getenv("EPL_EXPORT_DIR"))
+            CHECK_OK(t, ctx, epl_npy_save(ctx, path_for(t, description, endings[i]), x[i]));
+        epl_tensor_free(x[i]);
     }
-    epl_tensor_free(x);
     epl_tensor_free(expected);
     epl_tensor_free(found);
     epl_model_free(back);
@@ -219,7 +240,7 @@ TEST(flattened_images_leave_no_transpose)
     epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 3, 6, 5));
     epl_tensor_fill_normal(in, t->rng, 0, 1);
     CHECK_OK(t, ctx, epl_graph_bind(m->graph, "N", 2));
-    epl_tensor *expected = run(t, m, in), *found = run(t, back, in);
+    epl_tensor *expected = run(t, m, &in), *found = run(t, back, &in);
     CHECK_CLOSE(t, found, expected, .rtol = 1e-5, .atol = 1e-5);
     epl_tensor_free(in);
     epl_tensor_free(expected);
@@ -356,7 +377,7 @@ PROPERTY(early_exits_come_back, 2)
     for (int sharp = 0; sharp < 2; sharp++) { // some leave, all go on
         epl_tensor_fill_normal(in, t->rng, 0, 1);
         epl_tensor_set(in, 0, sharp ? 5 : 0.5);
-        epl_tensor *expected = run(t, m, in), *found = run(t, back, in);
+        epl_tensor *expected = run(t, m, &in), *found = run(t, back, &in);
         CHECK_CLOSE(t, found, expected, .rtol = 1e-6);
         CHECK(t, !sharp || fabs(epl_tensor_get(found, 0) - tanh(5)) < 1e-6);
         epl_tensor_free(expected);

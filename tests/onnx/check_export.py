@@ -27,8 +27,8 @@ def difference(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    x, y = np.load(path[:-5] + ".x.npy"), np.load(path[:-5] + ".y.npy")
-    found = session.run(None, {session.get_inputs()[0].name: x})[0]
+    inputs = {x.name: np.load(path[:-5] + (f".x{i}.npy" if i else ".x.npy")) for i, x in enumerate(session.get_inputs())}
+    y, found = np.load(path[:-5] + ".y.npy"), session.run(None, inputs)[0]
     if found.shape != y.shape:
         raise ValueError(f"the shape is {found.shape}, expected {y.shape}")
     return float(np.abs(found - y).max() / np.abs(y).max())
