@@ -185,14 +185,14 @@ static void quick(paper_run *r)
 
 /* ---- full ---- */
 
-enum { N_RATES = 5, N_MODES = 4, CHANCE = 20 };
+enum { N_RATES = 5, N_MODES = 4, MOVED = N_MODES, N_RUNS, CHANCE = 20 }; /* MOVED: eval again, with a head that begins a millionth larger */
 static const double rates[N_RATES] = { 0.001, 0.003, 0.01, 0.03, 0.1 };
 
 typedef struct transfer {
     epl_dataset *train, *test, *new_train, *new_test; /* of the first five classes, of the others */
     epl_model   *known[PAPER_MAX_SEEDS];              /* trained on the first */
-    const paper_series *accuracy[N_RATES][N_MODES];
-    bool         finite[N_RATES][N_MODES];            /* no run diverged */
+    const paper_series *accuracy[N_RATES][N_RUNS];
+    bool         finite[N_RATES][N_RUNS];             /* no run diverged */
 } transfer;
 
 #define RAW "normalise:0:0.0039215686" /* pixels from 0 to 255: the first layer's variances are large */
@@ -235,12 +235,22 @@ static epl_model *with_new_head(paper_run *r, const transfer *d, uint64_t seed)
     return m && paper_ok(r) && epl_model_init(m, seed + 100) ? m : NULL;
 }
 
+static void enlarge_head(epl_model *m)
+{
+    epl_tensor *w = epl_weights_find(m->weights, "fc.weight");
+    for (int64_t i = 0; w && i < epl_tensor_count(w); i++)
+        epl_tensor_set(w, i, epl_tensor_get(w, i) * (1 + 1e-6));
+}
+
 /* Accuracy in percent on the new classes; chance where training diverges. */
-static double fine_tune(paper_run *r, const transfer *d, double rate, epl_norm_mode mode, uint64_t seed, bool *finite)
+static double fine_tune(paper_run *r, const transfer *d, double rate, int k, uint64_t seed, bool *finite)
 {
     epl_context *ctx = paper_context(r);
     epl_model   *m = with_new_head(r, d, seed);
-    epl_trainer_opts o = { .epochs = paper_epochs(r, 2), .batch = 64, .augment = RAW, .seed = seed, .norms.mode = mode,
+    if (m && k == MOVED)
+        enlarge_head(m);
+    epl_trainer_opts o = { .epochs = paper_epochs(r, 2), .batch = 64, .augment = RAW, .seed = seed,
+                           .norms.mode = k == MOVED ? EPL_NORM_EVAL : (epl_norm_mode)(EPL_NORM_TRAIN + k),
                            .optimizer = { .rate = rate, .momentum = 0.9 } };
     o.val_every = o.epochs;
     epl_trainer *t = m ? epl_trainer_new(m, d->new_train, d->new_test, o) : NULL;
@@ -261,15 +271,15 @@ static double fine_tune(paper_run *r, const transfer *d, double rate, epl_norm_m
 static bool fine_tune_all(paper_run *r, transfer *d)
 {
     const epl_progress p = paper_progress(r);
-    const int          seeds = paper_n_seeds(r), all = N_RATES * N_MODES * seeds;
+    const int          seeds = paper_n_seeds(r), all = N_RATES * N_RUNS * seeds;
     int                done = 0;
     for (int i = 0; i < N_RATES; i++)
-        for (int k = 0; k < N_MODES; k++) {
-            paper_series *s = paper_series_named(r, paper_textf(r, "accuracy on new classes at rate %g", rates[i]), mode_names[k], "%");
+        for (int k = 0; k < N_RUNS; k++) {
+            paper_series *s = paper_series_named(r, paper_textf(r, "accuracy on new classes at rate %g", rates[i]), k == MOVED ? "eval, moved" : mode_names[k], "%");
             d->accuracy[i][k] = s;
             d->finite[i][k]   = true;
             for (int seed = 0; seed < seeds; seed++, done++) {
-                const double a = fine_tune(r, d, rates[i], EPL_NORM_TRAIN + k, (uint64_t)seed, &d->finite[i][k]);
+                const double a = fine_tune(r, d, rates[i], k, (uint64_t)seed, &d->finite[i][k]);
                 if (!paper_ok(r) || (p.report && !p.report(p.user, "fine-tuning", done + 1, all)))
                     return false;
                 paper_add(s, a);
@@ -296,14 +306,27 @@ static double best_accuracy(const transfer *d, int mode)
     return best;
 }
 
+/* The largest difference of eval and another run in any seed. */
+static double apart(const transfer *d, int i, int other)
+{
+    double most = 0;
+    for (int seed = 0; seed < d->accuracy[i][1]->n; seed++)
+        most = fmax(most, fabs(d->accuracy[i][1]->value[seed] - d->accuracy[i][other]->value[seed]));
+    return most;
+}
+
 static void check_accuracy(paper_run *r, const transfer *d)
 {
-    double apart = 0;
+    double most = 0;
+    int    compared = 0;
     for (int i = 0; i < N_RATES; i++)
-        if (d->finite[i][1] && d->finite[i][2] && paper_mean(d->accuracy[i][1]) > 60)
-            apart = fmax(apart, fabs(paper_mean(d->accuracy[i][1]) - paper_mean(d->accuracy[i][2])));
+        if (d->finite[i][1] && d->finite[i][MOVED] && paper_mean(d->accuracy[i][1]) > 60 && apart(d, i, MOVED) <= 1) {
+            most = fmax(most, apart(d, i, 2));
+            compared++;
+        }
+    paper_check(r, "rates at which eval trains and a millionth more in its head makes at most 1 point in every seed", compared, PAPER_AT_LEAST, 3);
     const double tune = largest_rate(d, 2), deploy = largest_rate(d, 3), lost = best_accuracy(d, 2) - best_accuracy(d, 3);
-    paper_check(r, "largest |tune - eval| of mean accuracies at a rate where eval trains, points", apart, PAPER_AT_MOST, 1);
+    paper_check(r, "largest |tune - eval| in any seed at these rates, points", most, PAPER_AT_MOST, 1);
     paper_check_true(r, paper_textf(r, "deploy trains up to rate %g, tune up to %g; best accuracies %.2f points apart: smaller, or 1 point lost",
                                     deploy, tune, lost), deploy < tune || lost >= 1);
 }
@@ -380,7 +403,8 @@ const paper paper_convbn_tune = {
     .source = "You, Liu, Fang, Wang, Zhang, Long 2023, arXiv:2305.11624", .kind = "training",
     .claim = "folding batch norms into convolutions anew in every step, with gradients through it, trains like frozen statistics do and costs what "
              "a network folded for good costs, which itself is unstable to train",
-    .criterion = "fine-tuned on five other classes of Fashion-MNIST at five rates, tune and eval are at most 1 point apart wherever eval trains (above 60 %); deploy trains "
+    .criterion = "fine-tuned on five other classes of Fashion-MNIST at five rates, tune and eval are at most 1 point apart in every seed wherever eval trains (above 60 %) "
+                 "and does not itself end more than a point elsewhere if its new head begins a millionth larger, which is so at three rates at least; deploy trains "
                  "up to a smaller rate only or loses at least a point; tune's planned memory is at most 0.85 of eval's and 1.05 of "
                  "deploy's, and its step is shorter than eval's",
     .quick = quick, .full = full,
