@@ -177,7 +177,8 @@ enum { ROWS = 96, COLUMNS = 100, N = ROWS * COLUMNS }; /* five blocks of 2048, t
 
 static const char *const optimizers[] = { "sgd:momentum=0.9,decay=0.01", "sgd:momentum=0.9,nesterov=1", "adam:decay=0.01", "adamw:decay=0.1",
                                           "rmsprop", "rmsprop:momentum=0.5", "adagrad", "adadelta", "lars:momentum=0.9", "lamb:decay=0.01",
-                                          "lamb:most=1", "lars:momentum=0.9,most=0.02", "lion:decay=0.1", "muon", "adam:clip_percentile=50" };
+                                          "lamb:most=1", "lars:momentum=0.9,most=0.02", "lion:decay=0.1", "muon", "adam:clip_percentile=50",
+                                          "adamw:decay=0.1,skip_zeros=1", "adam:skip_nonfinite=1" };
 
 /* The gradient of w is the input "g". */
 static epl_model *step_model(test *t, epl_context *ctx, const char *words, const char *slots, epl_shape shape)
@@ -377,6 +378,77 @@ PROPERTY(other_codes_work, 4)
         step(t, ctx, &b, grad, 0.1);
     }
     CHECK_CLOSE_F32(t, a.w, b.w, N, .atol = 2e-4); // steps of 1e-3
+    stepper_release(&a);
+    stepper_release(&b);
+}
+
+/* ---- what is left alone ---- */
+
+static const char *const with_slots[] = { "bits=8,block=256", "bits=32" };
+
+PROPERTY(zero_gradients_leave_everything, 2)
+{
+    epl_context *ctx = test_context(t);
+    stepper a = stepper_of(t, ctx, "adamw:decay=0.1,skip_zeros=1", with_slots[t->index], (epl_program_opts){ 0 });
+    float   grad[N], w[N], v[N];
+    draw_gradient(t, grad);
+    step(t, ctx, &a, grad, 0.01);
+    memcpy(w, a.w, sizeof w);
+    if (t->index)
+        memcpy(v, epl_weights_find(a.m->weights, "train.v.w")->data, sizeof v);
+    for (int i = 0; i < N; i++)
+        grad[i] = i % 3 ? 0 : grad[i] + 1e-3f;
+    step(t, ctx, &a, grad, 0.01);
+    for (int i = 0; i < N; i++) {
+        CHECK(t, (a.w[i] == w[i]) == (i % 3 != 0));
+        CHECK(t, t->index == 0 || (((const float *)epl_weights_find(a.m->weights, "train.v.w")->data)[i] == v[i]) == (i % 3 != 0));
+    }
+    stepper_release(&a);
+}
+
+/* The update is as if it had never been, but counted. */
+PROPERTY(gradients_that_are_not_finite_are_skipped, 4)
+{
+    epl_context *ctx = test_context(t);
+    stepper a = stepper_of(t, ctx, "adam:skip_nonfinite=1", with_slots[t->index % 2], (epl_program_opts){ 0 });
+    float   grad[N], bad[N], w[N], map[256], before[N];
+    draw_gradient(t, grad);
+    step(t, ctx, &a, grad, 0.01);
+    memcpy(w, a.w, sizeof w);
+    memcpy(bad, grad, sizeof bad);
+    bad[300] = t->index < 2 ? NAN : 1e25f; // whose square is not finite
+    const uint8_t *codes = epl_weights_find(a.m->weights, "train.m.w")->data;
+    epl_code_map_fill(EPL_CODE_DYNAMIC, map);
+    for (int i = 0; i < N; i++)
+        before[i] = t->index % 2 ? ((const float *)codes)[i] : map[codes[i]] * ((const float *)epl_weights_find(a.m->weights, "train.m_max.w")->data)[i / 256];
+    step(t, ctx, &a, bad, 0.01);
+    CHECK_CLOSE_F32(t, a.w, w, N, .rtol = 0);
+    CHECK_INT(t, *(const int64_t *)epl_weights_find(a.m->weights, "train.skipped")->data, 1);
+    for (int i = 0; i < N; i++) { // coded once more: at most a code away
+        const float most = t->index % 2 ? 0 : ((const float *)epl_weights_find(a.m->weights, "train.m_max.w")->data)[i / 256];
+        const float now  = t->index % 2 ? ((const float *)codes)[i] : map[codes[i]] * most;
+        CHECK(t, fabsf(now - before[i]) <= 0.015f * most);
+    }
+    step(t, ctx, &a, grad, 0.01);
+    CHECK(t, isfinite(a.w[300]) && a.w[300] != w[300]);
+    CHECK_INT(t, *(const int64_t *)epl_weights_find(a.m->weights, "train.skipped")->data, 1);
+    stepper_release(&a);
+}
+
+/* Not skipped, it shows in the parameter, but costs the slots of its block nothing. */
+TEST(one_bad_gradient_leaves_the_blocks_codes)
+{
+    epl_context *ctx = test_context(t);
+    stepper a = stepper_of(t, ctx, "adam", "bits=8", (epl_program_opts){ 0 }), b = stepper_of(t, ctx, "adam", "bits=8", (epl_program_opts){ 0 });
+    float   grad[N];
+    draw_gradient(t, grad);
+    grad[300] = 0;
+    step(t, ctx, &a, grad, 0.01);
+    grad[300] = NAN;
+    step(t, ctx, &b, grad, 0.01);
+    CHECK(t, isnan(b.w[300]));
+    a.w[300] = b.w[300] = 0;
+    CHECK(t, same_states(a.m, b.m));
     stepper_release(&a);
     stepper_release(&b);
 }

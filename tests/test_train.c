@@ -380,6 +380,29 @@ TEST(memory_is_known_before_the_run)
     epl_model_free(m);
 }
 
+/* A head of 1e25 makes finite losses, and gradients whose squares are not. */
+TEST(updates_with_gradients_that_are_not_finite_are_skipped)
+{
+    epl_context *ctx = test_context(t);
+    epl_dataset *d = colours(t, ctx, 40, 8, 1);
+    epl_model   *m = network(t, ctx, 8, 4, 3, true);
+    epl_tensor  *head = epl_weights_find(m->weights, "head.weight");
+    for (int64_t i = 0; i < epl_tensor_count(head); i++)
+        ((float *)head->data)[i] *= 1e25f;
+    epl_weights *before = epl_weights_copy(ctx, m->weights);
+    epl_trainer_opts o = usual();
+    o.optimizer = (epl_optimizer_opts){ .kind = EPL_ADAM, .skip_nonfinite = true };
+    epl_trainer *tr = epl_trainer_new(m, d, NULL, o);
+    CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
+    CHECK_INT(t, epl_trainer_skipped(tr), 6); // 2 epochs of 3 batches
+    epl_trainer_free(tr);
+    for (int i = 0; i < epl_weights_count(before); i++)
+        CHECK(t, epl_tensor_equal(epl_weights_at(before, i), epl_weights_find(m->weights, epl_weights_name(before, i))));
+    epl_weights_free(before);
+    epl_model_free(m);
+    epl_dataset_free(d);
+}
+
 TEST(mistakes_are_explained)
 {
     epl_context *ctx = test_context(t);

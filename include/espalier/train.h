@@ -130,6 +130,13 @@ typedef struct epl_optimizer_opts {
     double clip_value; /* each element of the gradient is at most this; 0: no limit */
     int    clip_percentile; /* each parameter's gradient is cut to the norm that this many of its last 100 did not exceed (the first one
                           stands for those that are not there yet); 0 or 100: no limit */
+    bool   skip_zeros; /* where an element's gradient is 0, the element and its slots stay as they are, decay and averages of the
+                          past included: for embeddings, most of whose rows no batch reads. (8-bit slots are coded again, as their
+                          block's maximum moves.) */
+    bool   skip_nonfinite; /* an update whose gradients' squared norm is no finite f32 changes no parameter and no slot (8-bit ones are
+                          coded again), and is counted: epl_trainer_skipped. Reads all gradients once more. Default: such a gradient
+                          makes its parameter NaN, so that the next loss ends the training with an error; of 8-bit slots the element
+                          becomes 0, and the others of its block stay what they are */
     epl_slot_opts slots;
     double ema;        /* decay of averaged weights, kept as the states "ema.<name>"; 0: none. Step t (from 1) uses
                           min(ema, (1 + t) / (10 + t)). Follows float states (running statistics) too */
@@ -481,6 +488,7 @@ EPL_API void epl_trainer_free(epl_trainer *t); /* takes the trainer's states out
 
 EPL_API const epl_epoch_record *epl_trainer_history(const epl_trainer *t, int *n);
 EPL_API int64_t            epl_trainer_updates(const epl_trainer *t);       /* made so far */
+EPL_API int64_t            epl_trainer_skipped(const epl_trainer *t);       /* of those, by skip_nonfinite */
 EPL_API int64_t            epl_trainer_total_updates(const epl_trainer *t); /* of the whole run */
 EPL_API epl_model         *epl_trainer_model(const epl_trainer *t);
 EPL_API epl_program       *epl_trainer_program(const epl_trainer *t);       /* of the step: memory, profile */

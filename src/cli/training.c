@@ -221,6 +221,7 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
         epl_json_open_object(&w, NULL);
         epl_json_put_string(&w, "output", out);
         epl_json_put_i64(&w, "updates", epl_trainer_updates(t));
+        epl_json_put_i64(&w, "skipped", epl_trainer_skipped(t));
         epl_json_put_f64(&w, "best", epl_trainer_best(t));
         epl_json_put_f64(&w, "seconds", seconds);
         epl_json_put_i64(&w, "slot_bytes", (int64_t)slots.bytes);
@@ -239,6 +240,8 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
         epl_text_addf(&text, ", validation loss %.4f", r[n - 1].val_loss);
     if (n && isfinite(r[n - 1].val_accuracy))
         epl_text_addf(&text, " accuracy %.2f %%", 100 * r[n - 1].val_accuracy);
+    if (epl_trainer_skipped(t))
+        epl_text_addf(&text, "; %lld updates were skipped, as gradients were not finite", (long long)epl_trainer_skipped(t));
     if (slots.bytes < slots.full_bytes) {
         epl_format_bytes(bytes, (double)slots.bytes);
         epl_format_bytes(full, (double)slots.full_bytes);

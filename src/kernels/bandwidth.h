@@ -224,7 +224,7 @@ typedef struct epl_gather_params {
  *   dequantize     in codes, maxima, map                      out y
  *   coded_chain    in codes, maxima, map of each decoded;     out codes, maxima of each coded, then the chain's other results
  *                  then the table of each coded
- *                  The chain's first inputs are the decoded blocks, its first results are coded; the others are f32: scalars, or
+ *                  The chain's first inputs are the decoded blocks, its first results are coded; the others are scalars, or f32
  *                  tensors of the same count. */
 typedef struct epl_code_params {
     int64_t count, block, keep_nonzero;

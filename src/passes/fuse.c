@@ -134,7 +134,7 @@ static bool delays(const fusion *f, int r, int other)
     for (int m = r; m >= 0; m = f->groups[m].next)
         for (size_t u = 0; u < f->nodes[m]->outputs[0]->n_uses; u++) {
             const epl_node *reader = f->nodes[m]->outputs[0]->uses[u].node;
-            if (reader->tag < ready && !in_pair(f, reader, r, other))
+            if (reader->tag < ready && !in_pair(f, reader, r, other) && !EPL_IS(reader, quantize_blockwise)) // it joins the chain
                 return true;
         }
     return false;

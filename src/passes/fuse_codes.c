@@ -43,7 +43,7 @@ static bool find_decoded(coded_chain *c)
         return false;
     for (int i = 0; i < c->fused->n_inputs; i++) {
         const epl_value *v = c->fused->inputs[i];
-        if (v->dtype != EPL_F32 || (!epl_shape_equal(v->shape, full) && epl_shape_count(v->shape) != 1))
+        if (epl_shape_count(v->shape) != 1 && (v->dtype != EPL_F32 || !epl_shape_equal(v->shape, full)))
             return false;
     }
     for (int i = 0; i < c->fused->n_outputs; i++)

@@ -45,6 +45,7 @@ typedef struct scalars {
     epl_value *rate;               /* f32, as given */
     epl_value *correct1, *correct2; /* f64: 1 - beta^t */
     epl_value *clip[EPL_MAX_CLIP_APART + 1]; /* f32: what gradients are multiplied with, by the group that is clipped together */
+    epl_value *finite;             /* bool: all gradients are; NULL: nobody asks */
     epl_value *keep;               /* f32: what averages keep; NULL: no averages */
     epl_value *t;                  /* f64: the number of this update, from 1 */
 } scalars;
@@ -99,6 +100,22 @@ static epl_value *clip_factor(epl_graph *g, int n, epl_value *const *parameters,
     return epl_clip(g, epl_div(g, epl_scalar(g, EPL_F32, most), norm), 0, 1);
 }
 
+/* Whether the gradients' squared norm is a number, and how often it was not. */
+static epl_value *all_finite(epl_graph *g, int n, epl_value *const *gradients)
+{
+    epl_value *sum = NULL;
+    for (int i = 0; i < n; i++) {
+        epl_value *square = epl_reduce_sum_square(g, epl_cast(g, gradients[i], EPL_F32), (epl_reduce_opts){ 0 });
+        sum = sum ? epl_add(g, sum, square) : square;
+    }
+    epl_value *finite  = sum ? epl_less(g, sum, epl_scalar(g, EPL_F32, 3.4028234e38)) : NULL;
+    epl_value *known   = epl_graph_find(g, "train.skipped");
+    epl_value *skipped = epl_state(g, "/train.skipped", EPL_I64, EPL_SCALAR, EPL_INIT_ZEROS, 0);
+    if (finite && !known)
+        epl_update(g, skipped, epl_add(g, skipped, epl_cast(g, epl_not(g, finite), EPL_I64)));
+    return finite;
+}
+
 static scalars make_scalars(epl_graph *g, int n, epl_value *const *parameters, epl_value *const *gradients, epl_value *rate,
                             const epl_optimizer_opts *o)
 {
@@ -112,7 +129,18 @@ static scalars make_scalars(epl_graph *g, int n, epl_value *const *parameters, e
         s.clip[group] = clip_factor(g, n, parameters, gradients, o, group);
     if (o->ema > 0)
         s.keep = average_keep(g, t, o->ema);
+    if (o->skip_nonfinite)
+        s.finite = all_finite(g, n, gradients);
     return s;
+}
+
+/* Which elements of a parameter are updated; NULL: all. */
+static epl_value *moving(epl_graph *g, epl_value *grad, const scalars *s, const epl_optimizer_opts *o)
+{
+    if (!grad || !o->skip_zeros)
+        return s->finite;
+    epl_value *some = epl_not_equal(g, grad, epl_scalar(g, epl_dtype_of(grad), 0));
+    return s->finite ? epl_and(g, s->finite, some) : some;
 }
 
 /* ---- averaged weights ---- */
@@ -203,6 +231,15 @@ static epl_value *clipped(epl_graph *g, const char *name, epl_value *grad, const
     return o->clip_value > 0 ? epl_clip(g, grad, -o->clip_value, o->clip_value) : grad;
 }
 
+/* The parameter's next value, or w where it is not to move: by the opposite condition, as one that slots and parameter share would be
+ * one result too many for a chain that is half fused. */
+static epl_value *left_alone(epl_graph *g, epl_value *grad, const scalars *s, const epl_optimizer_opts *o, epl_value *w, epl_value *next)
+{
+    if (grad && o->skip_zeros)
+        next = epl_where(g, epl_equal(g, grad, epl_scalar(g, epl_dtype_of(grad), 0)), w, next);
+    return s->finite ? epl_where(g, s->finite, next, w) : next;
+}
+
 static void update_parameter(epl_graph *g, epl_value *w, epl_value *grad, const scalars *s, const epl_optimizer_opts *o)
 {
     const char                *name  = epl_value_name(w);
@@ -211,7 +248,8 @@ static void update_parameter(epl_graph *g, epl_value *w, epl_value *grad, const 
     epl_value *rate = rate_of(g, group, s->rate);
     epl_rule r = { .g = g, .o = o, .name = name, .w = w, .grad = clipped(g, name, grad, s, o), .decay = decay_of(o, group, w) };
     r.coded = epl_slot_is_coded(&o->slots, group ? group->bits : 0, name, type, epl_shape_count(epl_shape_of(w)));
-    r.rate = epl_cast(g, rate, type);
+    r.moves = moving(g, grad, s, o);
+    r.rate  = epl_cast(g, rate, type);
     if (s->correct1) {
         epl_value *one = epl_scalar(g, EPL_F64, 1);
         r.adam_rate = epl_cast(g, epl_div(g, epl_cast(g, rate, EPL_F64), s->correct1), type);
@@ -219,7 +257,7 @@ static void update_parameter(epl_graph *g, epl_value *w, epl_value *grad, const 
         r.correct1  = epl_cast(g, epl_div(g, one, s->correct1), type);
         r.correct2  = epl_cast(g, epl_div(g, one, s->correct2), type);
     }
-    epl_value *next = epl_rule_of(o->kind)(&r);
+    epl_value *next = left_alone(g, grad, s, o, w, epl_rule_of(o->kind)(&r));
     epl_update(g, w, next);
     if (s->keep)
         average(g, name, next, s->keep);

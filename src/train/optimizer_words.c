@@ -7,7 +7,7 @@
 
 #define COMMON                                                                                                                 \
     "decay=0,decay_all=0,clip_norm=0,clip_value=0,clip_percentile=0,ema=0,bits=32,block=,min_size=,map=dynamic,stochastic=0,"  \
-    "second_floor=0,full="
+    "second_floor=0,full=,skip_zeros=0,skip_nonfinite=0"
 static const char *const keys[] = { /* the order of epl_optimizer_kind; an empty value is the optimizer's default */
     "rate=,momentum=0,nesterov=0," COMMON,
     "rate=,beta1=,beta2=,epsilon=," COMMON,
@@ -60,7 +60,8 @@ static bool read_keys(const epl_spec *s, epl_optimizer_opts *out)
     for (size_t i = 0; i < EPL_COUNT(reals); i++)
         if (*epl_spec_text(s, reals[i].key) && !epl_spec_real(s, reals[i].key, reals[i].low, reals[i].high, reals[i].to))
             return false;
-    return read_flag(s, "nesterov", &out->nesterov) && read_flag(s, "decay_all", &out->decay_all);
+    return read_flag(s, "nesterov", &out->nesterov) && read_flag(s, "decay_all", &out->decay_all) &&
+           read_flag(s, "skip_zeros", &out->skip_zeros) && read_flag(s, "skip_nonfinite", &out->skip_nonfinite);
 }
 
 static bool read_block(const epl_spec *s, int64_t *out)

@@ -81,8 +81,11 @@ void epl_slot_write(epl_rule *r, const char *slot, bool square, epl_value *next)
     const epl_code_map   map = map_of(o, square);
     if (!r->w || !next)
         return;
+    epl_value *old = !r->coded || r->moves ? epl_slot_read(r, slot, square) : NULL;
+    if (r->moves)
+        next = epl_where(r->g, r->moves, next, old);
     if (!r->coded) {
-        epl_update(r->g, epl_slot_read(r, slot, square), next);
+        epl_update(r->g, old, next);
         return;
     }
     epl_blockwise_opts b = { .block = op_block(o), .keep_nonzero = !square || o->second_floor };

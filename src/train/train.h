@@ -16,6 +16,7 @@ typedef struct epl_rule {
     epl_value  *rate;          /* scalars of the parameter's type, for this parameter */
     epl_value  *adam_rate, *adam_root; /* rate / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
     epl_value  *correct1, *correct2;   /* 1 / (1 - beta1^t), 1 / (1 - beta2^t) */
+    epl_value  *moves;                 /* bool, for each element or for all: its slots are updated at all; NULL: yes */
     double      decay;
     bool        coded;                 /* the slots are 8-bit codes */
 } epl_rule;

@@ -378,6 +378,12 @@ const epl_epoch_record *epl_trainer_history(const epl_trainer *t, int *n)
 }
 
 int64_t      epl_trainer_updates(const epl_trainer *t) { return t->updates; }
+int64_t epl_trainer_skipped(const epl_trainer *t)
+{
+    const epl_tensor *skipped = epl_weights_find(t->model->weights, "train.skipped");
+    return skipped ? (int64_t)epl_tensor_get(skipped, 0) : 0;
+}
+
 int64_t      epl_trainer_total_updates(const epl_trainer *t) { return t->updates_per_epoch * t->o.epochs; }
 epl_model   *epl_trainer_model(const epl_trainer *t) { return t->model; }
 epl_program *epl_trainer_program(const epl_trainer *t) { return t->step; }
