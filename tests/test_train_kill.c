@@ -74,8 +74,11 @@ static int count_files(const char *folder)
 PROPERTY(twenty_kills_do_not_change_a_bit, EPL_COUNT(optimizers))
 {
     const char *optimizer = optimizers[t->index];
-    char *whole_dir = strdup(test_temp(t, "whole")), *killed_dir = strdup(test_temp(t, "killed"));
-    char *whole = strdup(test_temp(t, "whole.safetensors")), *killed = strdup(test_temp(t, "killed.safetensors"));
+    static const char *const names[][4] = { { "whole", "killed", "whole.safetensors", "killed.safetensors" },
+                                            { "whole8", "killed8", "whole8.safetensors", "killed8.safetensors" } };
+    const char *const *name = names[t->index];
+    char *whole_dir = strdup(test_temp(t, name[0])), *killed_dir = strdup(test_temp(t, name[1]));
+    char *whole = strdup(test_temp(t, name[2])), *killed = strdup(test_temp(t, name[3]));
     int  status, kills = 0;
     const double begin = epl_now_s();
     CHECK(t, waitpid(start(optimizer, whole_dir, whole), &status, 0) > 0 && status == 0);

@@ -134,7 +134,8 @@ static bool delays(const fusion *f, int r, int other)
     for (int m = r; m >= 0; m = f->groups[m].next)
         for (size_t u = 0; u < f->nodes[m]->outputs[0]->n_uses; u++) {
             const epl_node *reader = f->nodes[m]->outputs[0]->uses[u].node;
-            if (reader->tag < ready && !in_pair(f, reader, r, other) && !EPL_IS(reader, quantize_blockwise)) // it joins the chain
+            const bool     keeps = EPL_IS(reader, update) || EPL_IS(reader, quantize_blockwise); // nobody waits for what is carried
+            if (reader->tag < ready && !keeps && !in_pair(f, reader, r, other))
                 return true;
         }
     return false;
