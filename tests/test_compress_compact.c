@@ -55,8 +55,8 @@ TEST(silent_channels_go_and_take_their_slices_along)
     epl_model_free(m);
 }
 
-/* Rows of zeros under masks: without a bias they are silent, behind a norm with a shift they are not. */
-TEST(masked_rows_are_silent_where_nothing_is_added)
+/* Rows of zeros under masks: without a bias they are silent, or say what the activation makes of 0: a part of the next layer's bias. */
+TEST(masked_rows_say_the_same_for_all)
 {
     epl_context *ctx = test_context(t);
     epl_graph   *g = epl_graph_new(ctx, "rows");
@@ -68,27 +68,99 @@ TEST(masked_rows_are_silent_where_nothing_is_added)
     CHECK_OK(t, ctx, epl_graph_finish(g) && epl_model_init(m, 2));
     CHECK_OK(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.5, .unit = "row", .skip = "last" }));
     const epl_channel_result r = compacted(t, m);
-    CHECK_INT(t, r.removed, 4); // of a; those of b are sigmoid(0)
+    CHECK_INT(t, r.removed, 8); // of a, and of b, whose rows say sigmoid(0)
     CHECK_INT(t, epl_channels(epl_graph_find(m->graph, "a.weight")), 4);
-    CHECK_INT(t, epl_channels(epl_graph_find(m->graph, "b.weight")), 8);
+    CHECK_INT(t, epl_channels(epl_graph_find(m->graph, "b.weight")), 4);
+    epl_model_free(m);
+}
+
+/* Channels whose weights are zeros, behind norms with shifts. */
+static epl_model *shifted(test *t, epl_context *ctx, int next_kernel, bool norm, bool bias)
+{
+    epl_graph *g = epl_graph_new(ctx, "shifted");
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 6, 6, 3), "N,,,");
+    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "a", .conv = { .out = 8, .pad = 1 }, .activation = "silu" });
+    x = epl_conv(g, x, (epl_conv_opts){ .name = "b", .out = 5, .kernel = next_kernel, .pad = next_kernel / 2, .no_bias = !bias });
+    if (norm)
+        x = epl_batch_norm(g, x, (epl_norm_opts){ .name = "norm" });
+    x = epl_global_average_pool(g, epl_relu(g, x));
+    epl_output(g, "y", epl_linear(g, x, (epl_linear_opts){ .name = "c", .out = 4 }));
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, epl_graph_finish(g) && epl_model_init(m, 2));
+    for (int i = 0; i < epl_weights_count(m->weights); i++) {
+        epl_tensor *w = epl_weights_at(m->weights, i);
+        for (int64_t k = 0; w->shape.rank < 2 && k < epl_tensor_count(w); k++)
+            epl_tensor_set(w, k, 0.5 + (double)epl_rng_uniform(t->rng));
+    }
+    epl_tensor *w = epl_weights_find(m->weights, "a.conv.weight");
+    for (int64_t k = 0; k < epl_tensor_count(w); k++)
+        if (k % 8 >= 5)
+            epl_tensor_set(w, k, 0);
+    return m;
+}
+
+/* What they say goes into the next layer's bias, into its norm's mean, or into a bias that the layer gets; behind a border it stays. */
+PROPERTY(constant_channels_become_biases, 4)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = shifted(t, ctx, t->index == 3 ? 3 : 1, t->index == 1, t->index == 0);
+    const int64_t before = epl_graph_n_parameters(m->graph);
+    CHECK_INT(t, compacted(t, m).removed, t->index == 3 ? 0 : 3);
+    CHECK_INT(t, before - epl_graph_n_parameters(m->graph), t->index == 3 ? 0 : 3 * (27 + 2 + 5) - (t->index == 2 ? 5 : 0));
+    CHECK(t, (epl_graph_find(m->graph, "b.bias") != NULL) == (t->index == 0 || t->index == 2));
+    CHECK_INT(t, compacted(t, m).removed, 0);
+    epl_model_free(m);
+}
+
+/* A layer that has constants alone to read is one itself: two layers go at once, all of them but one channel. */
+TEST(constants_of_constants_are_folded_through)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = shifted(t, ctx, 1, true, false);
+    epl_tensor  *w = epl_weights_find(m->weights, "b.weight"); // [1, 1, 8, 5]: outputs 0 and 1 read constants alone
+    for (int64_t i = 0; i < 5; i++)
+        for (int64_t o = 0; o < 2; o++)
+            epl_tensor_set(w, i * 5 + o, 0);
+    CHECK_INT(t, compacted(t, m).removed, 3 + 2);
+    CHECK_INT(t, epl_dim(epl_graph_find(m->graph, "c.weight"), 0), 3);
+    memset(epl_weights_find(m->weights, "a.conv.weight")->data, 0, epl_tensor_bytes(epl_weights_find(m->weights, "a.conv.weight")));
+    compacted(t, m);
+    CHECK_INT(t, epl_channels(epl_graph_find(m->graph, "a.conv.weight")), 1);
+    epl_model_free(m);
+}
+
+/* Groups shrink evenly, and what they read is heard. */
+TEST(grouped_layers_hear_their_channels)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "heard");
+    epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 6, 6, 3), "N,,,");
+    x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = "a", .out = 8, .kernel = 1 }));
+    epl_value *y = epl_conv(g, x, (epl_conv_opts){ .name = "b", .out = 8, .kernel = 1, .groups = 2 });
+    x = epl_conv(g, x, (epl_conv_opts){ .name = "c", .out = 8, .kernel = 1 });
+    epl_output(g, "y", epl_conv(g, epl_add(g, x, y), (epl_conv_opts){ .name = "d", .out = 2, .kernel = 1 }));
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, epl_graph_finish(g) && epl_model_init(m, 2));
+    memset(epl_weights_find(m->weights, "c.weight")->data, 0, epl_tensor_bytes(epl_weights_find(m->weights, "c.weight")));
+    CHECK_INT(t, compacted(t, m).removed, 0);
     epl_model_free(m);
 }
 
 static const char *const networks[] = { "resnet:depth=8,width=8,image=8", "mobilenet-v2:width=0.25,image=32,classes=10",
                                         "densenet:depth=10,growth=4,image=8,classes=10", "lenet", "vgg:depth=11,width=4,image=32,classes=10" };
 
-/* Half of the channels of every norm are switched off, and some inputs of every weight. */
-PROPERTY(networks_stay_what_they_are, EPL_COUNT(networks))
+/* Half of the channels of every norm are switched off (or say their shift, always), and some inputs of every weight. */
+PROPERTY(networks_stay_what_they_are, 2 * EPL_COUNT(networks))
 {
     epl_context *ctx = test_context(t);
-    epl_graph   *g = epl_zoo_build(ctx, networks[t->index]);
+    epl_graph   *g = epl_zoo_build(ctx, networks[t->index / 2]);
     if (!g)
         test_skip(t, "the zoo has no such network");
     epl_graph_free(g);
-    epl_model *m = zoo(t, ctx, networks[t->index]);
+    epl_model *m = zoo(t, ctx, networks[t->index / 2]);
     for (const epl_node *n = m->graph->first; n; n = n->next) {
         for (int64_t c = 0; EPL_IS(n, batch_norm) && c < epl_channels(n->outputs[0]); c += 2)
-            for (int i = 1; i < 3; i++)
+            for (int i = 1; i < 3 - t->index % 2; i++)
                 set(m, epl_value_name(n->inputs[i]), c, 0);
         epl_tensor *w = EPL_IS(n, linear) ? epl_weights_find(m->weights, epl_value_name(n->inputs[1])) : NULL;
         for (int64_t i = 0; w && i < w->shape.dim[0]; i += 3)
@@ -96,7 +168,7 @@ PROPERTY(networks_stay_what_they_are, EPL_COUNT(networks))
                 epl_tensor_set(w, i * w->shape.dim[1] + o, 0);
     }
     const epl_channel_result r = compacted(t, m);
-    printf("    %-60s %4lld of %4lld units\n", networks[t->index], (long long)r.removed, (long long)r.units);
+    printf("    %-60s%s %4lld of %4lld units\n", networks[t->index / 2], t->index % 2 ? ", shifted" : "         ", (long long)r.removed, (long long)r.units);
     CHECK(t, r.removed > 0);
     epl_model_free(m);
 }

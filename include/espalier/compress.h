@@ -325,8 +325,9 @@ typedef struct epl_block_opts {
 EPL_API bool epl_prune_blocks(epl_model *m, epl_block_opts o, epl_channel_result *out);
 
 /* Removes the units that make no difference, and nothing else: whoever reads them has zeros for them, or they are always 0 (rows of zeros
- * without a bias; norms whose scale and shift are 0). Masks are baked in first. What is computed stays, within rounding. A channel
- * that is constant but not 0 stays. */
+ * without a bias; norms whose scale and shift are 0). A channel that always says the same goes, too, where no reader has a border of zeros:
+ * it becomes part of the reader's bias, or of the mean that its norm takes away. Masks are baked in first. What is computed stays,
+ * within rounding. */
 EPL_API bool epl_compact(epl_model *m, epl_channel_result *out);
 
 /* A row for each group: weight, units, how many parameters they hold, lowest and highest score; and one for each axis of a

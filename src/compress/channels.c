@@ -17,8 +17,7 @@ static int stays(const epl_channel_plan *p, const epl_channel_group *g, int remo
     return keep < g->n ? keep : g->n;
 }
 
-/* An axis of which everything went gets its best unit back: parts of a split, branches of a sum. */
-static void revive(epl_channel_plan *p)
+void epl_channels_revive(epl_channel_plan *p)
 {
     for (const epl_node *n = p->units.graph->first; n; n = n->next)
         for (int o = 0; o < n->n_outputs; o++)
@@ -51,7 +50,7 @@ static bool mark_gone(epl_channel_plan *p, int k)
             p->units.gone[p->list[p->by_score[group->first + i]].root] = i < going;
     }
     epl_release(p->units.ctx, removed);
-    revive(p);
+    epl_channels_revive(p);
     return true;
 }
 
@@ -218,7 +217,7 @@ static bool become(epl_model *m, epl_channel_plan *p, epl_graph *g, epl_channel_
 
 bool epl_channels_finish(epl_model *m, epl_channel_plan *p, epl_channel_result *out)
 {
-    revive(p);
+    epl_channels_revive(p);
     return become(m, p, epl_units_shrink(&p->units), out);
 }
 
