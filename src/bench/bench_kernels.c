@@ -191,9 +191,9 @@ static void make_list(list *l, const epl_bench_kernels_opts *o, int threads)
                     add_line(l, o, "stem", square(n, stems[i].image, stems[i].c, stems[i].m, stems[i].k, stems[i].s, 1),
                              (epl_bench_pass)pass, threads);
     for (size_t i = 0; i < EPL_COUNT(low_bits); i++)
-        for (int64_t c = 16, image = 32; c <= 256; c *= 2, image /= 2)
+        for (int64_t c = 64, image = 56; c <= 512; c *= 2, image /= 2)
             for (int64_t k = 1; k <= 3; k += 2)
-                if (!o->quick || (c == 64 && k == 3))
+                if (!o->quick || (c == 128 && k == 3))
                     add_line(l, o, low_bits[i].op, square(1, image, c, c, k, 1, 1), EPL_BENCH_FORWARD, threads);
     for (int64_t c = 64, image = 56; c <= 512; c *= 2, image /= 2)
         for (int64_t k = 1; k <= 3; k += 2)
