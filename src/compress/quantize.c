@@ -76,7 +76,7 @@ static bool measure(const epl_model *m, const epl_tensor *samples, int n, epl_va
     ok = ok && epl_program_run(p);
     for (int i = 0; ok && i < n; i++) {
         most[i] = epl_tensor_get(epl_program_output(p, i), 0);
-        if (!(most[i] < 1e30) || (most[i] > 0 && most[i] < 1e-30)) // NaN, too
+        if (!(most[i] < 1e36) || (most[i] > 0 && most[i] < 1e-36)) // NaN, too; the factor and what divides by it are floats
             ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT, "values before a layer reach %g on the samples: they have no factor", most[i]);
     }
     epl_program_free(p);
