@@ -284,3 +284,18 @@ PROPERTY(values_are_counted, 3)
         epl_release(m->ctx, text[i]);
     epl_model_free(m);
 }
+
+/* What is pruned would have to become zero. */
+PROPERTY(shift_weights_are_not_pruned, 4)
+{
+    epl_graph *g = epl_zoo_build(test_context(t), "resnet:depth=8,width=4,image=8");
+    epl_model *m = g ? epl_model_new_take(g) : NULL;
+    const epl_shift_opts o = { .method = (epl_shift_method)t->index };
+    CHECK_OK(t, test_context(t), m && epl_model_init(m, 1) && epl_shift(m, o, NULL));
+    if (o.method == EPL_SHIFT_Q) // the weight is rounded whatever it is
+        CHECK_OK(t, m->ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.5 }));
+    else
+        CHECK_FAILS(t, m->ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.5 }), EPL_ERR_ARGUMENT, "have no zero");
+    CHECK_FAILS(t, m->ctx, o.method != EPL_SHIFT_Q && epl_shift(m, o, NULL), o.method == EPL_SHIFT_Q ? EPL_OK : EPL_ERR_ARGUMENT, o.method == EPL_SHIFT_Q ? "" : "can have shift weights");
+    epl_model_free(m);
+}

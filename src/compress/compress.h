@@ -25,6 +25,7 @@ typedef struct epl_layers {
     epl_context *ctx;
     epl_layer   *items;
     int          n;
+    int          shifts; /* weights that are powers of two while they are trained: they have no zero */
 } epl_layers;
 
 /* In the order in which the network reads them. Release in any case. */
@@ -47,6 +48,7 @@ static inline void epl_model_exchange(epl_model *m, epl_model *other)
 /* ---- shift_codes.c: the variables of a dense shift weight, by the sign's name ---- */
 enum { EPL_SHIFT_VARIABLES = 7 }; /* exponents, at most */
 bool epl_is_shift_sign(const char *name);
+bool epl_is_shift_variable(const epl_graph *g, const char *name); /* of any method */
 int  epl_shift_exponents(const epl_weights *w, const char *sign, const epl_tensor **e); /* how many there are */
 void epl_shift_fill_codes(const epl_tensor *sign, const epl_tensor *const *e, int n, int bits, uint8_t *codes); /* the highest bit is the sign */
 

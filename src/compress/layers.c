@@ -106,6 +106,10 @@ bool epl_weight_layers_find(epl_graph *g, epl_layers *out)
     for (epl_node *n = g->first; n; n = n->next) {
         if (!EPL_IS(n, parameter) || n->outputs[0]->shape.rank < 2 || !epl_dtype_is_float(n->outputs[0]->dtype))
             continue;
+        if (epl_is_shift_variable(g, n->attrs[0].s)) {
+            out->shifts += epl_is_shift_sign(n->attrs[0].s);
+            continue;
+        }
         epl_layer layer = { .weight = n->outputs[0], .name = n->attrs[0].s, .count = epl_shape_count(n->outputs[0]->shape) };
         follow(n->outputs[0], NULL, n->outputs[0], &layer);
         if (layer.read && layer.count > 0)
@@ -137,6 +141,9 @@ static bool has_word(const char *list, const char *word)
 bool epl_weight_layers_choose(epl_layers *l, const char *pattern, const char *skip)
 {
     const int total = l->n;
+    if (l->shifts > 0)
+        return epl_fail(l->ctx, EPL_ERR_ARGUMENT, "%d weights are powers of two and have no zero: prune the network before they are, or leave it dense",
+                        l->shifts);
     const bool first = has_word(skip, "first"), last = has_word(skip, "last"), depthwise = has_word(skip, "depthwise");
     l->n = 0;
     for (int i = 0; i < total; i++) {

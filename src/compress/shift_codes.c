@@ -32,6 +32,20 @@ bool epl_is_shift_sign(const char *name)
     return n > 5 && strcmp(name + n - 5, ".sign") == 0;
 }
 
+bool epl_is_shift_variable(const epl_graph *g, const char *name)
+{
+    static const char parts[] = "*.sign,*.dense,*.shift,*.exponent?";
+    const char *dot = strrchr(name, '.');
+    char        sign[NAME], other[NAME];
+    if (!dot || !epl_glob(parts, name))
+        return false;
+    snprintf(sign, sizeof sign, "%.*s.sign", (int)(dot - name), name);
+    snprintf(other, sizeof other, "%.*s.exponent1", (int)(dot - name), name);
+    const bool exponents = epl_graph_find(g, other) != NULL;
+    snprintf(other, sizeof other, "%.*s.shift", (int)(dot - name), name);
+    return epl_graph_find(g, sign) && (exponents || epl_graph_find(g, other));
+}
+
 /* Highest bit the sign, below it the exponent. */
 void epl_shift_fill_codes(const epl_tensor *sign, const epl_tensor *const *e, int n, int bits, uint8_t *codes)
 {

@@ -54,6 +54,31 @@ static bool infer_shift_weight(epl_node *n)
     return true;
 }
 
+/* Eight codes are `bits` bytes: as one number each, cut into codes, which number the values in a table. */
+static bool expand_shift_weight(epl_graph *g, const epl_node *n, epl_value **out)
+{
+    const int64_t bits = n->attrs[BITS].i, count = epl_shape_count(n->outputs[0]->shape), groups = (count + 7) / 8, half = (int64_t)1 << (bits - 1);
+    int64_t     bytes[4], codes[8];
+    epl_tensor *values = epl_tensor_new(g->ctx, EPL_F32, EPL_SHAPE(2 * half));
+    for (int64_t i = 0; i < bits; i++)
+        bytes[i] = (int64_t)1 << 8 * i;
+    for (int64_t i = 0; i < 8; i++)
+        codes[i] = (int64_t)1 << bits * i;
+    for (int64_t i = 0; values && i < 2 * half; i++)
+        ((float *)values->data)[i] = (float)(1 << i % half) * (i < half ? 1.0f : -1.0f);
+    epl_value *v = epl_cast(g, n->inputs[0], EPL_I64), *table = values ? epl_constant(g, values) : NULL;
+    const int64_t missing = groups * bits - epl_shift_packed_bytes(count, (int)bits);
+    epl_tensor_free(values);
+    if (missing > 0 && v)
+        v = epl_concat(g, 2, (epl_value *[]){ v, epl_expand(g, epl_scalar(g, EPL_I64, 0), EPL_SHAPE(missing)) }, 0);
+    v = epl_mul(g, epl_reshape(g, v, EPL_SHAPE(groups, bits)), epl_constant_i64(g, (int)bits, bytes));
+    v = epl_reduce_sum(g, v, (epl_reduce_opts){ .n_axes = 1, .axes = { 1 }, .keep = true });
+    v = epl_mod(g, epl_div(g, v, epl_constant_i64(g, 8, codes)), epl_scalar(g, EPL_I64, (double)(2 * half)));
+    v = epl_slice_axis(g, epl_reshape(g, v, EPL_SHAPE(groups * 8)), 0, 0, count);
+    *out = epl_reshape(g, epl_gather(g, table, v, 0), n->outputs[0]->shape);
+    return *out != NULL;
+}
+
 static epl_node *sample_shift_weight(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
     (void)dtype; // f32 alone
@@ -66,7 +91,7 @@ static epl_node *sample_shift_weight(epl_graph *g, epl_rng *r, epl_dtype dtype)
 const epl_op epl_op_shift_weight = {
     .name = "ShiftWeight", .n_inputs = 1, .n_outputs = 1,
     .attrs = { [BITS] = { "bits", EPL_ATTR_INT, .required = true }, [SHAPE] = { "shape", EPL_ATTR_INTS, .required = true } },
-    .infer = infer_shift_weight, EPL_REF(ref_shift_weight), .sample = sample_shift_weight,
+    .infer = infer_shift_weight, .expand = expand_shift_weight, EPL_REF(ref_shift_weight), .sample = sample_shift_weight,
 };
 
 epl_value *epl_shift_weight(epl_graph *g, epl_value *codes, int bits, epl_shape shape)
