@@ -733,6 +733,10 @@ TEST(onnx_files_go_where_models_go)
     char *text = results_of(t, in_dir(words, dir, "info %s/t.onnx --brief"));
     CHECK(t, strstr(text, "put in by the import, 0 left, 0 of them inside\n") != NULL);
     free(text);
+    fails(t, in_dir(words, dir, "info %s/t.onnx --dim M=3"), 2, "has a dimension named 'M'");
+    outcome o = command(t, in_dir(words, dir, "verify %s/t.onnx --against cnn:classes=3,image=8,channels=1,width=4,stages=2"));
+    CHECK(t, !*o.out && strstr(o.err, "input 'x' is f32[1, 4, 4, 1] in the first network")); // no table of nothing
+    forget(&o);
 }
 
 TEST(pictures_are_fitted_to_the_network)

@@ -87,6 +87,21 @@ static bool names_the_zoo(const char *path)
     return !epl_file_exists(path) && epl_zoo_find(name);
 }
 
+/* Is every name in "batch=64,length=128" a dimension of an input? */
+static bool has_dims(cli *c, const epl_graph *g, const char *dims)
+{
+    for (const char *s = dims; *s; s += strcspn(s, ","), s += *s == ',') {
+        const size_t n = strcspn(s, "=");
+        bool found = false;
+        for (int i = 0; i < epl_graph_n_inputs(g); i++)
+            for (const char *d = epl_attr_s(epl_producer(epl_graph_input_at(g, i)), "dims"); *d; d += strcspn(d, ","), d += *d == ',')
+                found = found || (strcspn(d, ",") == n && strncmp(d, s, n) == 0);
+        if (!found)
+            return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "no input of '%s' has a dimension named '%.*s'", epl_graph_name(g), (int)n, s);
+    }
+    return true;
+}
+
 /* Sizes may decide what an importer makes of a network, so it is read again with them. */
 static epl_model *from_onnx(cli *c, const char *path, const cli_dims *d)
 {
@@ -94,7 +109,7 @@ static epl_model *from_onnx(cli *c, const char *path, const cli_dims *d)
     epl_onnx_opts o = { .inputs = d ? d->inputs : NULL };
     epl_model    *m = epl_onnx_load(c->ctx, path, o);
     if (m && d && (d->batch || d->named.n)) {
-        const bool ok = dims_text(c, m->graph, d, &dims);
+        const bool ok = dims_text(c, m->graph, d, &dims) && has_dims(c, m->graph, epl_text_str(&dims));
         epl_model_free(m);
         o.dims = epl_text_str(&dims);
         m = ok ? epl_onnx_load(c->ctx, path, o) : NULL;

@@ -86,10 +86,11 @@ static bool put_f32(target *t, const char *name, const float *x, epl_shape shape
     epl_augment *a   = epl_augment_parse(ctx, t->augment, shape);
     if (!a)
         return false;
-    char got[192], wanted[192];
+    char got[192], wanted[192], picture[192];
     if (!epl_shape_equal(epl_augment_shape(a), t->picture)) {
-        epl_fail(ctx, EPL_ERR_SHAPE, "%s: a sample is %s, the network takes %s", name, epl_shape_text(got, epl_augment_shape(a)),
-                 epl_shape_text(wanted, t->picture));
+        epl_shape_text(picture, t->picture);
+        epl_fail(ctx, EPL_ERR_SHAPE, "%s: a sample is %s, the network takes %s%s%s", name, epl_shape_text(got, epl_augment_shape(a)),
+                 epl_shape_text(wanted, t->shape), t->channels_first ? ", of a picture " : "", t->channels_first ? picture : "");
         epl_augment_free(a);
         return false;
     }
