@@ -739,6 +739,37 @@ TEST(onnx_files_go_where_models_go)
     forget(&o);
 }
 
+/* Inputs of any type: bytes as they are and nothing that they do not hold, halves rounded. */
+PROPERTY(networks_take_their_own_type, 2)
+{
+    epl_context    *ctx = test_context(t);
+    const epl_dtype dtype = t->index ? EPL_F16 : EPL_U8;
+    char            dir[400], words[2048];
+    snprintf(dir, sizeof dir, "%s", test_temp(t, "types"));
+    CHECK_OK(t, ctx, epl_make_directories(ctx, dir));
+    epl_graph *g = epl_graph_new(ctx, "typed");
+    epl_output(g, "y", epl_cast(g, epl_input(g, "x", dtype, EPL_SHAPE(1, 3), "N,"), EPL_F32));
+    epl_model *m = epl_model_new_take(g);
+    CHECK_OK(t, ctx, m && epl_model_save(m, in_dir(words, dir, "%s/m.safetensors")));
+    epl_model_free(m);
+    epl_tensor *x = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 3));
+    for (int i = 0; i < 6; i++)
+        epl_tensor_set(x, i, i == 1 || i == 5 ? 200 : i);
+    CHECK_OK(t, ctx, epl_npy_save(ctx, in_dir(words, dir, "%s/x.npy"), x));
+    epl_json *j = json_of(t, ctx, in_dir(words, dir, "predict %s/m.safetensors %s/x.npy --json"));
+    for (size_t i = 0; i < 2; i++)
+        CHECK(t, member(epl_json_at(epl_json_get(epl_json_at(j, i), "classes"), 0), "class") == (i ? 2 : 1));
+    epl_json_free(j);
+    epl_tensor_set(x, 0, 300);
+    CHECK_OK(t, ctx, epl_npy_save(ctx, in_dir(words, dir, "%s/x.npy"), x));
+    epl_tensor_free(x);
+    in_dir(words, dir, "predict %s/m.safetensors %s/x.npy");
+    if (dtype == EPL_U8)
+        fails(t, words, 2, "it holds 300, which is no u8");
+    else
+        succeeds(t, words);
+}
+
 TEST(pictures_are_fitted_to_the_network)
 {
     epl_context *ctx = test_context(t);

@@ -45,9 +45,8 @@ static bool init_target(target *t, cli *c, const epl_model *m, cli_samples_opts 
         return epl_fail(c->ctx, EPL_ERR_UNSUPPORTED, "'%s' has %d inputs; predict takes networks with one", epl_graph_name(m->graph),
                         epl_graph_n_inputs(m->graph));
     const epl_value *x = epl_graph_input_at(m->graph, 0);
-    if (epl_rank(x) == 0 || (epl_dtype_of(x) != EPL_F32 && epl_dtype_of(x) != EPL_I64))
-        return epl_fail(c->ctx, EPL_ERR_UNSUPPORTED, "input '%s' is a %s of rank %d; predict takes batches of f32 or i64",
-                        epl_value_name(x), epl_dtype_name(epl_dtype_of(x)), epl_rank(x));
+    if (epl_rank(x) == 0)
+        return epl_fail(c->ctx, EPL_ERR_UNSUPPORTED, "input '%s' is one number; predict takes networks of batches", epl_value_name(x));
     const char *own = epl_weights_metadata(m->weights, "espalier.augment");
     *t = (target){ .c = c, .dtype = epl_dtype_of(x), .shape = without_first(epl_shape_of(x)), .samples = s,
                    .augment = o.augment ? o.augment : own ? own : "" };
@@ -71,15 +70,14 @@ static cli_sample *add_sample(target *t, const char *name)
     return fresh->name && fresh->data ? &s->at[s->n - 1] : NULL;
 }
 
-static void to_channels_first(const float *x, epl_shape hwc, float *out)
+/* Where element i of a picture goes. */
+static int64_t place_of(const target *t, int64_t i)
 {
-    const int64_t pixels = hwc.dim[0] * hwc.dim[1], channels = hwc.dim[2];
-    for (int64_t c = 0; c < channels; c++)
-        for (int64_t i = 0; i < pixels; i++)
-            out[c * pixels + i] = x[i * channels + c];
+    const int64_t pixels = t->channels_first ? t->picture.dim[0] * t->picture.dim[1] : 0, channels = t->channels_first ? t->picture.dim[2] : 0;
+    return t->channels_first ? i % channels * pixels + i / channels : i;
 }
 
-/* Prepared values [..] f32 of the picture's shape, through the words of augmentation. */
+/* Real values of the picture's shape, through the words of augmentation. */
 static bool put_f32(target *t, const char *name, const float *x, epl_shape shape)
 {
     epl_context *ctx = t->c->ctx;
@@ -100,10 +98,9 @@ static bool put_f32(target *t, const char *name, const float *x, epl_shape shape
     const bool ok = s && scratch && prepared;
     if (ok) {
         epl_augment_sample(a, (epl_draw){ 0 }, x, NULL, prepared, NULL, scratch);
-        if (t->channels_first)
-            to_channels_first(prepared, t->picture, s->data);
-        else
-            memcpy(s->data, prepared, (size_t)epl_shape_count(t->picture) * sizeof *prepared);
+        epl_tensor out = { .dtype = t->dtype, .shape = t->shape, .data = s->data };
+        for (int64_t i = 0; i < epl_shape_count(t->picture); i++)
+            epl_tensor_set(&out, place_of(t, i), (double)prepared[i]);
     }
     epl_release(ctx, prepared);
     epl_release(ctx, scratch);
@@ -111,17 +108,29 @@ static bool put_f32(target *t, const char *name, const float *x, epl_shape shape
     return ok;
 }
 
+/* Integers as they are; what the network's type does not hold is refused. */
+static bool put_integers(target *t, const char *name, const epl_tensor *x, int64_t first, epl_shape shape)
+{
+    char got[192], wanted[192];
+    if (!epl_shape_equal(shape, t->picture))
+        return epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: a sample is %s, the network takes %s", name, epl_shape_text(got, shape),
+                        epl_shape_text(wanted, t->shape));
+    const cli_sample *s = add_sample(t, name);
+    epl_tensor        out = { .dtype = t->dtype, .shape = t->shape, .data = s ? s->data : NULL };
+    for (int64_t i = 0; s && i < epl_shape_count(shape); i++) {
+        epl_tensor_set_i64(&out, place_of(t, i), epl_tensor_get_i64(x, first + i));
+        if (epl_tensor_get(&out, place_of(t, i)) != epl_tensor_get(x, first + i))
+            return epl_fail(t->c->ctx, EPL_ERR_ARGUMENT, "%s: it holds %g, which is no %s", name, epl_tensor_get(x, first + i), epl_dtype_name(t->dtype));
+    }
+    return s != NULL;
+}
+
 /* Any tensor of one sample: numbers as they are, bytes scaled to [0, 1]. */
 static bool put_tensor(target *t, const char *name, const epl_tensor *x, int64_t first, epl_shape shape)
 {
     const int64_t n = epl_shape_count(shape);
-    if (t->dtype == EPL_I64) {
-        cli_sample *s = epl_shape_equal(shape, t->shape) ? add_sample(t, name) : NULL;
-        for (int64_t i = 0; s && i < n; i++)
-            ((int64_t *)s->data)[i] = epl_tensor_get_i64(x, first + i);
-        return s != NULL || epl_error_code(t->c->ctx) != EPL_OK ||
-               epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: a sample of rank %d, the network takes rank %d", name, shape.rank, t->shape.rank);
-    }
+    if (!epl_dtype_is_float(t->dtype))
+        return put_integers(t, name, x, first, shape);
     float *values = epl_alloc_array(t->c->ctx, (size_t)n + 1, sizeof *values);
     if (!values)
         return false;
@@ -158,8 +167,8 @@ static epl_tensor *fit_picture(target *t, epl_tensor *image)
 
 static bool load_picture(target *t, const char *path)
 {
-    if (t->dtype != EPL_F32 || t->picture.rank != 3)
-        return epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: the network takes samples of rank %d, not pictures", path, t->shape.rank);
+    if ((!epl_dtype_is_float(t->dtype) && t->dtype != EPL_U8) || t->picture.rank != 3)
+        return epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: the network takes samples of rank %d (%s), not pictures", path, t->shape.rank, epl_dtype_name(t->dtype));
     const int64_t channels = t->picture.dim[2];
     if (channels != 1 && channels != 3 && channels != 4)
         return epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: the network takes %lld channels, not a picture's", path, (long long)channels);
