@@ -59,6 +59,39 @@ TEST(measures_know_moved_filters)
     epl_tensor_free(w);
 }
 
+/* Of a data set of one picture as large as the filters: their mean square answer to it is 2 |x|^2 / p, and nothing but the factor is new. */
+TEST(even_banks_answer_like_random_ones)
+{
+    epl_context *ctx = test_context(t);
+    epl_tensor  *x = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(1, 5, 5, 1)), *y = epl_tensor_new(ctx, EPL_I64, EPL_SHAPE(1));
+    epl_tensor_fill_uniform(x, t->rng, 0, 1);
+    epl_tensor *picture = epl_tensor_copy(ctx, x);
+    epl_dataset *d = epl_dataset_from_tensors_take(ctx, "one", x, y);
+    epl_filters_opts o = { .method = "dct", .kernel = 5, .number = 6, .data = d, .patches = 10 };
+    epl_tensor *plain = d ? epl_filters_make(ctx, o) : NULL;
+    o.even = true;
+    epl_tensor *even = plain ? epl_filters_make(ctx, o) : NULL;
+    CHECK_OK(t, ctx, even);
+    const double factor = length_of(even, 0) / length_of(plain, 0);
+    double square = 0, answers = 0;
+    for (int j = 0; j < 6; j++) {
+        double sum = 0;
+        for (int i = 0; i < 25; i++)
+            sum += epl_tensor_get(picture, i) * epl_tensor_get(even, i * 6 + j);
+        answers += sum * sum / 6;
+        CHECK_NEAR(t, length_of(even, j), factor * length_of(plain, j), .rtol = 1e-5);
+    }
+    for (int i = 0; i < 25; i++)
+        square += epl_tensor_get(picture, i) * epl_tensor_get(picture, i);
+    CHECK_NEAR(t, answers, 2 * square / 25, .rtol = 1e-4);
+    o.data = NULL;
+    CHECK_FAILS(t, ctx, epl_filters_make(ctx, o) != NULL, EPL_ERR_ARGUMENT, "a data set is needed");
+    epl_tensor_free(plain);
+    epl_tensor_free(even);
+    epl_tensor_free(picture);
+    epl_dataset_free(d);
+}
+
 static epl_model *model(test *t, epl_context *ctx, const char *description)
 {
     epl_model *m = epl_model_new_take(epl_zoo_build(ctx, description));

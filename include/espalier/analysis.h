@@ -392,6 +392,8 @@ typedef struct epl_filters_opts {
     int64_t      patches;    /* default 10000; conv-kmeans: windows of twice the size, default a tenth of it */
     int          rounds;     /* passes over them; default 15 */
     bool         no_whitening, no_fold, no_fill;
+    bool         even;       /* one factor for the whole bank makes its mean square answer to patches of `data`, as they are, that of `he`; default:
+                                each filter has its length. Answers of one length differ in strength, as pictures are no white noise */
 } epl_filters_opts;
 EPL_API epl_tensor *epl_filters_make(epl_context *ctx, epl_filters_opts o); /* the caller owns it */
 

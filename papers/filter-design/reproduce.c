@@ -419,12 +419,15 @@ static void draw_tiles(paper_run *r, const design *d, const epl_tensor *bank)
         epl_tensor_free(tiles[j]);
 }
 
+/* Drawn ones keep their scale, which is what they differ by; of the others the shape is compared. */
+static bool is_drawn(const char *method) { return epl_glob("constant,normal,lecun*,xavier,he,orthogonal", method); }
+
 /* Puts the filters into the first layer; what they are like is measured on the way. */
 static bool begin(paper_run *r, paper_training *t)
 {
     const design *d = t->user;
     epl_tensor *bank = epl_filters_make(paper_context(r), (epl_filters_opts){ .method = d->method, .kernel = d->kernel, .number = d->number,
-                                                                              .seed = t->seed, .data = t->train, .patches = 5000 });
+                                                                              .seed = t->seed, .data = t->train, .patches = 5000, .even = !is_drawn(d->method) });
     epl_filters_measures m;
     bool ok = bank != NULL;
     if (ok && d->tiles && epl_filters_measure(paper_context(r), bank, &m)) { // the comparison's own, when they are first made

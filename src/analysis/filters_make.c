@@ -168,6 +168,7 @@ typedef struct sampler {
     const maker *m;
     epl_dataset_info info;
     int    h, w, d, window, group; /* side of what is cut out; patches in it */
+    bool   plain;                  /* as they are, empty ones too */
     float *image;
     unsigned char *raw;
     epl_rng rng;
@@ -203,7 +204,7 @@ static double cut_patch(const sampler *s, int y, int x, float *out)
     const int k = s->m->o.kernel;
     for (int i = 0; i < k; i++)
         memcpy(out + (int64_t)i * k * s->d, s->image + ((int64_t)(y + i) * s->w + x) * s->d, (size_t)(k * s->d) * sizeof *out);
-    return normalise_contrast(out, s->m->p, s->info.x_dtype == EPL_F32 ? 0.1 : 10.0 / (255 * 255));
+    return s->plain ? 1 : normalise_contrast(out, s->m->p, s->info.x_dtype == EPL_F32 ? 0.1 : 10.0 / (255 * 255));
 }
 
 /* The patches of one window at a random place; empty ones are drawn again. */
@@ -227,7 +228,7 @@ static bool sample_window(sampler *s, float *out)
 static bool check_data(const maker *m, const epl_dataset_info *info, int window)
 {
     if (!m->o.data)
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "'%s' learns from pictures: a data set is needed", m->name);
+        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "'%s' learns from pictures, or is scaled by them: a data set is needed", m->name);
     if (info->x_shape.rank != 3 || info->x_shape.dim[2] != m->o.channels || (info->x_dtype != EPL_F32 && info->x_dtype != EPL_U8)) {
         char shape[192];
         return epl_fail(m->ctx, EPL_ERR_SHAPE, "'%s' is to learn filters of %d channels, but samples of '%s' are %s", m->name, m->o.channels,
@@ -239,10 +240,10 @@ static bool check_data(const maker *m, const epl_dataset_info *info, int window)
 }
 
 /* Rows of patches, as many as asked for; conv-kmeans: all those of windows. */
-static epl_tensor *sample_patches(const maker *m, int *group)
+static epl_tensor *sample_patches(const maker *m, bool plain, int *group)
 {
-    const bool windows = strcmp(m->name, "conv-kmeans") == 0;
-    sampler    s = { .m = m, .rng = epl_rng_at(m->o.seed, 0x9A7C4), .window = windows ? 2 * m->o.kernel : m->o.kernel };
+    const bool windows = !plain && strcmp(m->name, "conv-kmeans") == 0;
+    sampler    s = { .m = m, .rng = epl_rng_at(m->o.seed, 0x9A7C4), .window = windows ? 2 * m->o.kernel : m->o.kernel, .plain = plain };
     s.info = m->o.data ? epl_dataset_info_of(m->o.data) : (epl_dataset_info){ 0 };
     if (windows && s.info.x_shape.rank == 3 && s.info.x_shape.dim[0] >= m->o.kernel && s.window > s.info.x_shape.dim[0])
         s.window = (int)s.info.x_shape.dim[0];
@@ -299,7 +300,7 @@ static void even_out(epl_tensor *rows)
 static epl_tensor *learn(const maker *m, bool whitened)
 {
     int         group = 1;
-    epl_tensor *rows = sample_patches(m, &group), *mean = NULL, *matrix = NULL, *filters = NULL;
+    epl_tensor *rows = sample_patches(m, false, &group), *mean = NULL, *matrix = NULL, *filters = NULL;
     bool        ok = rows != NULL;
     if (ok && whitened && !m->o.no_whitening)
         ok = epl_whitening(m->ctx, rows, 0.1, &mean, &matrix) && multiply(m->ctx, rows, mean, matrix);
@@ -380,6 +381,41 @@ static epl_tensor *bank_take(const maker *m, epl_tensor *rows)
     return bank;
 }
 
+/* One factor for the whole bank: it then answers pictures as strongly as filters drawn by `he` do, whose mean square answer to x is
+ * 2 |x|^2 / p. */
+static bool even_bank(const maker *m, epl_tensor *bank)
+{
+    const int   z = m->o.number;
+    int         group;
+    epl_tensor *rows = sample_patches(m, true, &group);
+    double      wanted = 0, answers = 0;
+    for (int64_t i = 0; rows && i < rows->shape.dim[0]; i++) {
+        const float *x = (const float *)rows->data + i * m->p;
+        wanted += 2 * (double)epl_rows_dot(x, x, m->p) / m->p;
+        for (int j = 0; j < z; j++) {
+            double y = 0;
+            for (int k = 0; k < m->p; k++)
+                y += (double)(x[k] * ((const float *)bank->data)[(int64_t)k * z + j]);
+            answers += y * y / z;
+        }
+    }
+    for (int64_t i = 0; answers > 0 && i < epl_tensor_count(bank); i++)
+        ((float *)bank->data)[i] *= (float)sqrt(wanted / answers);
+    epl_tensor_free(rows);
+    return rows != NULL;
+}
+
+static epl_tensor *make(const maker *m, int method)
+{
+    switch (methods[method].from) {
+    case DRAWN: return draw(m, m->o.method);
+    case STORED: return stored(m);
+    case LEARNED: return bank_take(m, learn(m, methods[method].whitened));
+    case COMPUTED: break;
+    }
+    return strcmp(m->name, "delta-orthogonal") == 0 ? delta_orthogonal(m) : bank_take(m, compute_planes(m));
+}
+
 epl_tensor *epl_filters_make(epl_context *ctx, epl_filters_opts o)
 {
     maker m = { .ctx = ctx, .o = o };
@@ -396,11 +432,9 @@ epl_tensor *epl_filters_make(epl_context *ctx, epl_filters_opts o)
                  o.number, o.kernel, m.o.channels);
         return NULL;
     }
-    switch (methods[i].from) {
-    case DRAWN: return draw(&m, o.method);
-    case STORED: return stored(&m);
-    case LEARNED: return bank_take(&m, learn(&m, methods[i].whitened));
-    case COMPUTED: break;
-    }
-    return strcmp(m.name, "delta-orthogonal") == 0 ? delta_orthogonal(&m) : bank_take(&m, compute_planes(&m));
+    epl_tensor *bank = make(&m, i);
+    if (!bank || !o.even || even_bank(&m, bank))
+        return bank;
+    epl_tensor_free(bank);
+    return NULL;
 }

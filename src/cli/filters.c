@@ -6,7 +6,7 @@
 typedef struct request {
     const char *subject, *out, *picture, *layer;
     int64_t     size, channels, number, patches;
-    bool        no_whitening, no_fold;
+    bool        no_whitening, no_fold, even;
     cli_data    data;
 } request;
 
@@ -29,7 +29,7 @@ static epl_tensor *make(cli *c, const request *r)
     epl_tensor *t = r->data.name && !d ? NULL
         : epl_filters_make(c->ctx, (epl_filters_opts){ .method = r->subject, .kernel = (int)r->size, .number = (int)r->number, .data = d,
                                                        .channels = channels, .patches = r->patches, .seed = (uint64_t)c->seed,
-                                                       .no_whitening = r->no_whitening, .no_fold = r->no_fold });
+                                                       .no_whitening = r->no_whitening, .no_fold = r->no_fold, .even = r->even });
     epl_dataset_free(d);
     return t;
 }
@@ -124,6 +124,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_INT(0, "patches", &r.patches, 0, 1e8, "patches to learn from (0: 10000)"),
         EPL_OPT_FLAG(0, "no-whitening", &r.no_whitening, "learn from patches that are not whitened"),
         EPL_OPT_FLAG(0, "no-fold", &r.no_fold, "keep filters as they were learned, for whitened input"),
+        EPL_OPT_FLAG(0, "even", &r.even, "one factor for all: they answer the data as strongly as filters drawn by `he`"),
         CLI_OPT_DATA(&r.data, false),
         EPL_OPT_END
     };
