@@ -87,12 +87,37 @@ static void check_operations(paper_run *r)
                      o[1].multiplications + o[1].integer_additions >= o[0].multiplications);
 }
 
+/* 8-bit inputs: shifted and added, or multiplied, the sums are the same integers. */
+static void check_integers(paper_run *r)
+{
+    for (int bits = 2; bits <= 4; bits++) {
+        epl_model  *m = paper_model(r, "resnet:depth=8,width=8,image=14,channels=1", 1);
+        epl_tensor *x = paper_draw(r, EPL_SHAPE(1, 14, 14, 1), 1, 2), *y[2] = { NULL };
+        epl_quantize_result q = { 0 };
+        bool ok = m && x && epl_shift(m, (epl_shift_opts){ .bits = bits, .seed = 3 }, NULL) && epl_shift_pack(m) > 0 && epl_quantize_activations(m, x, &q);
+        for (int shifts = 0; ok && shifts < 2; shifts++) {
+            epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .shifts = shifts });
+            ok = p != NULL;
+            if (ok)
+                memcpy(epl_program_input(p, 0)->data, x->data, epl_tensor_bytes(x));
+            y[shifts] = ok && epl_program_run(p) ? epl_tensor_copy(paper_context(r), epl_program_output(p, 0)) : NULL;
+            epl_program_free(p);
+        }
+        paper_check_true(r, paper_textf(r, "%d bits, inputs of 8: sums of shifted integers are those of products, to the bit", bits),
+                         ok && q.layers == 8 && y[0] && y[1] && memcmp(y[0]->data, y[1]->data, epl_tensor_bytes(y[0])) == 0);
+        epl_tensor_free(x);
+        epl_tensor_free(y[0]);
+        epl_tensor_free(y[1]);
+    }
+}
+
 static void quick(paper_run *r)
 {
     check_sizes(r);
     check_moments(r);
     check_packing(r);
     check_operations(r);
+    check_integers(r);
     epl_model *m = paper_model(r, "resnet:depth=8,width=4,image=14,channels=1", 1);
     paper_check_refused(r, "1 bit", m && epl_shift(m, (epl_shift_opts){ .bits = 1 }, NULL), "2, 3 or 4");
     paper_check_refused(r, "5 bits", m && epl_shift(m, (epl_shift_opts){ .bits = 5 }, NULL), "2, 3 or 4");
