@@ -489,6 +489,7 @@ EPL_API void epl_trainer_free(epl_trainer *t); /* takes the trainer's states out
 EPL_API const epl_epoch_record *epl_trainer_history(const epl_trainer *t, int *n);
 EPL_API int64_t            epl_trainer_updates(const epl_trainer *t);       /* made so far */
 EPL_API int64_t            epl_trainer_skipped(const epl_trainer *t);       /* of those, by skip_nonfinite */
+EPL_API double             epl_trainer_loss(const epl_trainer *t);          /* of the batch that the last step saw */
 EPL_API int64_t            epl_trainer_total_updates(const epl_trainer *t); /* of the whole run */
 EPL_API epl_model         *epl_trainer_model(const epl_trainer *t);
 EPL_API epl_program       *epl_trainer_program(const epl_trainer *t);       /* of the step: memory, profile */

@@ -198,12 +198,15 @@ static void quick(paper_run *r)
 enum { FULL_BITS, BLOCKS, TENSOR, LINEAR, STABLE_FULL, STABLE_BLOCKS, N_LM };
 enum { PICTURE_FULL, PICTURE_BLOCKS, N_PICTURE };
 
-/* What a run's hook sees of the slots. */
+enum { PART = 20, PARTS = 25 }; /* updates that a point of a curve is the mean of, and points */
+
+/* What a run's hook sees. */
 typedef struct census {
     paper_run *run;
     const char *name;
     double      counts[256]; /* of the first moment's codes, after the last step */
     double      zeros, all;  /* second moments that are coded 0 */
+    double      loss[PARTS], seen[PARTS]; /* sums of the batches' losses, how many */
 } census;
 
 static void count_codes(census *c, const epl_weights *w)
@@ -223,10 +226,15 @@ static void count_codes(census *c, const epl_weights *w)
     }
 }
 
-static bool see_slots(void *user, epl_trainer *t, int64_t step)
+static bool see_step(void *user, epl_trainer *t, int64_t step)
 {
     census *c = user;
     const epl_weights *w = epl_trainer_model(t)->weights;
+    const int64_t part = (step - 1) / PART;
+    if (part < PARTS) {
+        c->loss[part] += epl_trainer_loss(t);
+        c->seen[part]++;
+    }
     if (step == epl_trainer_total_updates(t))
         count_codes(c, w);
     if (step > 1)
@@ -261,6 +269,23 @@ static void plot_codes(paper_run *r, const census *c)
     paper_plot_take(r, "codes", "Codes of the first moments after the last step, all seeds.", p);
 }
 
+/* The linear map's would need another scale. */
+static void plot_curves(paper_run *r, const census *c)
+{
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "update", .y_label = "training loss" });
+    for (int i = 0; i < N_LM; i++) {
+        double x[PARTS], y[PARTS];
+        size_t n = 0;
+        for (; i != LINEAR && n < PARTS && c[i].seen[n] > 0; n++) {
+            x[n] = PART * ((double)n + 0.5);
+            y[n] = c[i].loss[n] / c[i].seen[n];
+        }
+        if (n)
+            epl_plot_line(p, c[i].name, x, y, n, (epl_line_opts){ .dashed = i == BLOCKS || i == STABLE_BLOCKS });
+    }
+    paper_plot_take(r, "curves", "Training loss of the language model, means of 20 updates and all seeds.", p);
+}
+
 static void compare(paper_run *r, const paper_variant *v, const paper_series *const *accuracy)
 {
     const paper_series *loss[N_LM], *bytes = paper_series_named(r, "bytes of slots, of those in 32 bits", v[BLOCKS].name, "%");
@@ -290,7 +315,7 @@ static void full(paper_run *r)
     census        *c = paper_alloc(r, N_LM * sizeof *c);
     for (int i = 0; c && i < N_LM; i++) {
         c[i]    = (census){ .run = r, .name = v[i].name };
-        hook[i] = (epl_train_hook){ .after_step = see_slots, .user = &c[i] };
+        hook[i] = (epl_train_hook){ .after_step = see_step, .user = &c[i] };
         recipe[i] = (paper_recipe){ .data = "text", .samples = 8000, .test = 1000, .epochs = 1, .batch = 16, .hooks = &hook[i], .n_hooks = 1,
                                     .optimizer = paper_textf(r, "adam:rate=1e-3,%s", words[i]), .schedule = "constant" };
         v[i].model  = i >= STABLE_FULL ? "transformer-lm:stable=1" : "transformer-lm";
@@ -308,6 +333,7 @@ static void full(paper_run *r)
     const paper_series *accuracy[N_PICTURE];
     if (c && paper_train(r, v, N_LM, (paper_recipe){ 0 }, NULL) && paper_train(r, pictures, N_PICTURE, (paper_recipe){ 0 }, accuracy)) {
         compare(r, v, accuracy);
+        plot_curves(r, c);
         plot_codes(r, &c[BLOCKS]);
         paper_remark(r, "second moments coded 0 at the end: %.3f %% of all with blocks, %.3f %% with the linear map",
                      100 * c[BLOCKS].zeros / fmax(c[BLOCKS].all, 1), 100 * c[LINEAR].zeros / fmax(c[LINEAR].all, 1));

@@ -378,6 +378,7 @@ const epl_epoch_record *epl_trainer_history(const epl_trainer *t, int *n)
 }
 
 int64_t      epl_trainer_updates(const epl_trainer *t) { return t->updates; }
+double       epl_trainer_loss(const epl_trainer *t) { return t->last_loss; }
 int64_t epl_trainer_skipped(const epl_trainer *t)
 {
     const epl_tensor *skipped = epl_weights_find(t->model->weights, "train.skipped");
