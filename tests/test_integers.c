@@ -184,6 +184,26 @@ TEST(factors_go_behind_the_sum)
     epl_model_free(m);
 }
 
+/* As other tools write it: zero points of 0, scales along the first axis of weights that are then turned around. */
+TEST(quantised_networks_of_others_are_integers)
+{
+    epl_context *ctx = test_context(t);
+    epl_graph   *g = epl_graph_new(ctx, "others");
+    epl_value   *x = epl_input(g, "x", EPL_U8, EPL_SHAPE(1, 6, 9, 9), NULL), *zero = epl_scalar(g, EPL_F32, 0);
+    epl_value   *f = epl_mul(g, epl_sub(g, epl_cast(g, x, EPL_F32), zero), epl_scalar(g, EPL_F32, 0.5));
+    epl_value   *w = epl_cast(g, epl_state(g, "w", EPL_I8, EPL_SHAPE(10, 6, 3, 3), EPL_INIT_ZEROS, 0), EPL_F32);
+    w = epl_mul(g, epl_sub(g, w, zero), epl_parameter(g, "scale", EPL_F32, EPL_SHAPE(10, 1, 1, 1), EPL_INIT_ONES, 0));
+    f = epl_transpose(g, f, 4, (int[]){ 0, 2, 3, 1 });
+    epl_output(g, "y", epl_convolve(g, f, epl_transpose(g, w, 4, (int[]){ 2, 3, 1, 0 }), NULL, (epl_convolve_opts){ .pad = 1 }));
+    epl_model  *m = finished(t, g);
+    epl_tensor *in = draw(t, EPL_U8, EPL_SHAPE(1, 6, 9, 9)), *weights = epl_weights_find(m->weights, "w");
+    for (int64_t i = 0; i < epl_tensor_count(weights); i++)
+        ((int8_t *)weights->data)[i] = (int8_t)((epl_rng_below(t->rng, 2) ? 1 : -1) << epl_rng_below(t->rng, 3));
+    check_exact(t, m, in, 1);
+    epl_tensor_free(in);
+    epl_model_free(m);
+}
+
 /* A zero point is no factor, floats are no integers, and weights that a program changes are not folded. */
 TEST(other_products_stay)
 {

@@ -1,75 +1,86 @@
 /* integers: products of quantised values become products of integers. Where the input of a convolution or linear layer is integers of 8
- * bits times a factor (what DequantizeLinear computes, without a zero point), and its weight integers times a factor for each output
+ * bits times a factor (what DequantizeLinear computes with a zero point of 0), and its weight integers times a factor for each output
  * channel - codes of powers of two (ShiftWeight), or stored integers of 8 bits, whatever scales and folded normalisations stand behind
  * them - all factors multiply the exact sum instead: IntegerConv. Within the rounding of the sums that it replaces. */
 #include "passes/passes.h"
 
-/* What is left when factors are taken off, and the product of the factors: scalars, or one for each output channel. NULL: 1. */
-typedef struct peeled {
-    epl_value *core, *factor;
-    bool       turned; /* a weight [M, C] stands for [C, M] */
-} peeled;
-
-static void multiply(epl_graph *g, peeled *p, epl_value *f) { p->factor = p->factor ? epl_mul(g, p->factor, f) : f; }
+/* The factors that are taken off on the way: scalars, or one for each of m output channels; of an input (m = 0) scalars alone. */
+typedef struct factors {
+    epl_graph *g;
+    epl_value *product; /* NULL: 1 */
+    int64_t    m;
+} factors;
 
 static bool is_fixed(const epl_value *v) { return v->producer->tag == 1; }
 
-/* A factor as a scalar or a vector [m]; NULL if it is none. Of a turned matrix it stands in a column. */
-static epl_value *as_factor(epl_graph *g, epl_value *f, bool turned, int64_t m)
+static void multiply(factors *f, epl_value *by) { f->product = f->product ? epl_mul(f->g, f->product, by) : by; }
+
+/* A factor of v as a scalar or a vector [m], along v's `axis`; NULL if it is none. */
+static epl_value *as_factor(const factors *f, epl_value *by, const epl_value *v, int axis)
 {
-    const epl_shape s = f->shape;
-    if (!is_fixed(f) || f->dtype != EPL_F32)
+    const epl_shape s = by->shape;
+    const int       at = axis - (v->shape.rank - s.rank);
+    if (!is_fixed(by) || by->dtype != EPL_F32)
         return NULL;
     if (epl_shape_count(s) == 1)
-        return epl_reshape(g, f, EPL_SCALAR);
-    const int64_t last = s.rank ? s.dim[s.rank - 1] : 0;
-    const bool column = s.rank == 2 && last == 1 && s.dim[0] == m, row = last == m && epl_shape_count(s) == m;
-    return (turned ? column : row) ? epl_reshape(g, f, EPL_SHAPE(m)) : NULL;
+        return epl_reshape(f->g, by, EPL_SCALAR);
+    return f->m > 0 && at >= 0 && at < s.rank && s.dim[at] == f->m && epl_shape_count(s) == f->m ? epl_reshape(f->g, by, EPL_SHAPE(f->m)) : NULL;
 }
 
-/* Takes one factor, or a transposition of a matrix, off p->core. */
-static bool peel_one(epl_graph *g, peeled *p, int64_t m)
+static bool is_zero(const epl_value *v)
 {
-    epl_node *n = p->core->producer;
-    if (EPL_IS(n, affine) && epl_attr_r(n, "beta") == 0) {
-        multiply(g, p, epl_scalar(g, EPL_F32, epl_attr_r(n, "alpha")));
-        p->core = n->inputs[0];
-        return true;
-    }
-    if (EPL_IS(n, transpose) && m && p->core->shape.rank == 2) {
-        const int64_t *perm;
-        p->turned ^= epl_attr_ints(n, "perm", &perm) != 2 || perm[0] == 1;
-        p->core = n->inputs[0];
-        return true;
-    }
-    for (int i = 0; i < 2 && EPL_IS(n, mul); i++) {
-        epl_value *f = epl_shape_equal(n->inputs[1 - i]->shape, p->core->shape) ? as_factor(g, n->inputs[i], p->turned, m) : NULL;
-        if (!f)
-            continue;
-        multiply(g, p, f);
-        p->core = n->inputs[1 - i];
-        return true;
-    }
-    return false;
+    const epl_tensor *t = EPL_IS(v->producer, constant) ? v->producer->attrs[0].tensor : NULL;
+    bool zero = t != NULL;
+    for (int64_t i = 0; zero && i < epl_tensor_count(t); i++)
+        zero = epl_tensor_get(t, i) == 0;
+    return zero;
 }
 
-static peeled peel(epl_graph *g, epl_value *v, bool turned, int64_t m)
-{
-    peeled p = { .core = v, .turned = turned };
-    while (v->dtype == EPL_F32 && peel_one(g, &p, m))
-        ;
-    return p;
-}
+static epl_value *integers_of(factors *f, epl_value *v, int axis);
 
-static bool is_byte(const epl_value *v) { return v->dtype == EPL_I8 || v->dtype == EPL_U8; }
-
-/* The integers whose value in f32 v is: of 8 bits, or of codes. NULL: it is something else. */
-static epl_value *integers_of(epl_graph *g, epl_value *v, bool weight)
+/* Behind a product with a factor. */
+static epl_value *without_factor(factors *f, epl_value *v, int axis)
 {
     epl_node *n = v->producer;
-    if (weight && EPL_IS(n, shift_weight))
-        return epl_cast(g, v, EPL_I16);
-    return EPL_IS(n, cast) && is_byte(n->inputs[0]) && !(weight && n->inputs[0]->dtype == EPL_U8) ? n->inputs[0] : NULL;
+    for (int i = 0; i < 2; i++) {
+        epl_value *by = epl_shape_equal(n->inputs[1 - i]->shape, v->shape) ? as_factor(f, n->inputs[i], v, axis) : NULL;
+        if (!by)
+            continue;
+        multiply(f, by);
+        return integers_of(f, n->inputs[1 - i], axis);
+    }
+    return NULL;
+}
+
+static epl_value *transposed(factors *f, const epl_node *n, int axis)
+{
+    const int64_t *perm;
+    const int      rank = epl_attr_ints(n, "perm", &perm);
+    int            order[EPL_MAX_RANK];
+    if (rank != n->outputs[0]->shape.rank)
+        return NULL;
+    for (int i = 0; i < rank; i++)
+        order[i] = (int)perm[i];
+    return epl_transpose(f->g, integers_of(f, n->inputs[0], order[axis]), rank, order);
+}
+
+/* The integers that v is when the factors are taken off: of 8 bits, or of a weight's codes. NULL: it is something else. */
+static epl_value *integers_of(factors *f, epl_value *v, int axis)
+{
+    epl_node *n = v->producer;
+    if (v->dtype != EPL_F32)
+        return NULL;
+    if (EPL_IS(n, shift_weight))
+        return f->m > 0 ? epl_cast(f->g, v, EPL_I16) : NULL;
+    if (EPL_IS(n, cast))
+        return n->inputs[0]->dtype == EPL_I8 || (n->inputs[0]->dtype == EPL_U8 && f->m == 0) ? n->inputs[0] : NULL;
+    if (EPL_IS(n, affine) && epl_attr_r(n, "beta") == 0) {
+        multiply(f, epl_scalar(f->g, EPL_F32, epl_attr_r(n, "alpha")));
+        return integers_of(f, n->inputs[0], axis);
+    }
+    if (EPL_IS(n, sub) && is_zero(n->inputs[1]) && epl_shape_equal(n->inputs[0]->shape, v->shape)) // a zero point
+        return integers_of(f, n->inputs[0], axis);
+    return EPL_IS(n, mul) ? without_factor(f, v, axis) : EPL_IS(n, transpose) ? transposed(f, n, axis) : NULL;
 }
 
 /* The layer's weight is its input 1, and that of a linear layer is a matrix. */
@@ -99,15 +110,16 @@ static bool rewrite(epl_graph *g, epl_node *n)
     if (!is_layer(n, &turned) || !is_exact(n->inputs[1], n->outputs[0]))
         return false;
     const int64_t m = epl_channels(n->outputs[0]);
-    epl_node *at = epl_graph_insert_before(g, n);
-    peeled     x = peel(g, n->inputs[0], false, 0), w = peel(g, n->inputs[1], turned, m);
-    epl_value *xi = integers_of(g, x.core, false), *wi = xi ? integers_of(g, w.core, true) : NULL, *y = NULL;
-    if (wi) {
-        if (x.factor)
-            multiply(g, &w, x.factor);
-        epl_value *scale = w.factor ? epl_expand(g, w.factor, EPL_SHAPE(m)) : epl_expand(g, epl_scalar(g, EPL_F32, 1), EPL_SHAPE(m));
-        wi = w.turned ? epl_transpose(g, wi, 2, (int[]){ 1, 0 }) : wi;
-        y  = epl_convolve_integers(g, xi, wi, scale, n->op == &epl_op_matmul ? NULL : epl_node_input(n, 2), EPL_IS(n, conv) ? n : NULL);
+    epl_node  *at = epl_graph_insert_before(g, n);
+    factors    fx = { g, NULL, 0 }, fw = { g, NULL, m };
+    epl_value *x = integers_of(&fx, n->inputs[0], 0), *y = NULL;
+    epl_value *w = x ? integers_of(&fw, n->inputs[1], turned ? 0 : n->inputs[1]->shape.rank - 1) : NULL;
+    if (w) {
+        if (fx.product)
+            multiply(&fw, fx.product);
+        epl_value *scale = epl_expand(g, fw.product ? fw.product : epl_scalar(g, EPL_F32, 1), EPL_SHAPE(m));
+        w = turned ? epl_transpose(g, w, 2, (int[]){ 1, 0 }) : w;
+        y = epl_convolve_integers(g, x, w, scale, EPL_IS(n, matmul) ? NULL : epl_node_input(n, 2), EPL_IS(n, conv) ? n : NULL);
     }
     epl_graph_insert_before(g, at);
     if (!y)
