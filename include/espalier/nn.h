@@ -173,6 +173,8 @@ typedef struct epl_residual_unit_opts {
     bool          pre;        /* norm and activation before each convolution ("norm", "b.norm", ...), none at the end: He et al.
                                  2016 (arXiv:1603.05027). The network ends with another pair */
     int           shortcut_kernel; /* default 1 */
+    bool          shortcut_pad;    /* instead, without parameters: x averaged over windows of the stride, and channels of zeros behind its own
+                                      (option A of the first paper, averaged). There may not be fewer channels than before */
     epl_norm_fn  *normalize;  /* default epl_batch_norm */
     epl_norm_opts norm;
     const char   *activation; /* default "relu" */

@@ -68,6 +68,8 @@ static void check_open_gates(paper_run *r)
 
 static void quick(paper_run *r)
 {
+    paper_check_model(r, "vgg:depth=16,norm=1,hidden=0,image=32,classes=10", 14728266, 313201664);
+    paper_check_model(r, "resnet:depth=56,shortcut=pad", 853018, 125485696);
     paper_check_model(r, "mobilenet:stem=1,image=32,classes=10", 3217226, 46354432);
     check_gates(r, "vgg:depth=16,norm=1,hidden=512,image=32,classes=10", NULL, 1638720);
     check_gates(r, "resnet:depth=56", "stem.conv.weight,stage*.a.conv.weight,stage*.b.conv.weight", 96288);

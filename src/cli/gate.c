@@ -96,6 +96,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_PATH('o', "output", &out, "the network to write"),
         EPL_OPT_CHOICE(0, "method", "ftwt", &method, "how gates learn: from the strongest responses of their own layer"),
         EPL_OPT_REAL(0, "mass", &g.mass, 1e-6, 1, "share of the responses' sum that channels kept have to hold"),
+        EPL_OPT_REAL(0, "uniform", &g.uniform, 0, 1, "instead of --mass: all channels but this share of each layer, the weakest (0: --mass)"),
         EPL_OPT_CHOICE(0, "mode", "decoupled|joint", &mode, "joint: what gates learn from reaches the network, too"),
         EPL_OPT_CHOICE(0, "pool", "max|avg", &pool, "what a gate sees of its layer's input"),
         EPL_OPT_INT(0, "embedding", &embedding, 0, 1 << 16, "how many numbers a gate sees of it, about, by pooling to several places (0: one for a channel)"),

@@ -297,11 +297,11 @@ static bool add_exits(session *s, const epl_model *m, const cli_training *t)
 /* The options --gates and --gate-rate: no decay, and a rate of their own, as published, or ten times the network's. */
 static bool add_gates(session *s, const epl_model *m, const cli_training *t)
 {
-    if (t->gates <= 0)
+    if (t->gates <= 0 && t->gate_uniform <= 0)
         return true;
     s->frozen[s->o.optimizer.n_groups] = (epl_parameter_group)EPL_GATE_GROUP(10);
     s->frozen[s->o.optimizer.n_groups++].rate = t->gate_rate;
-    s->gates = epl_gates_hook(m, (epl_gate_train_opts){ .mass = t->gates, .epochs = (int)t->epochs });
+    s->gates = epl_gates_hook(m, (epl_gate_train_opts){ .mass = t->gates, .uniform = t->gate_uniform, .cooldown = t->gate_cooldown, .epochs = (int)t->epochs });
     s->hooks[s->o.n_hooks++] = s->gates;
     return s->gates.user != NULL;
 }

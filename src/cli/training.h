@@ -30,7 +30,7 @@ bool cli_number_list(cli *c, const char *option, const char *text, cli_numbers *
 /* ---- training ---- */
 typedef struct cli_training {
     cli_data    data;
-    double      val_fraction, smoothing, gates, gate_rate;
+    double      val_fraction, smoothing, gates, gate_rate, gate_uniform, gate_cooldown;
     bool        no_val, resume, best, no_run;
     bool        no_results; /* the caller prints what came of it */
     int64_t     epochs, batch, accumulate, workers, patience, log_every;
@@ -44,7 +44,7 @@ typedef struct cli_training {
 
 #define CLI_TRAINING                                                                                                           \
     { .epochs = 10, .batch = 64, .accumulate = 1, .workers = 1, .log_every = 50, .optimizer = "adamw", .schedule = "cosine",   \
-      .loss = "cross-entropy", .exits = "none", .local_loss = "dgl", .aux = "1c2f", .man = "off", .man_momentum = 0.995 }
+      .loss = "cross-entropy", .exits = "none", .local_loss = "dgl", .aux = "1c2f", .man = "off", .man_momentum = 0.995, .gate_cooldown = 0.5 }
 
 #define CLI_OPT_TRAINING(t, must)                                                                                              \
     CLI_OPT_DATA(&(t)->data, must),                                                                                            \
@@ -79,7 +79,9 @@ typedef struct cli_training {
                 "epochs until the activations between the layers of `deepen` are linear (0: not at all)"),                     \
     EPL_OPT_CHOICE(0, "exits", "none|sdn|ic-only|sum", &(t)->exits,                                                             \
                    "early exits: with growing weights beside the loss, alone while the network rests, or all alike"),           \
-    EPL_OPT_REAL(0, "gates", &(t)->gates, 0, 1, "channel gates learn for half of the epochs, from the channels that hold this share (0: they do not)"), \
+    EPL_OPT_REAL(0, "gates", &(t)->gates, 0, 1, "channel gates learn from the channels that hold this share (0: they do not)"), \
+    EPL_OPT_REAL(0, "gate-uniform", &(t)->gate_uniform, 0, 1, "instead: from all channels but this share, the weakest"),       \
+    EPL_OPT_REAL(0, "gate-cooldown", &(t)->gate_cooldown, 0, 1, "with --gates: they rest after this share of the epochs"),     \
     EPL_OPT_REAL(0, "gate-rate", &(t)->gate_rate, 0, 1e6, "with --gates: their rate, which the schedule leaves alone (0: ten times the network's)"), \
     EPL_OPT_INT(0, "accumulate", &(t)->accumulate, 1, 1 << 20, "batches for one update"),                                      \
     EPL_OPT_INT(0, "patience", &(t)->patience, 0, 1e6, "stop after so many validations without a new best (0: never)"),        \

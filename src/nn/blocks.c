@@ -143,6 +143,18 @@ static epl_value *residual_branch(epl_graph *g, epl_value *trunk, const epl_resi
                                                                             .no_bias = o->squeeze_no_bias }) : h;
 }
 
+static epl_value *padded_shortcut(epl_graph *g, epl_value *x, const epl_residual_unit_opts *o)
+{
+    const int64_t more = o->out - epl_channels(x);
+    epl_pad_opts  pad = { 0 };
+    if (more < 0)
+        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "a shortcut that is padded cannot lead from %lld to %d channels", (long long)epl_channels(x), o->out);
+    pad.after[epl_rank(x) - 1] = more;
+    if (or_int(o->stride, 1) > 1)
+        x = epl_average_pool(g, x, (epl_pool_opts){ .kernel = { o->stride } });
+    return more > 0 ? epl_pad(g, x, pad) : x;
+}
+
 epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts o)
 {
     if (!x)
@@ -156,7 +168,9 @@ epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts 
     if (o.pre)
         trunk = epl_activation(g, normalized(g, x, o.normalize, "norm", o.norm), o.activation);
     epl_value *branch = residual_branch(g, trunk, &o);
-    if (changes && o.pre) {
+    if (changes && o.shortcut_pad) {
+        shortcut = padded_shortcut(g, o.pre ? trunk : x, &o);
+    } else if (changes && o.pre) {
         epl_conv_opts c = conv;
         c.name   = "shortcut";
         shortcut = epl_conv(g, trunk, c);

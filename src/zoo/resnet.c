@@ -108,6 +108,7 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     n.unit.squeeze = epl_arg_int(a, "se") ? 16 : 0;
     n.unit.pre       = epl_arg_int(a, "pre");
     n.unit.zero_last = epl_arg_int(a, "zero_last");
+    n.unit.shortcut_pad = strcmp(epl_arg_choice(a, "shortcut"), "pad") == 0;
     if (n.inner == 0)
         epl_zoo_refuse(g, a, "group_width", "a group has no channel left then");
     else
@@ -125,6 +126,7 @@ const epl_zoo_entry epl_zoo_resnet = {
                  { "group_width", 1, 0.01, 8, .real = true, .help = "inner channels of a group, as a fraction of the stage's" },
                  { "se", 0, 0, 1, .help = "1: squeeze-and-excitation in every unit" },
                  { "pre", 0, 0, 1, .help = "1: normalisation and activation before each convolution (version 2)" }, DROP_PATH, ZERO_LAST,
+                 { "shortcut", 0, .choices = "projection|pad", .help = "where the shape changes: a 1x1 convolution, or averages and channels of zeros" },
                  EPL_ZOO_IBN("none|a|b") },
 };
 
