@@ -40,32 +40,55 @@ VEC_INLINE void widen(const int8_t *from, int is_unsigned, int64_t n, int16_t *t
         to[i] = is_unsigned ? (int16_t)(uint8_t)from[i] : (int16_t)from[i];
 }
 
-/* The source of one output pixel under a group's weights: [kd, kh, kw, c/groups], zeros outside of the image and behind the last. */
-VEC_INLINE void copy_pixel(const work *k, int64_t pixel, int64_t group, int16_t *to, int is_unsigned)
+/* Where an output pixel is. */
+typedef struct place {
+    int64_t n, d, h, w;
+} place;
+
+/* The source of one row of the kernel, from source column w on; `line` is NULL outside. Neighbouring columns of one group lie side by side. */
+VEC_INLINE void copy_row(const epl_conv_params *p, const int8_t *line, int64_t w, int16_t *to, int is_unsigned)
 {
-    const epl_conv_params *p = &k->p->conv;
-    const int64_t cg = p->c / p->groups, n = pixel / p->ow / p->oh / p->od;
-    const int64_t od = pixel / p->ow / p->oh % p->od, oh = pixel / p->ow % p->oh, ow = pixel % p->ow;
-    to[2 * k->pairs - 1] = 0;
-    for (int64_t z = 0; z < p->kd; z++)
-        for (int64_t y = 0; y < p->kh; y++)
-            for (int64_t c = 0; c < p->kw; c++, to += cg) {
-                const int64_t d = od * p->sd - p->pd + z * p->dd, h = oh * p->sh - p->ph + y * p->dh, w = ow * p->sw - p->pw + c * p->dw;
-                if ((uint64_t)d < (uint64_t)p->d && (uint64_t)h < (uint64_t)p->h && (uint64_t)w < (uint64_t)p->w)
-                    widen((const int8_t *)k->call->in[0] + (((n * p->d + d) * p->h + h) * p->w + w) * p->c + group * cg, is_unsigned, cg, to);
-                else
-                    memset(to, 0, (size_t)cg * sizeof *to);
-            }
+    const int64_t cg = p->c / p->groups, together = p->groups == 1 && p->dw == 1 ? p->kw : 1;
+    for (int64_t i = 0; i < p->kw; i += together, w += p->dw, to += together * cg) {
+        const int64_t first = epl_min(epl_max(0, -w), together), last = line ? epl_max(first, epl_min(together, p->w - w)) : first;
+        memset(to, 0, (size_t)(first * cg) * sizeof *to);
+        if (last > first)
+            widen(line + (w + first) * p->c, is_unsigned, (last - first) * cg, to + first * cg);
+        memset(to + last * cg, 0, (size_t)((together - last) * cg) * sizeof *to);
+    }
 }
 
-static void copy_pixels(const work *k, int64_t pixel, int64_t rows, int64_t group)
+/* The source of one output pixel under a group's weights: [kd, kh, kw, c/groups], zeros outside of the image and behind the last. */
+VEC_INLINE void copy_pixel(const work *k, place o, int64_t group, int16_t *to, int is_unsigned)
 {
+    const epl_conv_params *p = &k->p->conv;
+    const int64_t cg = p->c / p->groups;
+    const int8_t *x = (const int8_t *)k->call->in[0] + o.n * p->d * p->h * p->w * p->c + group * cg;
+    to[2 * k->pairs - 1] = 0;
+    for (int64_t z = 0; z < p->kd; z++)
+        for (int64_t y = 0; y < p->kh; y++, to += p->kw * cg) {
+            const int64_t d = o.d * p->sd - p->pd + z * p->dd, h = o.h * p->sh - p->ph + y * p->dh;
+            const int     inside = (uint64_t)d < (uint64_t)p->d && (uint64_t)h < (uint64_t)p->h;
+            copy_row(p, inside ? x + (d * p->h + h) * p->w * p->c : NULL, o.w * p->sw - p->pw, to, is_unsigned);
+        }
+}
+
+static void copy_pixels(const work *k, int64_t first, int64_t rows, int64_t group)
+{
+    const epl_conv_params *p = &k->p->conv;
+    place o = { first / p->ow / p->oh / p->od, first / p->ow / p->oh % p->od, first / p->ow % p->oh, first % p->ow };
     for (int64_t r = 0; r < rows; r++) {
         int16_t *to = (int16_t *)(void *)(k->x + r * k->pairs);
         if (k->p->x_unsigned)
-            copy_pixel(k, pixel + r, group, to, 1);
+            copy_pixel(k, o, group, to, 1);
         else
-            copy_pixel(k, pixel + r, group, to, 0);
+            copy_pixel(k, o, group, to, 0);
+        if (++o.w == p->ow)
+            o.w = 0, o.h++;
+        if (o.h == p->oh)
+            o.h = 0, o.d++;
+        if (o.d == p->od)
+            o.d = 0, o.n++;
     }
 }
 
