@@ -3,7 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+enum { LARGE_PAGE = 2 << 20, LARGE_BYTES = 4 * LARGE_PAGE };
 enum { ALIGNMENT = 64, ARENA_FIRST_BYTES = 4096, ARENA_LARGEST_BYTES = 1 << 18 };
 
 bool epl_mul_size(size_t a, size_t b, size_t *product)
@@ -22,6 +24,18 @@ static void *no_memory(epl_context *ctx, size_t bytes)
     return NULL;
 }
 
+/* A kernel that streams through a large tensor otherwise waits for the address of every 4 KiB of it. A wish: systems may refuse it. */
+static void wish_large_pages(void *p, size_t bytes)
+{
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t begin = ((uintptr_t)p + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE, end = ((uintptr_t)p + bytes) / LARGE_PAGE * LARGE_PAGE;
+    if (bytes >= LARGE_BYTES)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+    (void)p, (void)bytes;
+#endif
+}
+
 void *epl_alloc(epl_context *ctx, size_t bytes)
 {
     const epl_allocator *a = &ctx->allocator;
@@ -31,6 +45,8 @@ void *epl_alloc(epl_context *ctx, size_t bytes)
         return no_memory(ctx, n);
     if (a->resize)
         memset(p, 0, n);
+    else
+        wish_large_pages(p, n);
     return p;
 }
 
