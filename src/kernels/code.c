@@ -311,7 +311,7 @@ void EPL_K(dequantize)(const epl_call *call, int64_t begin, int64_t end, void *s
 
 /* ---- with a chain between them ---- */
 
-enum { CHAIN_ELEMS = 2048 }; /* that a chain runs over at once, or a block: what it touches stays in the nearest caches */
+enum { CHAIN_ELEMS = 4096 }; /* that a chain runs over at once: planning it costs little then, and what it touches stays in the nearest caches */
 
 static int64_t at_once(const epl_code_params *p) { return p->block < CHAIN_ELEMS ? CHAIN_ELEMS / p->block : 1; }
 static int64_t slot_elems(const epl_code_params *p) { return at_once(p) * p->block + 16; } // not all at one place modulo 4096
