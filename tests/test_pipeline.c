@@ -31,6 +31,9 @@ TEST(mistakes_are_named_with_their_line)
         { "data: blobs\nstages:\n  - stage: old\n    model: mlp\n  - stage: b\n    do: prune\n    from: odl\n", "p.yaml:7: no earlier stage with a model is named 'odl'" },
         { "data: blobs\nstages:\n  - stage: a\n    model: mlp\n  - stage: b\n    do: prune\n    from: a\n    sparsity: 1\n", "'sparsity' is 1" },
         { "data: blobs\nstages:\n  - stage: c\n    do: compile\n", "needs 'models'" },
+        { "data: blobs\nstages:\n  - stage: a\n    do: quantize\n", "needs 'from'" },
+        { "data: blobs\nstages:\n  - stage: a\n    model: mlp\n  - stage: b\n    do: quantize\n    from: a\n    bits: 5\n", "'bits' is 5" },
+        { "data: blobs\nstages:\n  - stage: a\n    model: mlp\n  - stage: b\n    do: quantize\n    from: a\n    init: zero\n", "'zero'" },
         { "name: ../x\ndata: blobs\nstages:\n  - stage: a\n    model: mlp\n", "cannot be the name of a folder" },
     };
     epl_context *ctx = test_context(t);
@@ -108,6 +111,27 @@ TEST(stages_are_kept_by_what_they_are_made_of)
     CHECK(t, strstr(html, "Before and after") && strstr(html, "Confusion") && strstr(html, "Zero weights by layer") && strstr(html, "data:image/png"));
     CHECK(t, !strstr(html, "http://") || strstr(html, "http://www.w3.org"));
     free(html);
+}
+
+/* Trained, packed, with inputs of 8 bits: what is left multiplies in the first and the last layer alone. */
+TEST(weights_become_powers_of_two)
+{
+    epl_context *ctx = test_context(t);
+    const char  *dir = test_temp(t, "bits");
+    char said[5000], path[4096];
+    CHECK_OK(t, ctx, run(ctx, "name: bits\ndata: shapes:image=8,count=120\ndefaults: { batch: 24 }\nstages:\n"
+                              "  - { stage: whole, model: \"cnn:image=8,channels=3,width=4,stages=2,depth=1,classes=4\", epochs: 1 }\n"
+                              "  - { stage: bits, do: quantize, from: whole, bits: 2, activations: yes, epochs: 1 }\n", dir, said));
+    snprintf(path, sizeof path, "%s/bits/model.safetensors", dir);
+    epl_model   *m = epl_model_load(ctx, path);
+    epl_program *p = m ? epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .shifts = true, .plan_only = true }) : NULL;
+    CHECK_OK(t, ctx, p != NULL);
+    int shifted = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        shifted += strcmp(epl_program_step(p, i).kernel, "shift_add") == 0;
+    CHECK(t, shifted > 0 && epl_program_operations(p).shifts > 0);
+    epl_program_free(p);
+    epl_model_free(m);
 }
 
 static volatile sig_atomic_t stopped;

@@ -5,19 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The test set as the network wants it: prepared by the model's own fixed words. Raw f32 [count, ...]. */
-static epl_tensor *prepared_inputs(const epl_pipeline *p, const epl_model *m)
+/* Samples as the network wants them: prepared by the model's own fixed words. Raw f32 [count, ...]. */
+epl_tensor *epl_pipeline_inputs(const epl_pipeline *p, epl_dataset *d, const epl_model *m, int64_t limit)
 {
-    epl_dataset_info info  = epl_dataset_info_of(p->test);
+    const int64_t    all = epl_dataset_info_of(d).count, count = limit < all ? limit : all;
     const char      *words = epl_weights_metadata(m->weights, "espalier.augment");
-    epl_loader      *l = epl_loader_new(p->ctx, p->test, (epl_loader_opts){ .batch = 100, .augment = words, .n_epochs = 1 });
+    epl_loader      *l = epl_loader_new(p->ctx, d, (epl_loader_opts){ .batch = 100, .augment = words, .n_epochs = 1 });
     epl_shape        shape = l ? epl_loader_x_shape(l) : EPL_SCALAR;
-    shape.dim[0] = info.count;
+    shape.dim[0] = count;
     epl_tensor *x  = l ? epl_tensor_new(p->ctx, EPL_F32, shape) : NULL;
     epl_batch   batch;
     char       *to = x ? x->data : NULL;
-    while (x && epl_loader_next(l, &batch)) {
-        const size_t bytes = epl_tensor_bytes(batch.x) / (size_t)batch.x->shape.dim[0] * (size_t)batch.n_valid;
+    for (int64_t left = count; x && left > 0 && epl_loader_next(l, &batch); left -= batch.n_valid) {
+        const size_t bytes = epl_tensor_bytes(batch.x) / (size_t)batch.x->shape.dim[0] * (size_t)(batch.n_valid < left ? batch.n_valid : left);
         memcpy(to, batch.x->data, bytes);
         to += bytes;
     }
@@ -39,10 +39,10 @@ static bool compile_model(const epl_stage *s, epl_stage *of, epl_model *m)
         if (*c == '-')
             *c = '_';
     const epl_binding      one = { "N", 1 };
-    const epl_compile_opts o   = { .name = name, .target = s->target, .bindings = &one, .n_bindings = 1 };
+    const epl_compile_opts o   = { .name = name, .target = s->target, .shifts = s->shifts, .bindings = &one, .n_bindings = 1 };
     epl_artifact      artifact = { 0 };
     epl_verify_result v        = { 0 };
-    epl_tensor       *x        = epl_compile(m, dir, o, &artifact) ? prepared_inputs(s->pipeline, m) : NULL;
+    epl_tensor       *x        = epl_compile(m, dir, o, &artifact) ? epl_pipeline_inputs(s->pipeline, s->pipeline->test, m, INT64_MAX) : NULL;
     if (!x)
         return false;
     epl_pipeline_say(s->pipeline, "      %s: building and running %lld samples", of->name, (long long)x->shape.dim[0]);

@@ -6,7 +6,7 @@
 
 #include "base/yaml.h"
 
-typedef enum epl_stage_kind { EPL_STAGE_TRAIN, EPL_STAGE_PRUNE, EPL_STAGE_CHANNELS, EPL_STAGE_COMPILE, EPL_N_STAGE_KINDS } epl_stage_kind;
+typedef enum epl_stage_kind { EPL_STAGE_TRAIN, EPL_STAGE_PRUNE, EPL_STAGE_CHANNELS, EPL_STAGE_QUANTIZE, EPL_STAGE_COMPILE, EPL_N_STAGE_KINDS } epl_stage_kind;
 
 /* What a stage that makes a model found out. NaN or 0 where it did not. */
 typedef struct epl_stage_result {
@@ -46,6 +46,9 @@ typedef struct epl_stage {
     bool               look_up;       /* the teacher's answers are computed once */
     double             sparsity, begin, end, macs; /* prune: of the weights, over which part of the steps; channels: share kept */
     int64_t            every, round_to;
+    int64_t            bits;          /* quantize: of weights that are powers of two */
+    bool               activations, shifts; /* quantize: inputs of 8 bits, too; compile: without products */
+    const char        *init;          /* quantize: how variables begin */
     const char        *criterion, *distribution, *skip, *target;
     epl_stage_result   result;
 } epl_stage;
@@ -70,6 +73,7 @@ bool  epl_stage_train(epl_stage *s);
 bool  epl_stage_compile(epl_stage *s);
 char *epl_stage_path(const epl_stage *s, const char *file); /* in the arena */
 void  epl_pipeline_say(const epl_pipeline *p, const char *format, ...) EPL_PRINTF(2, 3);
+epl_tensor *epl_pipeline_inputs(const epl_pipeline *p, epl_dataset *d, const epl_model *m, int64_t limit); /* the first samples. compile.c */
 bool  epl_stage_measure(epl_stage *s, epl_model *m);       /* accuracy, sizes, latency of the library */
 
 /* result.c: results on disk */

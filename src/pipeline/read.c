@@ -7,7 +7,7 @@
 
 #include <espalier/zoo.h>
 
-static const char *const kinds[EPL_N_STAGE_KINDS] = { "train", "prune", "prune-channels", "compile" };
+static const char *const kinds[EPL_N_STAGE_KINDS] = { "train", "prune", "prune-channels", "quantize", "compile" };
 
 /* The keys of each kind of stage. What a training stage does not say, `defaults` may. */
 static const char *const train_keys[] = { "stage", "do", "note", "model", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
@@ -17,7 +17,9 @@ static const char *const prune_keys[] = { "stage", "do", "note", "from", "teache
                                           "begin", "end", "every" };
 static const char *const channel_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
                                             "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers", "macs", "criterion", "round_to" };
-static const char *const compile_keys[] = { "stage", "do", "note", "models", "target" };
+static const char *const quantize_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule", "augment",
+                                             "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers", "bits", "init", "activations" };
+static const char *const compile_keys[] = { "stage", "do", "note", "models", "target", "shifts" };
 static const char *const default_keys[] = { "batch", "optimizer", "schedule", "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers" };
 static const char *const file_keys[] = { "name", "title", "data", "seed", "defaults", "stages" };
 
@@ -115,7 +117,7 @@ static bool read_train(epl_stage *s, const epl_yaml *defaults)
 
 static bool needs_from(const epl_stage *s)
 {
-    return s->from || epl_yaml_fail(s->yaml, "stage '%s' needs 'from': the stage whose model it prunes", s->name);
+    return s->from || epl_yaml_fail(s->yaml, "stage '%s' needs 'from': the stage whose model it changes", s->name);
 }
 
 static bool read_prune(epl_stage *s, const epl_yaml *defaults)
@@ -136,11 +138,21 @@ static bool read_channels(epl_stage *s, const epl_yaml *defaults)
            epl_yaml_int(s->yaml, "round_to", 1, 1024, &s->round_to, 8);
 }
 
+static bool read_quantize(epl_stage *s, const epl_yaml *defaults)
+{
+    return epl_yaml_known(s->yaml, quantize_keys, EPL_COUNT(quantize_keys)) && read_recipe(s, defaults) && needs_from(s) &&
+           epl_yaml_int(s->yaml, "bits", 2, 4, &s->bits, 3) && epl_yaml_flag(s->yaml, "activations", &s->activations, false) &&
+           epl_yaml_text(s->yaml, "init", &s->init, "from-float") &&
+           (strcmp(s->init, "scratch") == 0 || strcmp(s->init, "low-variance") == 0 || strcmp(s->init, "from-float") == 0 ||
+            epl_yaml_fail(epl_yaml_get(s->yaml, "init"), "variables begin from 'scratch', with 'low-variance' or 'from-float', not '%s'", s->init));
+}
+
 static bool read_compile(epl_stage *s, const epl_yaml *defaults)
 {
     (void)defaults;
     const epl_yaml *list = epl_yaml_get(s->yaml, "models");
-    if (!epl_yaml_known(s->yaml, compile_keys, EPL_COUNT(compile_keys)) || !epl_yaml_text(s->yaml, "target", &s->target, NULL))
+    if (!epl_yaml_known(s->yaml, compile_keys, EPL_COUNT(compile_keys)) || !epl_yaml_text(s->yaml, "target", &s->target, NULL) ||
+        !epl_yaml_flag(s->yaml, "shifts", &s->shifts, false))
         return false;
     if (!list || list->kind != EPL_YAML_LIST || !list->first)
         return epl_yaml_fail(s->yaml, "stage '%s' needs 'models': a list of earlier stages", s->name);
@@ -196,7 +208,8 @@ static uint64_t stage_key(const epl_stage *s, const epl_yaml *defaults)
 
 bool epl_stage_read(epl_stage *s, const epl_yaml *defaults)
 {
-    static bool (*const readers[EPL_N_STAGE_KINDS])(epl_stage *, const epl_yaml *) = { read_train, read_prune, read_channels, read_compile };
+    static bool (*const readers[EPL_N_STAGE_KINDS])(epl_stage *, const epl_yaml *) = { read_train, read_prune, read_channels, read_quantize,
+                                                                                     read_compile };
     const char *kind;
     s->result = (epl_stage_result){ .accuracy = NAN, .loss = NAN };
     if (s->yaml->kind != EPL_YAML_MAP)
@@ -215,7 +228,7 @@ bool epl_stage_read(epl_stage *s, const epl_yaml *defaults)
             return true;
         }
     const char *close = epl_closest(kind, kinds, EPL_N_STAGE_KINDS);
-    return epl_yaml_fail(epl_yaml_get(s->yaml, "do"), "stage '%s' wants to '%s'; what stages do is train, prune, prune-channels, compile%s%s%s",
+    return epl_yaml_fail(epl_yaml_get(s->yaml, "do"), "stage '%s' wants to '%s'; what stages do is train, prune, prune-channels, quantize, compile%s%s%s",
                          s->name, kind, close ? " - did you mean '" : "", close ? close : "", close ? "'?" : "");
 }
 

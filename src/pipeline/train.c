@@ -136,7 +136,7 @@ static epl_tensor *answers_of(const epl_stage *teacher, const epl_model *m)
 }
 
 /* What acts on the stage's training: the pruner, the teacher. */
-static bool add_hooks(epl_stage *s, epl_model *m, const epl_model *teacher, epl_train_hook hooks[2], int *n_hooks)
+static bool add_hooks(epl_stage *s, epl_model *m, const epl_model *teacher, epl_train_hook hooks[3], int *n_hooks)
 {
     if (s->kind == EPL_STAGE_PRUNE) {
         const epl_prune_opts what = { .criterion = s->criterion, .distribution = s->distribution, .skip = s->skip, .sparsity = s->sparsity,
@@ -146,6 +146,8 @@ static bool add_hooks(epl_stage *s, epl_model *m, const epl_model *teacher, epl_
             return false;
         ++*n_hooks;
     }
+    if (s->kind == EPL_STAGE_QUANTIZE)
+        hooks[(*n_hooks)++] = epl_shift_hook();
     if (teacher) {
         hooks[*n_hooks] = epl_distill_hook(teacher, s->distill);
         if (!hooks[*n_hooks].user)
@@ -161,17 +163,37 @@ static bool narrow(const epl_stage *s, epl_model *m)
     return s->kind != EPL_STAGE_CHANNELS || epl_prune_channels(m, what, NULL);
 }
 
+/* Variables in the place of weights, before training; their codes behind it, and inputs of 8 bits. */
+static bool put_shifts(const epl_stage *s, epl_model *m)
+{
+    const epl_shift_init init = strcmp(s->init, "scratch") == 0 ? EPL_SHIFT_SCRATCH : strcmp(s->init, "low-variance") == 0 ? EPL_SHIFT_LOW_VARIANCE
+                                                                                                                            : EPL_SHIFT_FROM_FLOAT;
+    return epl_shift(m, (epl_shift_opts){ .bits = (int)s->bits, .init = init, .seed = s->pipeline->seed }, NULL);
+}
+
+static bool pack_shifts(const epl_stage *s, epl_model *m)
+{
+    if (epl_shift_pack(m) < 0 || !s->activations)
+        return epl_error_code(m->ctx) == EPL_OK;
+    epl_tensor *x  = epl_pipeline_inputs(s->pipeline, s->pipeline->train, m, 256);
+    const bool  ok = x && epl_quantize_activations(m, x, NULL);
+    epl_tensor_free(x);
+    return ok;
+}
+
 bool epl_stage_train(epl_stage *s)
 {
     epl_context   *ctx     = s->pipeline->ctx;
     epl_model     *m       = epl_make_directories(ctx, epl_stage_path(s, "")) && claim_checkpoint(s) ? start(s) : NULL;
     epl_model     *teacher = m && s->teacher ? load(s->teacher) : NULL;
     epl_tensor    *answers = teacher && s->look_up ? answers_of(s->teacher, teacher) : NULL;
-    epl_train_hook hooks[2];
+    epl_train_hook hooks[3];
     int            n_hooks = 0;
     s->distill.answers = answers;
-    bool ok = m && (!s->teacher || teacher) && (!teacher || !s->look_up || answers) && narrow(s, m) && add_hooks(s, m, teacher, hooks, &n_hooks) &&
+    bool ok = m && (!s->teacher || teacher) && (!teacher || !s->look_up || answers) && narrow(s, m) &&
+              (s->kind != EPL_STAGE_QUANTIZE || put_shifts(s, m)) && add_hooks(s, m, teacher, hooks, &n_hooks) &&
               (s->epochs == 0 || train(s, m, hooks, n_hooks)) && (s->kind != EPL_STAGE_PRUNE || epl_bake(m)) &&
+              (s->kind != EPL_STAGE_QUANTIZE || pack_shifts(s, m)) &&
               epl_model_save(m, epl_stage_path(s, "model.safetensors")) && epl_stage_measure(s, m);
     for (int i = 0; i < n_hooks; i++)
         epl_release(ctx, hooks[i].user);
