@@ -318,7 +318,7 @@ PROPERTY(depthwise_convolutions_are_their_definitions, 120)
 static int32_t *pack_sparse(buffers *b, test *t, const epl_kernel_set *set, const epl_conv_params *p, float *w)
 {
     const int64_t taps = p->kd * p->kh * p->kw * p->c, percent = pick(t->rng, 0, 100), rows = 1 << pick(t->rng, 0, 2);
-    epl_sparse_pack_params q = { *p, p->m, 1, 1 };
+    epl_sparse_pack_params q = { *p, 0, p->c * p->m, p->m, 1, 1 };
     int32_t size[2] = { 0 };
     for (int64_t i = 0; i < taps; i++)
         for (int64_t j = 0; j < p->m; j += rows)
@@ -367,7 +367,7 @@ TEST(sparse_weights_choose_their_blocks)
     static int32_t out[64 * C * M];
     const epl_conv_params p = { .n = 1, .d = 1, .h = 1, .w = 1, .c = C, .od = 1, .oh = 1, .ow = 1, .m = M, .kd = 1, .kh = 1, .kw = 1,
                                 .sd = 1, .sh = 1, .sw = 1, .dd = 1, .dh = 1, .dw = 1, .groups = 1 };
-    const epl_sparse_pack_params q = { p, M, 1, EPL_COUNT(out) };
+    const epl_sparse_pack_params q = { p, 0, p.c * M, M, 1, EPL_COUNT(out) };
     static const struct {
         int holes, in_pairs, rows; /* of the first 25 inputs' 200 weights */
     } cases[] = { { 20, 0, 4 }, { 22, 0, 1 }, { 50, 1, 2 }, { 0, 0, 4 } };

@@ -216,18 +216,30 @@ TEST(no_product_is_computed_twice)
     }
 }
 
-/* The sparse kernels' step against reference kernels, node by node. */
-TEST(sparse_steps_compute_what_their_graph_says)
+/* The sparse kernels' step against reference kernels, node by node: N:M, under masks, and under masks that are not what they were when the
+ * program was made (one of them full). */
+PROPERTY(sparse_steps_compute_what_their_graph_says, 3)
 {
     epl_context *ctx = test_context(t);
-    epl_model   *m = zoo(t, ctx, "cnn:width=32,depth=2,image=8,channels=3,classes=3");
-    epl_train_hook hook = epl_nm_hook(m, (epl_nm_opts){ .n = 1, .m = 8 });
-    const epl_step_opts o = { .batch = 4, .loss.name = "cross-entropy", .optimizer.kind = EPL_SGD, .hooks = &hook, .n_hooks = 1 };
-    epl_graph   *g = hook.user ? epl_train_graph(m, m->weights, o, 1, NULL) : NULL;
+    const bool   masks = t->index > 0;
+    epl_model   *m = zoo(t, ctx, masks ? "cnn:width=32,depth=2,stages=2,image=16,channels=3,classes=3" : "cnn:width=32,depth=2,image=8,channels=3,classes=3");
+    epl_train_hook hook = masks ? (epl_train_hook){ 0 } : epl_nm_hook(m, (epl_nm_opts){ .n = 1, .m = 8 });
+    CHECK_OK(t, ctx, masks ? epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.9, .criterion = "random", .skip = "first" }) : hook.user != NULL);
+    const epl_step_opts o = { .batch = masks ? 16 : 4, .loss.name = "cross-entropy", .optimizer.kind = EPL_SGD, .hooks = &hook, .n_hooks = !masks };
+    epl_graph   *g = epl_train_graph(m, m->weights, o, 1, NULL);
+    epl_program *p = g ? epl_program_new(g, m->weights, (epl_program_opts){ .sparse = masks }) : NULL;
+    CHECK_OK(t, ctx, p);
+    CHECK(t, count_kernels(p, "sparse_conv") >= (masks ? 2 : 1));
+    CHECK_INT(t, count_kernels(p, "sparse_pack"), masks ? count_kernels(p, "sparse_conv") : 0); // forward, and turned around
+    if (t->index == 2) {
+        epl_tensor *full = epl_weights_find(m->weights, "stage1.unit2.conv.weight.mask"), *moved = epl_weights_find(m->weights, "stage2.unit1.conv.weight.mask");
+        for (int64_t k = 0; k < epl_tensor_count(full); k++)
+            epl_tensor_set(full, k, 1);
+        for (int64_t k = 0; k < epl_tensor_count(moved); k++)
+            epl_tensor_set(moved, k, epl_rng_below(t->rng, 3) == 0);
+    }
     epl_weights *other = epl_weights_copy(ctx, m->weights);
-    epl_program *p = g ? epl_program_new(g, m->weights, (epl_program_opts){ 0 }) : NULL;
-    CHECK_OK(t, ctx, p && other);
-    CHECK(t, count_kernels(p, "sparse_conv") > 0);
+    CHECK_OK(t, ctx, other);
     const epl_tensor *in[4];
     epl_tensor       *out[8] = { NULL };
     for (int i = 0; i < 4; i++) {

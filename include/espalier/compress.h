@@ -172,8 +172,8 @@ EPL_API double         epl_round_sparsity(double sparsity, int round, int rounds
  *            constant  fraction
  *            exp       fraction 0.01^(t / end)
  *
- * Cost: a masked layer is trained with dense products here, so its dense gradient is there in every update; rigl and snfs keep it
- * until the update's end (4 bytes for each weight), snfs besides the average (4 more) and a pass over it. */
+ * Cost: forward and input gradient skip what is masked where that pays (epl_program_opts.sparse); the weight gradient is dense, so it
+ * is there in every update; rigl and snfs keep it until the update's end (4 bytes for each weight), snfs besides the average (4 more) and a pass over it. */
 typedef struct epl_regrow_opts {
     epl_prune_opts prune;    /* the first masks, frozen ones; with a sparsity of 0 they are the model's as it comes */
     const char    *method;   /* default "rigl" */

@@ -16,8 +16,9 @@ typedef struct epl_program epl_program;
 typedef struct epl_program_opts {
     bool        frozen;       /* parameters and states do not change between runs (unless this program updates them): what
                                  depends on them alone is computed once, weights are packed once */
-    bool        sparse;       /* of a frozen program: convolutions and linear layers whose weights are mostly zero run on lists of
-                                 the others. epl_program_refresh then refuses weights with more non-zeros */
+    bool        sparse;       /* convolutions and linear layers whose weights are mostly zero run on lists of the others: of a frozen
+                                 program, where epl_program_refresh then refuses weights with more non-zeros; of others, weights under
+                                 masks that are mostly zero now, whose lists are made in every run and may become longer */
     bool        shifts;       /* of a frozen program: convolutions and linear layers whose weights are +-1 to +-128 times a factor for
                                  each output channel, all powers of two (ShiftWeight, a folded scale), run by integer additions to
                                  the bits of floats and keep codes of four bits; where their inputs are integers (quantised), by shifts

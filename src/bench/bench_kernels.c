@@ -332,7 +332,7 @@ static bool run_sparse_line(bench *b, line *at)
 {
     const epl_conv_params *p = &at->p;
     const int64_t depth = p->kh * p->kw * p->c, all = depth * p->m;
-    const epl_sparse_pack_params q = { *p, p->m, 1, 4 * all + 4096 };
+    const epl_sparse_pack_params q = { *p, 0, p->c * p->m, p->m, 1, 4 * all + 4096 };
     float *x = random_array(b->ctx, p->n * p->h * p->w * p->c), *y = random_array(b->ctx, p->n * p->oh * p->ow * p->m);
     float *w = random_array(b->ctx, all), *packed = random_array(b->ctx, epl_conv_packed_floats(p, b->machine.set->vector));
     float *lists = random_array(b->ctx, q.capacity);

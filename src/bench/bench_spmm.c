@@ -92,7 +92,7 @@ static size_t scratch_of(const product *k, const epl_sparse_pack_params *pack)
 static bool prepare(product *k, const epl_bench_spmm_opts *o, epl_bench_spmm_result *out)
 {
     const int64_t all = k->p.c * k->p.m, packed = epl_conv_packed_floats(&k->p, k->set->vector);
-    const epl_sparse_pack_params pack = { k->p, k->p.m, 1, 3 * all + 4096 };
+    const epl_sparse_pack_params pack = { k->p, 0, k->p.c * k->p.m, k->p.m, 1, 3 * all + 4096 };
     k->x = array(k->ctx, k->p.n * k->p.c), k->y = array(k->ctx, k->p.n * k->p.m), k->w = array(k->ctx, all), k->dense = array(k->ctx, packed);
     k->lists = (int32_t *)(void *)array(k->ctx, pack.capacity);
     k->scratch_each = scratch_of(k, &pack);

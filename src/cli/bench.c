@@ -173,7 +173,7 @@ static epl_program *program_of(cli *c, epl_model *m, bool train, const char *opt
     epl_step_opts o = { .batch = batch ? batch : 1, .loss.name = "cross-entropy" };
     epl_graph *g = epl_optimizer_parse(c->ctx, optimizer, &o.optimizer)
                        ? epl_train_graph(m, m->weights, o, (uint64_t)c->seed, NULL) : NULL;
-    epl_program *p = g ? epl_program_new(g, m->weights, (epl_program_opts){ 0 }) : NULL;
+    epl_program *p = g ? epl_program_new(g, m->weights, (epl_program_opts){ .sparse = true }) : NULL; // as the trainer does
     epl_graph_free(g);
     return p;
 }

@@ -41,7 +41,7 @@ epl_program *epl_compile_program(const epl_model *m, epl_compile_opts o, const e
     epl_program *p = NULL;
     epl_context_set_threads(m->ctx, 1);
     if (g && bind(g, o) && limit_loops(g, o.max_trip))
-        p = epl_program_new(g, m->weights, (epl_program_opts){ .frozen = !has_updates(g), .sparse = !o.dense, .shifts = o.shifts, .block_bytes = o.block_bytes,
+        p = epl_program_new(g, m->weights, (epl_program_opts){ .frozen = !has_updates(g), .sparse = !o.dense && !has_updates(g), .shifts = o.shifts, .block_bytes = o.block_bytes,
                                                                   .isa = t->isa, .unroll = o.unroll, .plain = o.plain, .reference = reference });
     epl_context_set_threads(m->ctx, threads);
     epl_graph_free(g);

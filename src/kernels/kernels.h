@@ -117,7 +117,8 @@ typedef struct epl_gemm_params {
 
 typedef struct epl_sparse_pack_params {
     epl_conv_params conv; /* its kd * kh * kw * c taps and m output channels */
-    int64_t tap_stride, out_stride, capacity;
+    int64_t base, position_stride, channel_stride, out_stride; /* of element (kernel position, channel, output channel) of w */
+    int64_t capacity;
 } epl_sparse_pack_params;
 
 typedef struct epl_nm_pack_params {

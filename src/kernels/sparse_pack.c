@@ -9,6 +9,7 @@ typedef struct packer {
     const epl_sparse_pack_params *p;
     epl_sparse_layout l;
     const float *w;
+    int          straight;          /* a unit follows the other */
     int64_t rows, blocks;           /* channels that share their places, and how many times that */
     int32_t *count, *order, *first; /* per block of channels, per block, per count */
 } packer;
@@ -16,7 +17,9 @@ typedef struct packer {
 /* Of kernel position q of a unit, for output channel m. */
 static float weight(const packer *k, int64_t unit, int64_t q, int64_t m)
 {
-    return k->w[(q * k->l.units + unit) * k->p->tap_stride + m * k->p->out_stride];
+    const epl_sparse_pack_params *p = k->p;
+    const int64_t position = k->l.lines ? q : k->straight ? 0 : unit / p->conv.c, channel = unit - (k->l.lines ? 0 : position * p->conv.c);
+    return k->w[p->base + position * p->position_stride + channel * p->channel_stride + m * p->out_stride];
 }
 
 /* How many of the weights of channels [m, m + rows) are not zero. */
@@ -130,7 +133,7 @@ void EPL_K(sparse_pack)(const epl_call *call, int64_t begin, int64_t end, void *
 {
     const epl_sparse_pack_params *p = call->params;
     int32_t *count = scratch, *out = call->out[0];
-    packer k = { p, epl_sparse_layout_of(&p->conv, VL), call->in[0], 1, p->conv.m, count, count + p->conv.m, count + 2 * p->conv.m };
+    packer k = { p, epl_sparse_layout_of(&p->conv, VL), call->in[0], p->position_stride == p->conv.c * p->channel_stride, 1, p->conv.m, count, count + p->conv.m, count + 2 * p->conv.m };
     for (; begin < end; begin++) {
         k.rows   = choose_rows(&k);
         k.blocks = epl_ceil_div(p->conv.m, k.rows);

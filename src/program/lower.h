@@ -9,9 +9,9 @@ epl_lower_fn epl_lower_integer_conv; /* lower_integers.c */
 epl_lower_fn epl_lower_linear, epl_lower_matmul;                                                           /* lower_gemm.c */
 epl_lower_fn epl_lower_elementwise, epl_lower_fused;                                                       /* lower_chain.c */
 
-/* A convolution (or a linear layer as one of 1x1) with weights that are known and mostly zero. False: they are not. */
-bool    epl_lower_sparse(epl_block *b, const epl_node *n, const epl_conv_params *p, int x, const epl_value *w, bool transposed, int bias,
-                         int y);
+/* A convolution (or a linear layer as one of 1x1) with weights that are known and mostly zero; `at` says where in w its elements are. False:
+ * they are not. */
+bool    epl_lower_sparse(epl_block *b, const epl_node *n, const epl_nm_pack_params *at, int x, const epl_value *w, int bias, int y);
 
 /* The same with weights that are powers of two times a factor for each output channel. w's element (tap, j) of the weights
  * [kd, kh, kw, c/groups, m] lies at tap * tap_stride + j * out_stride. */

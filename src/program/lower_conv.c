@@ -55,7 +55,7 @@ bool epl_lower_conv(epl_block *b, const epl_node *n, const char **why)
     const epl_shift_pack_params shift = { .conv = p, .tap_stride = p.m, .out_stride = 1 };
     if (!depthwise && epl_lower_shift(b, n, &shift, x, n->inputs[1], bias, y))
         return true;
-    if (epl_lower_sparse(b, n, &p, x, n->inputs[1], false, bias, y) || epl_lower_nm(b, n, &nm, x, n->inputs[1], -2, bias, y))
+    if (epl_lower_sparse(b, n, &nm, x, n->inputs[1], bias, y) || epl_lower_nm(b, n, &nm, x, n->inputs[1], -2, bias, y))
         return true;
     const size_t packed = (size_t)epl_conv_packed_floats(&p, b->program->kernels->vector) * sizeof(float);
     const int    weight = depthwise ? w : epl_pack(b, n, "conv_pack", &p, sizeof p, w, packed);
@@ -89,7 +89,8 @@ bool epl_lower_conv_input_grad(epl_block *b, const epl_node *n, const char **why
     const epl_conv_params p = conv_params(n, n->outputs[0]->shape, n->inputs[1]->shape, n->inputs[0]->shape);
     const epl_nm_pack_params nm = turned(&p);
     const bool turns = p.sd * p.sh * p.sw == 1 && nm.conv.pd >= 0 && nm.conv.ph >= 0 && nm.conv.pw >= 0;
-    if (turns && epl_lower_nm(b, n, &nm, epl_buffer_of(b, n->inputs[0]), n->inputs[1], -1, -1, epl_buffer_of(b, n->outputs[0])))
+    const int dy = epl_buffer_of(b, n->inputs[0]), dx = epl_buffer_of(b, n->outputs[0]);
+    if (turns && (epl_lower_sparse(b, n, &nm, dy, n->inputs[1], -1, dx) || epl_lower_nm(b, n, &nm, dy, n->inputs[1], -1, -1, dx)))
         return true;
     return input_grad(b, n, &p, epl_buffer_of(b, n->inputs[0]), epl_buffer_of(b, n->inputs[1]), -1,
                       epl_buffer_of(b, n->outputs[0]));

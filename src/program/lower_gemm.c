@@ -38,7 +38,7 @@ static bool special(epl_block *b, const epl_node *n, const epl_gemm_params *p, c
     const epl_nm_pack_params    nm = { .conv = one, .channel_stride = tap, .out_stride = out };
     const epl_shift_pack_params shift = { .conv = one, .tap_stride = tap, .out_stride = out };
     const int x = epl_buffer_of(b, n->inputs[0]), y = epl_buffer_of(b, n->outputs[0]);
-    return epl_lower_shift(b, n, &shift, x, w, bias, y) || epl_lower_sparse(b, n, &one, x, w, trans, bias, y) ||
+    return epl_lower_shift(b, n, &shift, x, w, bias, y) || epl_lower_sparse(b, n, &nm, x, w, bias, y) ||
            epl_lower_nm(b, n, &nm, x, w, trans ? -1 : -2, bias, y);
 }
 

@@ -291,12 +291,21 @@ epl_graph *epl_train_graph(const epl_model *m, epl_weights *weights, epl_step_op
     return g;
 }
 
+bool epl_step_may_skip_zeros(const epl_train_hook *hooks, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (hooks[i].settled)
+            return false;
+    return true;
+}
+
 bool epl_train_memory(const epl_model *m, epl_step_opts o, epl_program_memory *out)
 {
     epl_weights   *weights = epl_weights_copy(m->ctx, m->weights);
     epl_built_step b = { 0 };
     bool ok = weights && epl_build_step(m, weights, o, 0, &b);
-    epl_program *p = ok ? epl_program_new(b.graph, weights, (epl_program_opts){ .plan_only = true, .memory_limit = o.memory_limit }) : NULL;
+    const epl_program_opts po = { .plan_only = true, .memory_limit = o.memory_limit, .sparse = epl_step_may_skip_zeros(o.hooks, o.n_hooks) };
+    epl_program *p = ok ? epl_program_new(b.graph, weights, po) : NULL;
     if (p)
         *out = epl_program_memory_of(p);
     ok = p != NULL;

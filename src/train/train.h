@@ -84,6 +84,9 @@ typedef struct epl_built_step {
 bool epl_build_step(const epl_model *m, epl_weights *weights, epl_step_opts o, uint64_t seed, epl_built_step *out);
 void epl_built_step_release(epl_built_step *b); /* accepts a zero value */
 
+/* Masks keep their density: while they close, a run that goes on would choose other kernels than one that was never stopped. */
+bool epl_step_may_skip_zeros(const epl_train_hook *hooks, int n);
+
 /* The batch that the network's input 0 was made for; 0 if its first dimension is named, so that any batch will do. */
 int64_t epl_own_batch(const epl_graph *model);
 

@@ -76,7 +76,7 @@ static bool build(epl_trainer *t)
 
 static bool make_programs(epl_trainer *t)
 {
-    epl_program_opts po = { .memory_limit = t->o.memory_limit };
+    epl_program_opts po = { .memory_limit = t->o.memory_limit, .sparse = epl_step_may_skip_zeros(t->o.hooks, t->o.n_hooks) };
     t->step = epl_program_new(t->built.graph, t->model->weights, po);
     if (t->step && t->built.update)
         t->update = epl_program_new(t->built.update, t->model->weights, (epl_program_opts){ 0 });
