@@ -5,6 +5,7 @@
 #include "kernels/bandwidth.h"
 #include "kernels/chain.h"
 #include "kernels/code.h"
+#include "kernels/code_lines.h"
 #include "kernels/lookup.h"
 
 EPL_KERNEL(quantize);
@@ -106,47 +107,7 @@ static void encode_by_table(const epl_code_table *t, const float *x, int64_t n, 
     }
 }
 
-#if EPL_VEC_LOOKUP
-typedef struct code_lines {
-    vf bend[2], slope[2], start[2];
-    vi last[2];
-    vf least, inverse;
-    int zero;
-} code_lines;
-
-static inline code_lines lines_of(const epl_code_table *t, float inverse)
-{
-    code_lines l = { .zero = t->zero, .least = vset(t->least), .inverse = vset(inverse) };
-    for (int i = 0; i < 2; i++) {
-        l.bend[i]  = vload(t->bend + i * VL);
-        l.slope[i] = vload(t->slope + i * VL);
-        l.start[i] = vload(t->start + i * VL);
-        l.last[i]  = viload(t->last + i * VL);
-    }
-    return l;
-}
-
-enum { SIDE = 4 }; /* vectors side by side: each alone waits for itself longer than a machine looks ahead */
-
-#define EACH VEC_UNROLL for (int i = 0; i < SIDE; i++)
-
-/* Codes by the lines of code.h. Returns a bit for each element that is to be looked at. */
-VEC_INLINE uint64_t guess(const code_lines *l, const float *x, uint8_t *codes)
-{
-    vf y[SIDE], clipped[SIDE];
-    vi k[SIDE], n[SIDE];
-    vzeros near[SIDE];
-    EACH y[i] = vload(x + i * VL) * l->inverse;
-    EACH clipped[i] = vfmax(vabs(y[i]), l->least);
-    EACH k[i] = vbits(clipped[i]) >> 23;
-    EACH k[i] = vadd_above(k[i], vabs(y[i]), vlookup32(l->bend, k[i]));
-    EACH n[i] = vtoint(clipped[i] * vlookup32(l->slope, k[i]) + vlookup32(l->start, k[i]));
-    EACH near[i] = vzeros_of(n[i], CODE_UNIT - 2 * CODE_NEAR);
-    EACH n[i] = vimin(n[i], vilookup32(l->last, k[i]));
-    vstore_signed4(codes, n, y, l->zero);
-    return vzeros4(near);
-}
-
+#if EPL_VEC_LINES
 /* The codes of those that `near` names. */
 static __attribute__((noinline)) void look_at(const epl_code_table *t, const float *x, float inverse, uint64_t near, uint8_t *codes)
 {
@@ -186,7 +147,7 @@ static void encode_by_lines(const epl_code_table *t, const float *x, int64_t n, 
 
 static void encode(const epl_code_table *t, const float *x, int64_t n, float inverse, read_ahead *ahead, uint8_t *codes)
 {
-    (t->lined ? encode_by_lines : encode_by_table)(t, x, n, inverse, ahead, codes);
+    (EPL_LINED(t) ? encode_by_lines : encode_by_table)(t, x, n, inverse, ahead, codes);
 }
 
 /* What is not finite counts as 0. */

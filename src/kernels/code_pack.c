@@ -107,10 +107,8 @@ static void fill_segments(const epl_code_table *t, segment s[SEGMENTS])
     s[SEGMENTS - 1] = (segment){ .from = t->limit[t->zero + last - 1], .start = ((float)last + 0.5f) * CODE_UNIT, .last = last };
 }
 
-static void fill_pieces(epl_code_table *t, const float *map)
+static void fill_pieces(epl_code_table *t, const segment s[SEGMENTS], const float *map)
 {
-    segment s[SEGMENTS];
-    fill_segments(t, s);
     t->least = t->limit[t->zero] > 0.0f ? t->limit[t->zero] / 2 : map[t->zero + 1];
     for (int i = 0; i < CODE_PIECES; i++) {
         const float bottom = from_bits((uint32_t)(96 + i) << 23);
@@ -124,14 +122,58 @@ static void fill_pieces(epl_code_table *t, const float *map)
     }
 }
 
-static int piece_of(const epl_code_table *t, float size)
+static void fill_decades(epl_code_table *t, const segment s[SEGMENTS], const float *map)
+{
+    epl_code_decades *d = &t->decade;
+    d->least      = map[t->zero + 1];
+    d->above_zero = s[1].from;
+    d->above_last = s[SEGMENTS - 1].from;
+    for (int i = 0; i <= DECADES; i++) {
+        d->bound[i] = i < DECADES ? s[i + 1].from : NEVER;
+        d->slope[i] = s[i].slope;
+        d->start[i] = s[i].start + CODE_NEAR;
+        d->last[i]  = (s[i].last + 1) * CODE_UNIT - 1;
+    }
+}
+
+/* What the vectors compute a number's code from. */
+typedef struct line {
+    double  n;    /* slope a + start */
+    int32_t last; /* the quotient is at most */
+    int     ends; /* a is the last number of the piece */
+} line;
+
+static line line_of(const epl_code_table *t, float size)
 {
     int i = 0;
     const float clipped = size > t->least ? size : t->least;
     while (i < CODE_PIECES - 1 && from_bits((uint32_t)(97 + i) << 23) <= clipped)
         i++;
-    return i + (size > t->bend[i]);
+    i += size > t->bend[i];
+    if (i == CODE_PIECES)
+        return (line){ .last = -1 };
+    return (line){ (double)t->slope[i] * (double)clipped + (double)t->start[i], t->last[i] / CODE_UNIT, size == t->bend[i] };
 }
+
+static line line_by_decades(const epl_code_table *t, float size)
+{
+    const epl_code_decades *d = &t->decade;
+    const float clipped = size > d->least ? size : d->least;
+    uint32_t bits;
+    memcpy(&bits, &clipped, 4);
+    int i = ((int)(bits >> 23) * CODE_DECADE + CODE_DECADE_0) >> 8;
+    if (i < 0 || i > DECADES)
+        return (line){ .last = -1 };
+    i += size > d->bound[i];
+    const int32_t last = d->last[i] / CODE_UNIT;
+    if (size <= d->above_zero)
+        return (line){ CODE_UNIT / 2, 0, 0 };
+    if (size > d->above_last)
+        return (line){ (last + 1.5) * CODE_UNIT, last + 1, 0 };
+    return (line){ (double)d->slope[i] * (double)clipped + (double)d->start[i], last, size == d->bound[i] };
+}
+
+typedef line line_fn(const epl_code_table *t, float size);
 
 static int is_near(double n, double near)
 {
@@ -141,18 +183,17 @@ static int is_near(double n, double near)
 
 /* Whether what the vectors compute from y is its code, or near enough to it to be looked at. They may round otherwise: half of what
  * is near is enough. */
-static int is_guessed(const epl_code_table *t, float y, int code)
+static int is_guessed(const epl_code_table *t, line_fn *of, float y, int code)
 {
-    const float size = y < 0.0f ? -y : y, clipped = size > t->least ? size : t->least;
-    const int   i = piece_of(t, size);
-    const int   rank = y < 0.0f ? t->zero - code : code - t->zero;
-    if (i >= CODE_PIECES || rank < 0)
+    const line   l = of(t, y < 0.0f ? -y : y);
+    const int    rank = y < 0.0f ? t->zero - code : code - t->zero;
+    const double n = l.n - CODE_NEAR, near = CODE_NEAR / 2;
+    const int    highest = rank == l.last || (code == 0 && y < 0.0f);
+    if (l.last < 0 || rank < 0)
         return 0;
-    const double n = (double)t->slope[i] * (double)clipped + (double)t->start[i] - CODE_NEAR, near = CODE_NEAR / 2;
-    const int    last = t->last[i] / CODE_UNIT, ends = rank == last || (code == 0 && y < 0.0f); // there is no higher one
-    if (size == t->bend[i] && is_near(n, near)) // a line's last number: of a tie the sides make different codes
+    if (l.ends && is_near(n, near)) // of a tie the two signs make different codes
         return 1;
-    return rank <= last && n >= rank * CODE_UNIT - near && (ends || n < (rank + 1) * CODE_UNIT + near);
+    return rank <= l.last && n >= rank * CODE_UNIT - near && (highest || n < (rank + 1) * CODE_UNIT + near);
 }
 
 static int code_of(const epl_code_table *t, float y)
@@ -163,23 +204,42 @@ static int code_of(const epl_code_table *t, float y)
     return k;
 }
 
-/* Between thresholds the guess rises with y: if it is right where a code begins and where it ends, it is right between them. */
-static int32_t lines_hold(const epl_code_table *t)
+static int is_guessed_at(const epl_code_table *t, line_fn *of, float y) { return is_guessed(t, of, y, code_of(t, y)); }
+
+/* Between thresholds the guess rises with y: if it is right where a code begins and where it ends, and where one line ends and the
+ * next begins, it is right between them. */
+static int32_t lines_hold(const epl_code_table *t, const segment s[SEGMENTS], line_fn *of)
 {
-    const float least = t->zero ? -1.000001f : 0.0f, most = 1.000001f; // a rounded quotient's ends
+    const float least = t->zero ? -1.000001f : 0.0f, most = 1.000001f; // what rounding may make of the greatest
     for (int k = 0; k < 256; k++) {
         const float begin = k && t->limit[k - 1] >= least ? number_of(t->threshold[k - 1] + 1) : least;
         const float end = t->limit[k] < most ? t->limit[k] : most;
-        if (begin <= end && !(is_guessed(t, begin, k) && is_guessed(t, end, k)))
+        if (begin <= end && !(is_guessed(t, of, begin, k) && is_guessed(t, of, end, k)))
             return 0;
     }
-    for (int i = 0; i < CODE_PIECES; i++)
-        for (int side = -1; side <= 1 && t->bend[i] < 1.0f; side += 2) {
-            const float at = (float)side * t->bend[i], beyond = number_of(rising_of(at) + (uint32_t)side);
-            if (at >= least && !(is_guessed(t, at, code_of(t, at)) && is_guessed(t, beyond, code_of(t, beyond))))
+    for (int i = 1; i < SEGMENTS; i++)
+        for (int side = -1; side <= 1; side += 2) {
+            const float at = (float)side * s[i].from, beyond = number_of(rising_of(at) + (uint32_t)side);
+            if (at >= least && !(is_guessed_at(t, of, at) && is_guessed_at(t, of, beyond)))
+                return 0;
+        }
+    for (int i = 96; i < 127; i++) // what lies between two pieces without being a threshold
+        for (int side = -1; side <= 1; side += 2) {
+            const float at = (float)side * from_bits((uint32_t)i << 23), before = number_of(rising_of(at) - (uint32_t)side);
+            if (at >= least && !(is_guessed_at(t, of, at) && is_guessed_at(t, of, before)))
                 return 0;
         }
     return 1;
+}
+
+static void fill_lines(epl_code_table *t, const float *map)
+{
+    segment s[SEGMENTS];
+    fill_segments(t, s);
+    fill_pieces(t, s, map);
+    fill_decades(t, s, map);
+    t->lined         = lines_hold(t, s, line_of);
+    t->lined_decades = lines_hold(t, s, line_by_decades);
 }
 
 int64_t EPL_K(code_pack_pieces)(const void *params)
@@ -203,8 +263,6 @@ void EPL_K(code_pack)(const epl_call *call, int64_t begin, int64_t end, void *sc
     fill_thresholds(call->in[0], p->keep_nonzero, t);
     fill_first(t);
     t->zero = zero_of(call->in[0]);
-    if ((t->zero == 0 || t->zero == 127) && t->limit[t->zero] < 1e-6f) {
-        fill_pieces(t, call->in[0]);
-        t->lined = lines_hold(t);
-    }
+    if ((t->zero == 0 || t->zero == 127) && t->limit[t->zero] < 1e-6f)
+        fill_lines(t, call->in[0]);
 }

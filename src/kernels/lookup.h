@@ -106,6 +106,27 @@ VEC_INLINE void vlookup256(const vtable *t, const vi i[2], vf to[2])
     to[0] = (vf)_mm512_unpacklo_epi16(low, high);
     to[1] = (vf)_mm512_unpackhi_epi16(low, high);
 }
+#elif EPL_VEC_AVX2
+VEC_INLINE vi vimin(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b); }
+VEC_INLINE vf vfmax(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); } // neither is NaN
+
+/* Products that fit 16 bits. */
+VEC_INLINE vi vimul16(vi a, int32_t b) { return (vi)_mm256_mullo_epi16((__m256i)a, _mm256_set1_epi32(b)); }
+
+/* table[i % 8]. */
+VEC_INLINE vf vlookup8(vf table, vi i) { return (vf)_mm256_permutevar8x32_ps((__m256)table, (__m256i)i); }
+VEC_INLINE vi vilookup8(vi table, vi i) { return (vi)_mm256_permutevar8x32_epi32((__m256i)table, (__m256i)i); }
+
+/* Bit i: the sign of lane i. */
+VEC_INLINE uint32_t vsigns(vi v) { return (uint32_t)_mm256_movemask_ps((__m256)v); }
+
+/* Four vectors as bytes; what is below 0 becomes 0, above 255 becomes 255. */
+VEC_INLINE void vstore_bytes4(uint8_t *p, const vi v[4])
+{
+    const __m256i a = _mm256_packs_epi32((__m256i)v[0], (__m256i)v[1]), b = _mm256_packs_epi32((__m256i)v[2], (__m256i)v[3]);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((__m256i *)p, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), order));
+}
 #endif
 
 #endif
