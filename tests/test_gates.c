@@ -135,6 +135,32 @@ TEST(open_gates_change_nothing_and_closed_ones_everything)
     epl_model_free(m);
 }
 
+/* Behind the sum a closed gate takes the shortcut's channels along: the unit gives zeros, and so do those behind it that are closed, too. */
+TEST(gates_behind_a_residual_sum)
+{
+    epl_context *ctx = test_context(t);
+    epl_model   *m = new_model(t, ctx, "resnet:depth=8,width=4,image=12,channels=1,classes=3"), *plain = epl_model_copy(m);
+    epl_tensor  *x = images(t, ctx, 2), *before = outputs(t, plain, x);
+    CHECK_INT(t, epl_gates_add(m, (epl_gate_opts){ .layers = "*.b.conv.weight,*.shortcut*.weight", .after_add = true, .open = true }), 3);
+    CHECK_OK(t, ctx, epl_model_init(m, 6));
+    epl_tensor *open = outputs(t, m, x);
+    CHECK_CLOSE(t, open, before, .rtol = 1e-6, .atol = 1e-6);
+    int sums = 0;
+    for (const epl_node *n = m->graph->first; n; n = n->next)
+        sums += EPL_IS(n, mul) && EPL_IS(n->inputs[0]->producer, relu);
+    CHECK_INT(t, sums, 3);
+    set_gates(m, "stage3.unit1.*.gate.bias", -1, -1, t->rng);
+    epl_tensor *closed = outputs(t, m, x);
+    for (int k = 0; k < 3; k++)
+        CHECK_NEAR(t, epl_tensor_get(closed, k), epl_tensor_get(closed, 3 + k), .atol = 1e-7); // of any image
+    epl_tensor_free(before);
+    epl_tensor_free(open);
+    epl_tensor_free(closed);
+    epl_tensor_free(x);
+    epl_model_free(plain);
+    epl_model_free(m);
+}
+
 /* ---- convolutions that skip ---- */
 
 TEST(skipping_gives_the_same)

@@ -307,6 +307,7 @@ typedef struct epl_gates_opts {
     bool        forecast;
     double      mass, uniform;  /* of labels; without a forecast: for `agreement`, 0: not asked */
     const char *layers;         /* of a forecast, as in epl_gate_opts */
+    bool        after_add;      /* likewise */
     epl_features_opts run;      /* batch, augment, progress */
 } epl_gates_opts;
 

@@ -65,6 +65,7 @@ typedef struct epl_gate_opts {
     bool        average; /* pool by the mean; default by the maximum */
     int         embedding; /* pool each axis of space to round((embedding / C)^(1 / axes)) places, flattened, so that a gate sees about so many
                               numbers: of a picture with one channel a single one says nothing. Default: to one */
+    bool        after_add; /* a layer whose result is added to a shortcut ends behind the sum and its activation; default: before it */
     bool        open;    /* gates begin open, whatever they see: weights of zero, biases of 2. Default: as any linear layer begins */
 } epl_gate_opts;
 

@@ -236,7 +236,7 @@ bool epl_gates_measure(const epl_model *m, epl_dataset *d, epl_gates_opts o, epl
     bool ok = copy && k.sites && k.layers && k.columns;
     if (ok) {
         const double batch = (double)epl_dim(epl_graph_input_at(m->graph, 0), 0);
-        k.n_sites = o.forecast ? epl_gate_places(copy, o.layers, k.sites, &wanted) : epl_gate_find(copy, k.sites);
+        k.n_sites = o.forecast ? epl_gate_places(copy, o.layers, o.after_add, k.sites, &wanted) : epl_gate_find(copy, k.sites);
         const double macs = epl_graph_cost(m->graph).macs / batch;
         epl_tensor *counts = put_counts(&k) ? run_counts(m, &k, d, o.run) : NULL;
         ok = counts && fill_report(m, &k, counts, d, out);

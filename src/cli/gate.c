@@ -101,6 +101,7 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_CHOICE(0, "pool", "max|avg", &pool, "what a gate sees of its layer's input"),
         EPL_OPT_INT(0, "embedding", &embedding, 0, 1 << 16, "how many numbers a gate sees of it, about, by pooling to several places (0: one for a channel)"),
         EPL_OPT_FLAG(0, "open", &o.open, "gates begin open"),
+        EPL_OPT_FLAG(0, "after-add", &o.after_add, "of layers before a residual sum: masks behind it"),
         EPL_OPT_TEXT(0, "layers", "PATTERN", &o.layers, "names of convolutions' weights (default: all that can have a gate)"),
         EPL_OPT_FLAG(0, "estimate", &estimate, "tell what gates would save on --data, before there are any"),
         EPL_OPT_FLAG(0, "skip", &skipping, "write a network for one sample that computes the chosen channels alone"),
@@ -117,6 +118,7 @@ static int run(cli *c, int argc, char **argv)
     o.average  = strcmp(pool, "avg") == 0;
     g.forecast = estimate;
     g.layers   = o.layers;
+    g.after_add = o.after_add;
     epl_model   *m = cli_model_load(c, in, NULL);
     epl_dataset *d = m && data.name ? cli_data_open(c, &data, split, 0) : NULL;
     bool ok = m && (!data.name || d);

@@ -25,10 +25,12 @@ static bool activates(const epl_node *n)
 
 static epl_node *only_reader(const epl_value *v) { return v->n_uses == 1 ? v->uses[0].node : NULL; }
 
-static epl_value *end_of(epl_node *conv)
+static epl_value *end_of(epl_node *conv, bool after_add)
 {
     epl_value *y = conv->outputs[0];
     if (EPL_IS(only_reader(y), batch_norm) || EPL_IS(only_reader(y), batch_norm_train))
+        y = only_reader(y)->outputs[0];
+    if (after_add && EPL_IS(only_reader(y), add) && epl_shape_equal(y->shape, only_reader(y)->outputs[0]->shape))
         y = only_reader(y)->outputs[0];
     return activates(only_reader(y)) ? only_reader(y)->outputs[0] : y;
 }
@@ -42,16 +44,24 @@ static bool is_read(const epl_value *v)
     return v->n_uses > 0;
 }
 
-int epl_gate_places(epl_graph *g, const char *pattern, epl_gate_site *sites, int *wanted)
+static bool is_taken(const epl_gate_site *sites, int n, const epl_value *end)
+{
+    for (int i = 0; i < n; i++)
+        if (sites[i].end == end)
+            return true;
+    return false;
+}
+
+int epl_gate_places(epl_graph *g, const char *pattern, bool after_add, epl_gate_site *sites, int *wanted)
 {
     int count = 0;
     *wanted = 0;
     for (epl_node *n = g->first; n; n = n->next) {
         const char *name = EPL_IS(n, conv) ? epl_value_name(n->inputs[1]) : NULL;
-        if (!name || !epl_glob(pattern ? pattern : "*", name))
+        epl_value  *end  = name ? end_of(n, after_add) : NULL;
+        if (!name || !epl_glob(pattern ? pattern : "*", name) || is_taken(sites, count, end)) // two that are added have one gate
             continue;
         ++*wanted;
-        epl_value *end = end_of(n);
         if (is_read(end))
             sites[count++] = (epl_gate_site){ .conv = n, .end = end };
     }
@@ -66,7 +76,19 @@ static epl_node *reader_of_kind(const epl_value *v, const epl_op *op)
     return NULL;
 }
 
-/* The convolution at the beginning of a layer that ends in v, or NULL. */
+/* The convolution of the layer "<name>" whose gate has the weight "<name>.gate.weight". */
+static epl_node *conv_named(epl_graph *g, const char *gate)
+{
+    const size_t n = strlen(gate) - strlen(".gate.weight");
+    for (epl_node *c = g->first; c; c = c->next) {
+        const char *name = EPL_IS(c, conv) ? epl_value_name(c->inputs[1]) : NULL;
+        if (name && strncmp(name, gate, n) == 0 && strcmp(name + n, ".weight") == 0)
+            return c;
+    }
+    return NULL;
+}
+
+/* The convolution at the beginning of a layer that ends in v, or NULL: for weights that are computed, and so have no name. */
 static epl_node *conv_before(const epl_value *v)
 {
     epl_node *n = v->producer;
@@ -85,7 +107,7 @@ int epl_gate_find(epl_graph *g, epl_gate_site *sites)
             if (!EPL_IS(mul, mul))
                 continue;
             epl_value *end  = mul->inputs[mul->inputs[0] == image->outputs[0]];
-            epl_node  *conv = conv_before(end);
+            epl_node  *named = conv_named(g, epl_value_name(n->inputs[1])), *conv = named ? named : conv_before(end);
             if (conv)
                 sites[count++] = (epl_gate_site){ conv, end, n->outputs[0], step->outputs[0], mul->outputs[0] };
         }
@@ -143,12 +165,12 @@ static bool put_gate(epl_graph *g, const epl_gate_site *s, const epl_gate_opts *
 int epl_gates_add(epl_model *m, epl_gate_opts o)
 {
     epl_gate_site *sites = epl_alloc_array(m->ctx, (size_t)m->graph->n_nodes + 1, sizeof *sites);
-    int  wanted = 0, n = sites ? epl_gate_places(m->graph, o.layers, sites, &wanted) : 0;
+    int  wanted = 0, n = 0;
     bool ok = sites != NULL;
     if (ok && epl_gate_find(m->graph, sites) > 0)
         ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has gates already", m->graph->name);
     else if (ok)
-        n = epl_gate_places(m->graph, o.layers, sites, &wanted);
+        n = epl_gate_places(m->graph, o.layers, o.after_add, sites, &wanted);
     if (ok && (n == 0 || (o.layers && n < wanted)))
         ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT, "gates: of %d convolutions that '%s' matches, %d can have one; the channels of the others are a result of the "
                       "network, or nothing reads them", wanted, o.layers ? o.layers : "*", n);

@@ -12,7 +12,7 @@ typedef struct epl_gate_site {
 } epl_gate_site;
 
 /* Convolutions whose weight's name matches and whose channels something reads; *wanted counts those that match. `sites` has room for all nodes. */
-int epl_gate_places(epl_graph *g, const char *pattern, epl_gate_site *sites, int *wanted);
+int epl_gate_places(epl_graph *g, const char *pattern, bool after_add, epl_gate_site *sites, int *wanted);
 
 /* Gates that are there. */
 int epl_gate_find(epl_graph *g, epl_gate_site *sites);
