@@ -132,6 +132,10 @@ TEST(weights_become_powers_of_two)
     CHECK(t, shifted > 0 && epl_program_operations(p).shifts > 0);
     epl_program_free(p);
     epl_model_free(m);
+    snprintf(path, sizeof path, "%s/report.html", dir);
+    char *html = test_read_file(t, path, NULL);
+    CHECK(t, strstr(html, "Powers of two") && strstr(html, "entropy"));
+    free(html);
 }
 
 static volatile sig_atomic_t stopped;

@@ -206,6 +206,17 @@ static bool keep_classes(epl_model *m, epl_dataset *d)
     return ok;
 }
 
+/* How often each value occurs among weights that are powers of two. */
+static void add_codes(epl_text *out, const epl_model *m)
+{
+    epl_table *t    = epl_shift_report(m);
+    char      *text = t ? epl_table_to_text(t, (epl_table_opts){ 0 }) : NULL;
+    if (text)
+        epl_text_addf(out, "\n%s", text);
+    epl_release(m->ctx, text);
+    epl_table_free(t);
+}
+
 static char *results(cli *c, const epl_trainer *t, const char *out)
 {
     epl_text text = EPL_TEXT(c->ctx);
@@ -214,6 +225,8 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
     double   seconds = 0;
     char     time[32], bytes[32], full[32];
     const epl_slot_bytes slots = epl_slots_measure(epl_trainer_model(t)->weights);
+    epl_shift_changes    changes;
+    const bool           shifts = epl_shift_changes_of(epl_trainer_model(t), &changes);
     for (int i = 0; i < n; i++)
         seconds += r[i].seconds;
     if (c->json) {
@@ -225,6 +238,10 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
         epl_json_put_f64(&w, "best", epl_trainer_best(t));
         epl_json_put_f64(&w, "seconds", seconds);
         epl_json_put_i64(&w, "slot_bytes", (int64_t)slots.bytes);
+        if (shifts) {
+            epl_json_put_f64(&w, "flips", changes.flips);
+            epl_json_put_f64(&w, "frozen", changes.frozen);
+        }
         epl_json_open_array(&w, "epochs");
         for (int i = 0; i < n; i++)
             epl_epoch_record_put(&w, &r[i]);
@@ -247,6 +264,8 @@ static char *results(cli *c, const epl_trainer *t, const char *out)
         epl_format_bytes(full, (double)slots.full_bytes);
         epl_text_addf(&text, "; the optimizer's slots took %s, in 32 bits %s", bytes, full);
     }
+    if (shifts)
+        add_codes(&text, epl_trainer_model(t));
     return epl_text_detach(&text);
 }
 

@@ -2,6 +2,8 @@
  * samples the smallest network gets wrong. */
 #include "pipeline/pipeline.h"
 
+#include <espalier/compress.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +155,19 @@ static void add_sparsity(const epl_pipeline *p, const epl_stage *s, epl_report *
     epl_model_free(m);
 }
 
+/* ---- weights that are powers of two ---- */
+
+static void add_codes(const epl_pipeline *p, const epl_stage *s, epl_report *r)
+{
+    epl_model *m = epl_model_load(p->ctx, epl_stage_path(s, "model.safetensors"));
+    epl_table *t = m ? epl_shift_report(m) : NULL;
+    if (t)
+        epl_report_table(r, t);
+    epl_report_text(r, "Weights of the model `%s`: how many are negative, the shares of their magnitudes, and the entropy of a code in bits.", s->name);
+    epl_table_free(t);
+    epl_model_free(m);
+}
+
 /* ---- mistakes ---- */
 
 typedef struct mistake {
@@ -284,12 +299,13 @@ bool epl_pipeline_save_report(const epl_pipeline *p)
     snprintf(subtitle, sizeof subtitle, "%s, seed %llu", p->data, (unsigned long long)p->seed);
     epl_report *r = epl_report_new(p->ctx, p->title, (epl_report_opts){ .subtitle = subtitle, .footer = "Made by espalier run." });
     epl_table  *t = epl_pipeline_table(p);
-    const epl_stage *last = NULL, *pruned = NULL;
+    const epl_stage *last = NULL, *pruned = NULL, *shifted = NULL;
     for (int i = 0; i < p->n_stages; i++)
         if (makes_model(&p->stages[i])) {
             add_key(&p->stages[i], r);
             last   = &p->stages[i];
             pruned = p->stages[i].kind == EPL_STAGE_PRUNE ? last : pruned;
+            shifted = p->stages[i].kind == EPL_STAGE_QUANTIZE ? last : shifted;
         }
     epl_report_section(r, "Before and after");
     epl_report_table(r, t);
@@ -302,6 +318,10 @@ bool epl_pipeline_save_report(const epl_pipeline *p)
     if (pruned) {
         epl_report_section(r, "Sparsity");
         add_sparsity(p, pruned, r);
+    }
+    if (shifted) {
+        epl_report_section(r, "Powers of two");
+        add_codes(p, shifted, r);
     }
     bool ok = true;
     if (last) {
