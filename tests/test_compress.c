@@ -377,6 +377,46 @@ PROPERTY(a_run_that_was_cut_goes_on_with_the_same_bits, 3)
     epl_model_free(resumed);
 }
 
+/* Counts the steps of training that run on lists of non-zeros. */
+static bool count_lists(void *user, epl_trainer *tr, int64_t step)
+{
+    const epl_program *p = epl_trainer_program(tr);
+    int *count = user;
+    (void)step;
+    *count = 0;
+    for (int i = 0; i < epl_program_n_steps(p); i++)
+        *count += strcmp(epl_program_step(p, i).kernel, "sparse_conv") == 0;
+    return true;
+}
+
+static epl_model *masked_run(test *t, epl_context *ctx, const char *folder, int64_t stop, int *lists)
+{
+    epl_graph   *g = epl_zoo_build(ctx, "cnn:image=8,stages=1,depth=3,width=32,classes=3");
+    epl_model   *m = g ? epl_model_new_take(g) : NULL;
+    epl_dataset *d = pictures(t, ctx, 400);
+    const epl_train_hook hook = { .after_step = count_lists, .user = lists };
+    CHECK_OK(t, ctx, m && epl_model_init(m, 4) && epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.95, .criterion = "random", .skip = "first" }));
+    test_train_until(t, m, d, (epl_trainer_opts){ .epochs = 2, .batch = 100, .seed = 9, .hooks = &hook, .n_hooks = 1, .checkpoint = folder,
+                                                  .optimizer = { .kind = EPL_ADAMW, .decay = 0.01 } }, stop);
+    epl_dataset_free(d);
+    return m;
+}
+
+/* Under masks that stay, updates skip zeros; cut, resumed and by three threads they give the same bits. */
+TEST(training_skips_what_masks_hide)
+{
+    epl_context *one = test_context(t), *three = test_context(t, .n_threads = 3);
+    int lists = 0;
+    epl_model *whole = masked_run(t, one, NULL, INT64_MAX, &lists);
+    CHECK_INT(t, lists, 4); // two convolutions, forward and their inputs' gradients
+    epl_model_free(masked_run(t, three, test_temp(t, "masked"), 3, &lists));
+    epl_model *resumed = masked_run(t, three, test_temp(t, "masked"), INT64_MAX, &lists);
+    CHECK_INT(t, lists, 4);
+    test_same_weights(t, whole, resumed);
+    epl_model_free(whole);
+    epl_model_free(resumed);
+}
+
 TEST(a_run_goes_on_with_the_same_schedule_only)
 {
     epl_context *ctx = test_context(t);

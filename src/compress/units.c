@@ -102,14 +102,28 @@ static bool axis_is_frozen(epl_units *u, const epl_value *v, int axis)
     return true;
 }
 
-/* How many of the axes could be the unit; *first_free is the first of them. */
-static int free_axes(epl_units *u, const epl_units_block *b, int *first_free)
+/* Made of parameters alone, through at most so many nodes. */
+static bool is_weight(const epl_value *v, int depth)
 {
+    const epl_node *n = v->producer;
+    if (EPL_IS(n, parameter) || EPL_IS(n, constant))
+        return true;
+    bool all = depth > 0 && n->n_inputs > 0;
+    for (int i = 0; all && i < n->n_inputs; i++)
+        all = !n->inputs[i] || is_weight(n->inputs[i], depth - 1);
+    return all;
+}
+
+/* How many of the axes could be the unit; *unit is the first of them (whole heads), of a weight that is computed the longest (what the factors
+ * of a product are cut into, rather than the few numbers that they are mixed by). */
+static int free_axes(epl_units *u, const epl_units_block *b, int *unit)
+{
+    const bool weight = is_weight(b->many, 8);
     int n = 0;
     for (int a = b->first + b->count - 1; a >= b->first; a--)
         if (b->many->shape.dim[a] > 1 && !axis_is_frozen(u, b->many, a)) {
-            *first_free = a;
-            n++;
+            if (n++ == 0 || !weight || b->many->shape.dim[a] >= b->many->shape.dim[*unit])
+                *unit = a;
         }
     return n;
 }

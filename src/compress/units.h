@@ -39,7 +39,7 @@ void epl_freeze_axis(epl_units *u, const epl_node *n, const epl_value *v, int ax
 void epl_freeze_value(epl_units *u, const epl_node *n, const epl_value *v); /* v may be NULL */
 
 /* Axes [first, first + count) of `many` lie behind each other in one axis of `one` (row-major). One of them becomes the unit,
- * the others stay whole: the only one that nobody has frozen, or of several the first. */
+ * the others stay whole: the only one that nobody has frozen, or of several the first; of a computed weight the longest. */
 bool epl_units_add_block(epl_units *u, const epl_node *n, const epl_value *many, int first, int count, const epl_value *one, int axis);
 
 /* ---- ties.c ---- */
