@@ -186,15 +186,35 @@ VEC_INLINE void decode_pair(const vtable *map, vf most, const uint8_t *codes, fl
     vstore(to + VL, x[1] * most);
 }
 
-static void decode(const float *map, float most, const uint8_t *codes, int64_t n, read_ahead *ahead, float *to)
+static int64_t decode_pairs(const float *map, float most, const uint8_t *codes, int64_t n, read_ahead *ahead, float *to)
 {
-    const vtable  table = vtable_of(map);
-    const int64_t even = n / (2 * VL) * (2 * VL);
-    for (int64_t i = 0; i < even; i += 2 * VL) {
+    const vtable table = vtable_of(map);
+    int64_t i = 0;
+    for (; i + 2 * VL <= n; i += 2 * VL) {
         ask(ahead, 2 * VL);
         decode_pair(&table, vset(most), codes + i, to + i);
     }
-    for (int64_t i = even; i < n; i++)
+    return i;
+}
+
+static __attribute__((target("avx512vbmi"))) int64_t decode_fours(const float *map, float most, const uint8_t *codes, int64_t n, read_ahead *ahead, float *to)
+{
+    const vbytes table = vbytes_of(map);
+    vf x[4];
+    int64_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL) {
+        ask(ahead, 4 * VL);
+        vlookup_bytes(&table, codes + i, x);
+        VEC_UNROLL for (int k = 0; k < 4; k++)
+            vstore(to + i + k * VL, x[k] * most);
+    }
+    return i;
+}
+
+static void decode(const float *map, float most, const uint8_t *codes, int64_t n, read_ahead *ahead, float *to)
+{
+    int64_t i = (__builtin_cpu_supports("avx512vbmi") ? decode_fours : decode_pairs)(map, most, codes, n, ahead, to);
+    for (; i < n; i++)
         to[i] = map[codes[i]] * most;
 }
 #else

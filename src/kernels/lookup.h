@@ -106,6 +106,51 @@ VEC_INLINE void vlookup256(const vtable *t, const vi i[2], vf to[2])
     to[0] = (vf)_mm512_unpacklo_epi16(low, high);
     to[1] = (vf)_mm512_unpackhi_epi16(low, high);
 }
+/* Where the machine can shuffle bytes of two vectors, 64 numbers at once: a table for each byte of them. */
+#define VEC_BYTES static inline __attribute__((target("avx512vbmi"), always_inline))
+
+typedef struct vbytes { /* [byte][64 numbers] */
+    __m512i byte[4][4];
+} vbytes;
+
+VEC_BYTES vbytes vbytes_of(const float *numbers)
+{
+    const __m512i first = (__m512i)(vlanes() * 4);
+    const __m128i a0 = _mm512_cvtepi32_epi8(first), b0 = _mm512_cvtepi32_epi8(_mm512_add_epi32(first, _mm512_set1_epi32(64)));
+    const __m256i both = _mm256_set_m128i(b0, a0); // byte 0 of the numbers of two vectors
+    const __m512i low = _mm512_inserti64x4(_mm512_castsi256_si512(both), _mm256_add_epi8(both, _mm256_set1_epi8(1)), 1);
+    const __m512i high = _mm512_add_epi8(low, _mm512_set1_epi8(2));
+    vbytes t;
+    VEC_UNROLL for (int g = 0; g < 4; g++) {
+        const __m512i a = (__m512i)vload(numbers + 64 * g), b = (__m512i)vload(numbers + 64 * g + 16);
+        const __m512i c = (__m512i)vload(numbers + 64 * g + 32), d = (__m512i)vload(numbers + 64 * g + 48);
+        const __m512i ab = _mm512_permutex2var_epi8(a, low, b), cd = _mm512_permutex2var_epi8(c, low, d);
+        const __m512i AB = _mm512_permutex2var_epi8(a, high, b), CD = _mm512_permutex2var_epi8(c, high, d);
+        t.byte[0][g] = _mm512_shuffle_i64x2(ab, cd, 0x44);
+        t.byte[1][g] = _mm512_shuffle_i64x2(ab, cd, 0xee);
+        t.byte[2][g] = _mm512_shuffle_i64x2(AB, CD, 0x44);
+        t.byte[3][g] = _mm512_shuffle_i64x2(AB, CD, 0xee);
+    }
+    return t;
+}
+
+/* numbers[codes[i]] for 64 codes. */
+VEC_BYTES void vlookup_bytes(const vbytes *t, const uint8_t *codes, vf to[4])
+{
+    const __m512i turned = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); // as unpacking turns it back
+    const __m512i c = _mm512_permutexvar_epi32(turned, _mm512_loadu_si512(codes));
+    const __mmask64 upper = _mm512_movepi8_mask(c);
+    __m512i b[4];
+    VEC_UNROLL for (int i = 0; i < 4; i++)
+        b[i] = _mm512_mask_blend_epi8(upper, _mm512_permutex2var_epi8(t->byte[i][0], c, t->byte[i][1]),
+                                      _mm512_permutex2var_epi8(t->byte[i][2], c, t->byte[i][3]));
+    const __m512i low = _mm512_unpacklo_epi8(b[0], b[1]), low2 = _mm512_unpacklo_epi8(b[2], b[3]);
+    const __m512i high = _mm512_unpackhi_epi8(b[0], b[1]), high2 = _mm512_unpackhi_epi8(b[2], b[3]);
+    to[0] = (vf)_mm512_unpacklo_epi16(low, low2);
+    to[1] = (vf)_mm512_unpackhi_epi16(low, low2);
+    to[2] = (vf)_mm512_unpacklo_epi16(high, high2);
+    to[3] = (vf)_mm512_unpackhi_epi16(high, high2);
+}
 #elif EPL_VEC_AVX2
 VEC_INLINE vi vimin(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b); }
 VEC_INLINE vf vfmax(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); } // neither is NaN
