@@ -450,7 +450,7 @@ EPL_API int64_t epl_shift_codes(const epl_weights *w, uint8_t *codes);
 
 /* Before each layer that reads packed codes: its input as 8 bits times a factor, affine(cast(cast(clip(round(x / f), -127, 127), i8), f32), f),
  * f the largest magnitude on the samples (a batch for the network's one input) over 127. Programs then add shifted integers, exactly
- * (epl_program_opts.shifts), or multiply integers (passes.h). Layers inside of regions stay. `out` may be NULL. */
+ * (epl_program_opts.shifts), or multiply integers (passes.h). Depthwise layers and those inside of regions stay. `out` may be NULL. */
 typedef struct epl_quantize_result {
     int layers, values; /* layers whose input is quantised; distinct values that are */
 } epl_quantize_result;

@@ -124,7 +124,7 @@ EPL_API bool epl_split_choices(epl_graph *g, int chunk);
 EPL_API bool epl_select_small(epl_graph *g, double most);
 
 /* What lowering does to a graph: carry out exits and choices, settle shapes, fold and trim control flow, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
- * into the weights before it (if they are constants), merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
+ * into the weights before it (if they are constants), put sums of integers where quantised values are multiplied, merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
 
 /* Runs narrow-wide-narrow pieces (inverted bottlenecks, perceptrons on every pixel, ConvNeXt's blocks) strip by strip of output rows, as

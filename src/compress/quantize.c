@@ -13,7 +13,8 @@
 static bool reads_codes(const epl_node *n)
 {
     const bool matrix = EPL_IS(n, matmul) && n->inputs[1]->shape.rank == 2 && !epl_attr_i(n, "trans_a");
-    if (!EPL_IS(n, conv) && !EPL_IS(n, linear) && !matrix)
+    const bool depthwise = EPL_IS(n, conv) && epl_attr_i(n, "group") > 1 && epl_dim(n->inputs[1], -2) == 1; // programs do them in floats
+    if ((!EPL_IS(n, conv) && !EPL_IS(n, linear) && !matrix) || depthwise)
         return false;
     const epl_value *w = n->inputs[1];
     while (EPL_IS(w->producer, mul) || EPL_IS(w->producer, affine) || EPL_IS(w->producer, transpose))

@@ -1,7 +1,7 @@
 /* integers: products of quantised values become products of integers. Where the input of a convolution or linear layer is integers of 8
  * bits times a factor (what DequantizeLinear computes with a zero point of 0), and its weight integers times a factor for each output
  * channel - codes of powers of two (ShiftWeight), or stored integers of 8 bits, whatever scales and folded normalisations stand behind
- * them - all factors multiply the exact sum instead: IntegerConv. Within the rounding of the sums that it replaces. */
+ * them - all factors multiply the exact sum instead: IntegerConv. Depthwise ones stay. Within the rounding of the sums that it replaces. */
 #include "passes/passes.h"
 
 /* The factors that are taken off on the way: scalars, or one for each of m output channels; of an input (m = 0) scalars alone. */
@@ -83,6 +83,9 @@ static epl_value *integers_of(factors *f, epl_value *v, int axis)
     return EPL_IS(n, mul) ? without_factor(f, v, axis) : EPL_IS(n, transpose) ? transposed(f, n, axis) : NULL;
 }
 
+/* A channel for itself: a sum of so few products is faster in floats. */
+static bool is_depthwise(const epl_node *n) { return EPL_IS(n, conv) && epl_attr_i(n, "group") > 1 && epl_dim(n->inputs[1], -2) == 1; }
+
 /* The layer's weight is its input 1, and that of a linear layer is a matrix. */
 static bool is_layer(const epl_node *n, bool *turned)
 {
@@ -93,7 +96,7 @@ static bool is_layer(const epl_node *n, bool *turned)
         *turned = epl_attr_i(n, "trans_b");
     else if (!EPL_IS(n, conv))
         return false;
-    return n->outputs[0]->dtype == EPL_F32 && is_fixed(n->inputs[1]) && (EPL_IS(n, conv) || n->inputs[1]->shape.rank == 2) &&
+    return n->outputs[0]->dtype == EPL_F32 && is_fixed(n->inputs[1]) && !is_depthwise(n) && (EPL_IS(n, conv) || n->inputs[1]->shape.rank == 2) &&
            !(EPL_IS(n, matmul) && epl_attr_i(n, "trans_a"));
 }
 
