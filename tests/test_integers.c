@@ -47,7 +47,7 @@ static epl_program *run(test *t, const epl_model *m, epl_program_opts o, const e
     return p;
 }
 
-/* By shifts and by products, of every instruction set: the bits of the reference. */
+/* By shifts and by products, of every instruction set, with one to three threads: the bits of the reference. */
 static void check_exact(test *t, const epl_model *m, const epl_tensor *x, int layers)
 {
     epl_program *want = run(t, m, (epl_program_opts){ .reference = true }, x);
@@ -59,6 +59,7 @@ static void check_exact(test *t, const epl_model *m, const epl_tensor *x, int la
             epl_error_clear(m->ctx);
             continue;
         }
+        epl_context_set_threads(m->ctx, 1 + i % 3);
         epl_program *p = run(t, m, (epl_program_opts){ .shifts = shifts, .isa = isas[i % 4] }, x);
         CHECK_INT(t, count_steps(p, shifts ? "shift_add" : "integer_conv"), layers);
         CHECK(t, epl_tensor_equal(epl_program_output(p, 0), epl_program_output(want, 0)));
