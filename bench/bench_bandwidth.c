@@ -2,8 +2,9 @@
  *
  *     build/bench_bandwidth [MIB]
  *
- * Tensors of MIB (default 32) MiB each. A kernel's GB/s are the bytes that it must read and write, once each, over the shortest
- * of many runs; memcpy's are the bytes that it reads and writes, timed in turn. A share above 1 means that most of the traffic is reading, which is cheaper than writing. */
+ * Tensors of MIB (default 32) MiB each. A kernel's GB/s are the bytes that it must read and write, once each, over
+ * the shortest of many runs; memcpy's are the bytes that it reads and writes, timed in turn. A share above 1 means
+ * that most of the traffic is reading, which is cheaper than writing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,8 @@ static void chains(void)
     const int64_t n = floats, c = 64, rows = n / c;
     CHAIN("add", rows, c, 3, (FULL, FULL), { EPL_EW_add, 0, 1 });
     CHAIN("relu", rows, c, 2, (FULL), { EPL_EW_relu, 0 });
-    CHAIN("x * row + row, relu", rows, c, 2, (FULL, EPL_CHAIN_ROW, EPL_CHAIN_ROW), { EPL_EW_mul, 0, 1 }, { EPL_EW_add, 3, 2 }, { EPL_EW_relu, 4 });
+    CHAIN("x * row + row, relu", rows, c, 2, (FULL, EPL_CHAIN_ROW, EPL_CHAIN_ROW), { EPL_EW_mul, 0, 1 },
+          { EPL_EW_add, 3, 2 }, { EPL_EW_relu, 4 });
     CHAIN("x * column", rows, c, 2, (FULL, EPL_CHAIN_COLUMN), { EPL_EW_mul, 0, 1 });
     CHAIN("exp", rows, c, 2, (FULL), { EPL_EW_exp, 0 });
     CHAIN("sigmoid", rows, c, 2, (FULL), { EPL_EW_sigmoid, 0 });
@@ -137,9 +139,13 @@ static void movement(void)
     report("max pool 2x2 of 112x112x64", "pool", &p, (epl_call){ .in = { memory[0] }, .out = { memory[1] } }, 1.25);
     report("its gradient", "pool_back", &p, (epl_call){ .in = { memory[0], memory[1] }, .out = { memory[2] } }, 2.25);
     const int64_t m = 12544, c = 64, images = floats / m / c;
-    const epl_copy_params t = { .rank = 3, .bytes = 4, .dim = { images, c, m }, .in_stride = { m * c, 1, c }, .out_stride = { m * c, m, 1 } };
+    const epl_copy_params t = {
+        .rank = 3, .bytes = 4, .dim = { images, c, m }, .in_stride = { m * c, 1, c }, .out_stride = { m * c, m, 1 }
+    };
     report("transpose [N, 12544, 64] of its last axes", "copy", &t, (epl_call){ .in = { memory[0] }, .out = { memory[1] } }, 2);
-    const epl_copy_params u = { .rank = 3, .bytes = 4, .dim = { images, m, c }, .in_stride = { m * c, 1, m }, .out_stride = { m * c, c, 1 } };
+    const epl_copy_params u = {
+        .rank = 3, .bytes = 4, .dim = { images, m, c }, .in_stride = { m * c, 1, m }, .out_stride = { m * c, c, 1 }
+    };
     report("and back", "copy", &u, (epl_call){ .in = { memory[0] }, .out = { memory[1] } }, 2);
     const epl_concat_params j = { .outer = floats / 128, .n = 2, .width = { 64 * 4, 64 * 4 } };
     report("concat 64 + 64 channels", "concat", &j, (epl_call){ .in = { memory[0], memory[2] }, .out = { memory[1] } }, 2);

@@ -1,6 +1,7 @@
-/* bench_compiled: what zeros are worth in a compiled network. Each network is compiled as it is and again with zeros in all layers
- * but the first and the last, both are checked against the library, and their runs are timed in turns, on one thread, sample by
- * sample. Nothing is trained: a weight's place in the pattern of zeros is all that counts, not its value.
+/* bench_compiled: what zeros are worth in a compiled network. Each network is compiled as it is and again with zeros
+ * in all layers but the first and the last, both are checked against the library, and their runs are timed in turns,
+ * on one thread, sample by sample. Nothing is trained: a weight's place in the pattern of zeros is all that counts,
+ * not its value.
  *
  *     build/bench_compiled [--sparsity X] [--rounds N] [NETWORK...]       such as cnn:width=32,stages=3,depth=2,stem=2 */
 #include <espalier/espalier.h>
@@ -63,7 +64,8 @@ static bool bench(epl_context *ctx, const char *network, const char *parent, dou
         ratio[i] = ok ? dense.us[i] / sparse.us[i] : 0;
     }
     if (ok)
-        printf("%-44s %9.1f %9.1f %7.2f  %.1e\n", network, epl_median(dense.us, rounds), epl_median(sparse.us, rounds), epl_median(ratio, rounds), max_abs);
+        printf("%-44s %9.1f %9.1f %7.2f  %.1e\n", network, epl_median(dense.us, rounds), epl_median(sparse.us, rounds),
+               epl_median(ratio, rounds), max_abs);
     fflush(stdout);
     epl_model_free(m);
     return ok;

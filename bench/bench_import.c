@@ -1,6 +1,6 @@
-/* What importing a network costs: a zoo model of about 100 MB is written as ONNX, and imported in a process of its own, which
- * tells the time and the most memory that it had, every weight read once. Then the imported network against the same network built
- * here, one run of each in turn, in this process.
+/* What importing a network costs: a zoo model of about 100 MB is written as ONNX, and imported in a process of its
+ * own, which tells the time and the most memory that it had, every weight read once. Then the imported network
+ * against the same network built here, one run of each in turn, in this process.
  *
  *   build/bench_import [MODEL] [RUNS]        default resnet:stem=imagenet,depth=50,width=64,image=224,classes=1000, 11 runs */
 #include <espalier/onnx.h>

@@ -1,8 +1,9 @@
-/* bench_optimizer: the time of an optimizer's update of one parameter, with slots of 32 and of 8 bits side by side: medians over
- * rounds in which each runs once; the bytes that an update has to move at least (gradient, parameter and slots; layer-wise ones move
- * more), and the rate at which it does as a share of that of an update without slots, in the same rounds. Then the same on one
- * thread with so few elements that they stay in a core's cache, which is what the arithmetic takes: where memory gives a core
- * fewer GB/s than `even` says, codes are the faster ones.
+/* bench_optimizer: the time of an optimizer's update of one parameter, with slots of 32 and of 8 bits side by side:
+ * medians over rounds in which each runs once; the bytes that an update has to move at least (gradient, parameter
+ * and slots; layer-wise ones move more), and the rate at which it does as a share of that of an update without
+ * slots, in the same rounds. Then the same on one thread with so few elements that they stay in a core's cache,
+ * which is what the arithmetic takes: where memory gives a core fewer GB/s than `even` says, codes are the faster
+ * ones.
  *
  *     build/bench_optimizer [--count N] [--runs N] [--threads N] [optimizer]... */
 #include <espalier/espalier.h>
@@ -91,10 +92,11 @@ static bool compare(epl_context *ctx, const char *words, int64_t count, int runs
     epl_context_set_threads(ctx, 1);
     if (!ok || !measure(ctx, words, CACHED, 2001, &cached))
         return false;
-    printf("%-18s %7.3f %7.3f %6.2f %7.1f %5.1f %9.1f %6.0f %% %4.0f %% %9.3f %7.3f %6.1f\n", words, all.ns[FULL_SLOTS], all.ns[CODED_SLOTS],
-           all.ns[FULL_SLOTS] / all.ns[CODED_SLOTS], all.bytes[FULL_SLOTS], all.bytes[CODED_SLOTS], rate(&all, NO_SLOTS),
-           100 * rate(&all, FULL_SLOTS) / rate(&all, NO_SLOTS), 100 * rate(&all, CODED_SLOTS) / rate(&all, NO_SLOTS), cached.ns[FULL_SLOTS],
-           cached.ns[CODED_SLOTS], all.bytes[FULL_SLOTS] / cached.ns[CODED_SLOTS]);
+    printf("%-18s %7.3f %7.3f %6.2f %7.1f %5.1f %9.1f %6.0f %% %4.0f %% %9.3f %7.3f %6.1f\n", words, all.ns[FULL_SLOTS],
+           all.ns[CODED_SLOTS], all.ns[FULL_SLOTS] / all.ns[CODED_SLOTS], all.bytes[FULL_SLOTS], all.bytes[CODED_SLOTS],
+           rate(&all, NO_SLOTS), 100 * rate(&all, FULL_SLOTS) / rate(&all, NO_SLOTS),
+           100 * rate(&all, CODED_SLOTS) / rate(&all, NO_SLOTS), cached.ns[FULL_SLOTS], cached.ns[CODED_SLOTS],
+           all.bytes[FULL_SLOTS] / cached.ns[CODED_SLOTS]);
     return true;
 }
 
@@ -118,8 +120,9 @@ int main(int argc, char **argv)
     threads = threads ? threads : epl_context_threads(ctx);
     char **words = optind < argc ? argv + optind : usual;
     const int n = optind < argc ? argc - optind : (int)(sizeof usual / sizeof *usual);
-    printf("%lld elements, %d threads\n%-18s %7s %7s %6s %7s %5s %9s %8s %6s %9s %7s %6s\n", (long long)count, threads, "ns / element", "32 bits",
-           "8 bits", "ratio", "bytes", "8", "GB/s", "reached", "8", "cached 32", "8", "even");
+    printf("%lld elements, %d threads\n%-18s %7s %7s %6s %7s %5s %9s %8s %6s %9s %7s %6s\n", (long long)count, threads,
+           "ns / element", "32 bits", "8 bits", "ratio", "bytes", "8", "GB/s", "reached", "8", "cached 32", "8",
+           "even");
     bool ok = true;
     for (int i = 0; ok && i < n; i++)
         ok = compare(ctx, words[i], count, runs, threads);

@@ -1,10 +1,11 @@
-/* bench_shift_forms: inner loops of products with weights that are powers of two, each alone and out of the first cache, on one thread of an
- * x86 processor with AVX-512: which form is worth a kernel.
+/* bench_shift_forms: inner loops of products with weights that are powers of two, each alone and out of the first
+ * cache, on one thread of an x86 processor with AVX-512: which form is worth a kernel.
  *
  *     build/bench_shift_forms
  *
- * Multiply-adds in 10^9 per second, the best of many runs in turn, and over those of float multiply-adds. Tiles of 8 x 32 sums; `rows` is
- * what src/kernels/shift_add.c does with codes of 2 and 3 bits, vpdpbusd wants processors with VNNI (weights of 2 and 3 bits fit its 8 bits). */
+ * Multiply-adds in 10^9 per second, the best of many runs in turn, and over those of float multiply-adds. Tiles of 8
+ * x 32 sums; `rows` is what src/kernels/shift_add.c does with codes of 2 and 3 bits, vpdpbusd wants processors with
+ * VNNI (weights of 2 and 3 bits fit its 8 bits). */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,7 +89,8 @@ V4 static void rows(void)
         }
         int32_t *to = sums + j * LANES;
         _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), _mm512_cvtepi16_epi32(_mm512_castsi512_si256(acc))));
-        _mm512_storeu_si512(to + 16, _mm512_add_epi32(_mm512_loadu_si512(to + 16), _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(acc, 1))));
+        _mm512_storeu_si512(to + 16, _mm512_add_epi32(_mm512_loadu_si512(to + 16),
+                                                      _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(acc, 1))));
     }
 }
 

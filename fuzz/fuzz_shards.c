@@ -1,4 +1,5 @@
-/* The index of sharded safetensors: the input is the index, beside it lies one shard. Whatever it accepts names tensors that can be read. */
+/* The index of sharded safetensors: the input is the index, beside it lies one shard. Whatever it accepts names
+ * tensors that can be read. */
 #include <espalier/tensor.h>
 
 #include <stdio.h>
@@ -20,7 +21,8 @@ static void remove_folder(void)
 
 static void make_folder(void)
 {
-    static const char header[] = "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"v\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[8,8]}}";
+    static const char header[] = "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"v\":{\"dtype\":"
+                                 "\"U8\",\"shape\":[0],\"data_offsets\":[8,8]}}";
     const uint64_t length = sizeof header - 1;
     char           shard[64];
     if (!mkdtemp(folder))

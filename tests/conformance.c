@@ -1,13 +1,15 @@
-/* conformance: runs the ONNX project's backend tests, or any folder of their shape, in three ways - by the reference kernels, as a
- * planned program, and compiled to C - and prints what passed, what is unsupported and why, and what is wrong.
+/* conformance: runs the ONNX project's backend tests, or any folder of their shape, in three ways - by the reference
+ * kernels, as a planned program, and compiled to C - and prints what passed, what is unsupported and why, and what
+ * is wrong.
  *
  *     build/conformance [--list FILE] [--update] [--verbose] [--only PATTERN] [--compile all|sample|none] [--cache DIR] [-j N] DIR...
  *
  * A test is a folder with model.onnx and test_data_set_<k>/input_<i>.pb, output_<i>.pb; DIR is one, or holds some, up to three
  * levels down. Each runs in a process of its own, so that a crash is a result too; N at a time (default: the processors).
  *
- * --compile sample takes, of every operator, the first test that has it, so that `make check` stays short; all is the full sweep of
- * `make conformance`. What was built is kept in the cache (default: build/conformance-cache), see onnx/compiled.c.
+ * --compile sample takes, of every operator, the first test that has it, so that `make check` stays short; all is
+ * the full sweep of `make conformance`. What was built is kept in the cache (default: build/conformance-cache), see
+ * onnx/compiled.c.
  *
  * FILE lists the tests that may be unsupported, "folder/test: reason" a line; another unsupported test, or a listed one that
  * passes, is an error, so that the list can only shrink. A reason that starts with "data:" excuses a test whose data contradict
@@ -45,7 +47,7 @@ static const char *only, *cache = "build/conformance-cache";
 static scope       compile = COMPILE_SAMPLE;
 static long        jobs;
 
-/* ---- which tests ------------------------------------------------------------------------------------------------------- */
+/* ---- which tests ------------------------------------------------------------------------------------------------- */
 static void add_test(results *all, const char *dir)
 {
     const char *slash = strrchr(dir, '/'), *group = dir;
@@ -117,7 +119,7 @@ static void choose_sample(results *all)
     epl_context_free(ctx);
 }
 
-/* ---- each in a process of its own ---------------------------------------------------------------------------------------- */
+/* ---- each in a process of its own -------------------------------------------------------------------------------- */
 typedef struct slot {
     pid_t   child; /* 0: free */
     int     from;
@@ -191,7 +193,7 @@ static void run_all(results *all)
     free(slots);
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 static const char *const verdict_names[] = { "passed", "unsupported", "WRONG", "not run" };
 
 static void print_row(const char *group, size_t counts[N_WAYS][N_VERDICTS])
@@ -222,7 +224,7 @@ static void print_table(const results *all)
     printf("%zu of the passed take the values of inputs that are shapes for good\n", fixed);
 }
 
-/* ---- the list of what may be unsupported ---------------------------------------------------------------------------------------- */
+/* ---- the list of what may be unsupported ------------------------------------------------------------------------- */
 static void write_list(const results *all, const char *path)
 {
     FILE *f = fopen(path, "w");

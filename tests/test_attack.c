@@ -67,7 +67,9 @@ TEST(fgsm_is_one_step_of_pgd_within_the_bounds)
     epl_model   *m = two_exits(t, ctx, true);
     epl_tensor  *x = images(t, ctx), *y = random_labels(t, ctx);
     for (int loss = 0; loss < 3; loss++) {
-        const epl_attack_opts o = { .kind = EPL_ATTACK_FGSM, .loss = (epl_attack_loss)loss, .eps = 0.07, .rule.threshold = 0.4, .run.batch = 7 };
+        const epl_attack_opts o = {
+            .kind = EPL_ATTACK_FGSM, .loss = (epl_attack_loss)loss, .eps = 0.07, .rule.threshold = 0.4, .run.batch = 7
+        };
         epl_attack_opts one = o, many = o, none = o;
         one.kind = many.kind = EPL_ATTACK_PGD;
         one.steps = 1;
@@ -94,7 +96,8 @@ TEST(fgsm_is_one_step_of_pgd_within_the_bounds)
     epl_model_free(m);
 }
 
-/* The gradient's sign of a linear model with two classes is the same everywhere; with more, the loss is convex: no step makes it less. */
+/* The gradient's sign of a linear model with two classes is the same everywhere; with more, the loss is convex: no
+ * step makes it less. */
 TEST(the_loss_of_a_linear_model_never_falls)
 {
     epl_context *ctx = test_context(t);
@@ -102,7 +105,10 @@ TEST(the_loss_of_a_linear_model_never_falls)
     epl_tensor  *x = images(t, ctx), *y = random_labels(t, ctx);
     double       before = loss_of(t, m, x, y);
     for (int steps = 1; steps <= 6; steps++) {
-        epl_tensor *a = epl_attack_images(m, x, y, (epl_attack_opts){ .kind = EPL_ATTACK_PGD, .eps = 0.1, .steps = steps, .step_size = 0.02 }, NULL);
+        epl_tensor *a = epl_attack_images(m, x, y,
+                                          (epl_attack_opts){
+                                              .kind = EPL_ATTACK_PGD, .eps = 0.1, .steps = steps, .step_size = 0.02 },
+                                          NULL);
         CHECK_OK(t, ctx, a);
         const double now = loss_of(t, m, a, y);
         CHECK(t, now >= before - 1e-6);
@@ -114,7 +120,8 @@ TEST(the_loss_of_a_linear_model_never_falls)
     epl_model_free(m);
 }
 
-/* A network that says it needs normalised images is attacked as one that normalises by itself: with weights / 0.25, shifted biases. */
+/* A network that says it needs normalised images is attacked as one that normalises by itself: with weights / 0.25,
+ * shifted biases. */
 TEST(the_normalisation_belongs_to_the_network)
 {
     epl_context *ctx = test_context(t);
@@ -199,7 +206,12 @@ TEST(early_attacks_fool_exits_alone)
     for (int noise = 0; noise < 2; noise++) {
         epl_attack_result r;
         epl_dataset *d = epl_dataset_from_tensors_take(ctx, "noise", images(t, ctx), random_labels(t, ctx));
-        const epl_attack_opts o = { .kind = EPL_ATTACK_EARLY, .random_start = noise, .steps = 300, .least = 100, .step_size = 0.03, .run.batch = 10 };
+        const epl_attack_opts o = { .kind = EPL_ATTACK_EARLY,
+                                    .random_start = noise,
+                                    .steps = 300,
+                                    .least = 100,
+                                    .step_size = 0.03,
+                                    .run.batch = 10 };
         CHECK_OK(t, ctx, d && epl_attack(m, d, o, &r));
         int64_t count = 0;
         for (int i = 0; i < N; i++) {
@@ -264,7 +276,8 @@ TEST(samples_leave_where_the_rule_says)
         epl_exit_decide(z, cases[i].rule, taken, class, computed);
         for (int k = 0; k < 2; k++)
             if (taken[k] != cases[i].taken[k] || class[k] != cases[i].class[k] || computed[k] != cases[i].computed[k])
-                FAIL(t, "case %d, sample %d: classifier %d says %d, %d was the last computed", (int)i, k, taken[k], (int)class[k], computed[k]);
+                FAIL(t, "case %d, sample %d: classifier %d says %d, %d was the last computed", (int)i, k, taken[k],
+                     (int)class[k], computed[k]);
     }
     epl_tensor_free(z);
 }
@@ -323,7 +336,8 @@ TEST(impossible_attacks_are_refused)
     epl_output(g, "logits", epl_linear(g, q, (epl_linear_opts){ .out = CLASSES }));
     m = epl_model_new_take(g);
     CHECK_OK(t, ctx, m && epl_model_init(m, 3));
-    CHECK_FAILS(t, ctx, epl_attack_images(m, x, y, (epl_attack_opts){ .eps = 0.1 }, NULL), EPL_ERR_UNSUPPORTED, "no gradient reaches the images");
+    CHECK_FAILS(t, ctx, epl_attack_images(m, x, y, (epl_attack_opts){ .eps = 0.1 }, NULL), EPL_ERR_UNSUPPORTED,
+                "no gradient reaches the images");
     CHECK_FAILS(t, ctx, epl_attack_images(m, x, y, (epl_attack_opts){ .kind = EPL_ATTACK_EARLY }, NULL), EPL_ERR_ARGUMENT, "no early exit");
     epl_model_free(m);
     epl_tensor_free(x);

@@ -168,7 +168,8 @@ static void run_norm(test *t, const epl_norm_params *p, int64_t n, int64_t c)
         NULL);
     run(t, "norm_apply", p, (epl_call){ .in = { array[X], array[COEF], array[BIAS] }, .out = { array[Y] } }, 1, &n);
     close(t, "norm_apply of given moments", array[Y], expected[0], n, 1e-4, 2e-4);
-    run(t, "norm_back_parts", p, (epl_call){ .in = { array[X], array[DY], array[MEAN], array[VAR] }, .out = { array[PARTS] } }, 1, &n_parts);
+    run(t, "norm_back_parts", p,
+        (epl_call){ .in = { array[X], array[DY], array[MEAN], array[VAR] }, .out = { array[PARTS] } }, 1, &n_parts);
     run(t, "norm_back", p, (epl_call){ .in = { array[PARTS], array[SCALE], array[MEAN], array[VAR] },
                                        .out = { array[DSCALE], array[DBIAS], array[COEF] } }, 3,
         (int64_t[]){ c, c, 4 * p->outer * c });
@@ -496,7 +497,11 @@ PROPERTY(look_ups_and_their_reverse, 60)
 {
     static int64_t index[2000];
     const bool single = t->index % 2; // elements, which have a way of their own
-    epl_gather_params p = { .outer = draw(t, 1, single ? 120 : 3), .size = draw(t, 1, 200), .inner = single ? 1 : draw(t, 1, 40), .count = draw(t, 1, 300), .bytes = 4,
+    epl_gather_params p = { .outer = draw(t, 1, single ? 120 : 3),
+                            .size = draw(t, 1, 200),
+                            .inner = single ? 1 : draw(t, 1, 40),
+                            .count = draw(t, 1, 300),
+                            .bytes = 4,
                             .indices = EPL_REF_I64 };
     const int64_t n_in = p.outer * p.size * p.inner, n_out = p.outer * p.count * p.inner;
     fill_random(t, array[0], n_in);
@@ -536,7 +541,9 @@ static void naive_keep(const epl_keep_largest_params *p, const float *x, double 
 
 PROPERTY(keeps_the_largest, 120)
 {
-    epl_keep_largest_params p = { .outer = draw(t, 1, 5), .size = draw(t, 1, 70), .inner = draw(t, 0, 2) ? draw(t, 1, 50) : 1, .m = draw(t, 1, 17) };
+    epl_keep_largest_params p = {
+        .outer = draw(t, 1, 5), .size = draw(t, 1, 70), .inner = draw(t, 0, 2) ? draw(t, 1, 50) : 1, .m = draw(t, 1, 17)
+    };
     p.n = draw(t, 1, p.m);
     const int64_t count = p.outer * p.size * p.inner;
     fill_random(t, array[0], count);

@@ -308,7 +308,8 @@ TEST(models_counts_published_networks)
     epl_json    *j = json_of(t, ctx, "models resnet50 --published --json");
     double       parameters = 0, macs = 0;
     CHECK_INT(t, epl_json_length(j), 1);
-    CHECK(t, epl_json_f64(epl_json_get(epl_json_at(j, 0), "parameters"), &parameters) && epl_json_f64(epl_json_get(epl_json_at(j, 0), "macs"), &macs));
+    CHECK(t, epl_json_f64(epl_json_get(epl_json_at(j, 0), "parameters"), &parameters) &&
+                 epl_json_f64(epl_json_get(epl_json_at(j, 0), "macs"), &macs));
     CHECK(t, parameters == 25557032 && macs == 4089184256.0);
     epl_json_free(j);
     fails(t, "models nothing*", 2, "no model's name matches");
@@ -548,8 +549,11 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     epl_json *j = json_of(t, ctx, words);
     CHECK_NEAR(t, member(j, "nonzero") / member(j, "weights"), 0.25, .atol = 1e-3);
     epl_json_free(j);
-    snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --criterion taylor --ratios-of grasp --data npz:%s/data.npz "
-             "--no-val -e 2 -b 16 --json -q --no-run", dir, dir, dir);
+    snprintf(words, sizeof words,
+             "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --criterion taylor --ratios-of grasp --data "
+             "npz:%s/data.npz "
+             "--no-val -e 2 -b 16 --json -q --no-run",
+             dir, dir, dir);
     epl_json_free(json_of(t, ctx, words));
     snprintf(words, sizeof words, "prune %s/t.safetensors -o %s/p.safetensors -s 0.75 --data npz:%s/data.npz --no-val -e 6 -b 16 "
              "--teacher %s/t.safetensors --json -q --no-run --bake", dir, dir, dir, dir);
@@ -576,16 +580,24 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     j = json_of(t, ctx, words);
     CHECK(t, member(j, "accuracy") > 0.9);
     epl_json_free(j);
-    snprintf(words, sizeof words, "transform %s/t.safetensors --ift parallel -s 0.5 --match-flops dense -o %s/w.safetensors --json -q", dir, dir);
+    snprintf(words, sizeof words,
+             "transform %s/t.safetensors --ift parallel -s 0.5 --match-flops dense -o %s/w.safetensors --json -q", dir,
+             dir);
     epl_json_free(json_of(t, ctx, words));
-    snprintf(words, sizeof words, "prune %s/w.safetensors --regrow set --every 3 --skip first,last --data npz:%s/data.npz --no-val -e 4 -b 16 "
-             "--json -q --no-run -o %s/q.safetensors", dir, dir, dir);
+    snprintf(
+        words, sizeof words,
+        "prune %s/w.safetensors --regrow set --every 3 --skip first,last --data npz:%s/data.npz --no-val -e 4 -b 16 "
+        "--json -q --no-run -o %s/q.safetensors",
+        dir, dir, dir);
     j = json_of(t, ctx, words);
     CHECK(t, member(j, "itop") > 0.5 && member(j, "itop") < 1 && member(j, "overlap") < 1);
     epl_json_free(j);
     fails(t, "transform lenet -o /dev/null --match-flops many", 2, "number of multiply-adds");
-    snprintf(words, sizeof words, "prune %s/t.safetensors --rounds 2 --rewind-to 3 -s 0.75 --data npz:%s/data.npz --no-val -e 2 -b 16 --json -q "
-             "--no-run -o %s/q.safetensors", dir, dir, dir);
+    snprintf(
+        words, sizeof words,
+        "prune %s/t.safetensors --rounds 2 --rewind-to 3 -s 0.75 --data npz:%s/data.npz --no-val -e 2 -b 16 --json -q "
+        "--no-run -o %s/q.safetensors",
+        dir, dir, dir);
     j = json_of(t, ctx, words);
     CHECK_NEAR(t, member(j, "nonzero") / member(j, "weights"), 0.25, .atol = 1e-3);
     epl_json_free(j);
@@ -600,8 +612,10 @@ TEST(a_network_is_pruned_distilled_and_compiled)
     CHECK(t, member(j, "itop") > 0.25 && member(j, "itop") < 1 && member(j, "overlap") < 1);
     epl_json_free(j);
 
-    snprintf(words, sizeof words, "distill mlp:classes=3,image=4,channels=1 --teacher %s/t.safetensors --data npz:%s/data.npz --no-val -e 3 "
-             "-b 16 -q --no-run -o %s/s.safetensors --json", dir, dir, dir);
+    snprintf(words, sizeof words,
+             "distill mlp:classes=3,image=4,channels=1 --teacher %s/t.safetensors --data npz:%s/data.npz --no-val -e 3 "
+             "-b 16 -q --no-run -o %s/s.safetensors --json",
+             dir, dir, dir);
     epl_json_free(json_of(t, ctx, words));
 
     if (system("make --version > /dev/null 2>&1") != 0)
@@ -709,14 +723,24 @@ TEST(two_networks_are_compared)
 TEST(onnx_files_go_where_models_go)
 {
     static const char *const ways[] = {
-        "show %s/t.onnx", "show %s/t.onnx --program --batch 4", "bench %s/t.onnx --seconds 0 --batch 2 --json",
-        "eval %s/t.onnx --data npz:%s/data.npz --split train -q", "convert %s/t.onnx %s/c.safetensors -q", "convert %s/t.onnx %s/c.npz -q",
-        "import %s/t.onnx -o %s/i.safetensors -q", "export %s/t.onnx -o %s/again.onnx --opset 17 -q",
-        "predict %s/t.onnx %s/x.npy", "compile %s/t.onnx -o %s/c --target generic --name net",
-        "prune %s/t.onnx -o %s/p.safetensors -s 0.5 -q", "prune %s/t.onnx -o %s/half.safetensors --channels l2 --ratio 0.5 -q",
+        "show %s/t.onnx",
+        "show %s/t.onnx --program --batch 4",
+        "bench %s/t.onnx --seconds 0 --batch 2 --json",
+        "eval %s/t.onnx --data npz:%s/data.npz --split train -q",
+        "convert %s/t.onnx %s/c.safetensors -q",
+        "convert %s/t.onnx %s/c.npz -q",
+        "import %s/t.onnx -o %s/i.safetensors -q",
+        "export %s/t.onnx -o %s/again.onnx --opset 17 -q",
+        "predict %s/t.onnx %s/x.npy",
+        "compile %s/t.onnx -o %s/c --target generic --name net",
+        "prune %s/t.onnx -o %s/p.safetensors -s 0.5 -q",
+        "prune %s/t.onnx -o %s/half.safetensors --channels l2 --ratio 0.5 -q",
         "train %s/t.onnx --data npz:%s/data.npz --no-val -e 1 -b 16 -q --no-run -o %s/more.safetensors",
-        "distill mlp:classes=3,image=4,channels=1 --teacher %s/t.onnx --data npz:%s/data.npz --no-val -e 1 -b 16 -q --no-run -o %s/s.safetensors",
-        "diff %s/t.onnx %s/again.onnx", "diff %s/t.onnx %s/i.safetensors", "diff %s/t.onnx %s/c.safetensors",
+        "distill mlp:classes=3,image=4,channels=1 --teacher %s/t.onnx --data npz:%s/data.npz --no-val -e 1 -b 16 -q "
+        "--no-run -o %s/s.safetensors",
+        "diff %s/t.onnx %s/again.onnx",
+        "diff %s/t.onnx %s/i.safetensors",
+        "diff %s/t.onnx %s/c.safetensors",
         "verify %s/t.onnx --against %s/again.onnx",
     };
     epl_context *ctx = test_context(t);
@@ -728,7 +752,8 @@ TEST(onnx_files_go_where_models_go)
     for (size_t i = 0; i < EPL_COUNT(ways); i++)
         succeeds(t, in_dir(words, dir, ways[i]));
     epl_json *j = json_of(t, ctx, in_dir(words, dir, "info %s/t.onnx --json --batch 8"));
-    CHECK(t, member(j, "batch") == 8 && member(j, "transposes") == 0 && member(j, "transposes_inside") == 0 && member(j, "transposes_inserted") > 4);
+    CHECK(t, member(j, "batch") == 8 && member(j, "transposes") == 0 && member(j, "transposes_inside") == 0 &&
+                 member(j, "transposes_inserted") > 4);
     epl_json_free(j);
     char *text = results_of(t, in_dir(words, dir, "info %s/t.onnx --brief"));
     CHECK(t, strstr(text, "put in by the import, 0 left, 0 of them inside\n") != NULL);
@@ -915,7 +940,8 @@ TEST(measures_and_the_frontier)
     j = json_of(t, ctx, words);
     CHECK_INT(t, epl_json_length(j), 2);
     int64_t first = 0, second = 0;
-    CHECK(t, epl_json_i64(epl_json_get(epl_json_at(j, 0), "nonzero"), &first) && epl_json_i64(epl_json_get(epl_json_at(j, 1), "nonzero"), &second));
+    CHECK(t, epl_json_i64(epl_json_get(epl_json_at(j, 0), "nonzero"), &first) &&
+                 epl_json_i64(epl_json_get(epl_json_at(j, 1), "nonzero"), &second));
     CHECK(t, first > 0 && first < second);
     CHECK_STR(t, epl_json_string(epl_json_get(epl_json_at(j, 0), "frontier")), "*");
     epl_json_free(j);
@@ -941,7 +967,9 @@ TEST(novel_imprint_and_explain)
     fails(t, words, 2, "--novel is '1,x', but must be whole numbers");
     snprintf(words, sizeof words, "novel %s/c.safetensors " DATA " --novel 1 --base 0,1 -q", dir);
     fails(t, words, 2, "class 1 is novel and in the base");
-    snprintf(words, sizeof words, "imprint %s/c.safetensors " EPL_SOURCE_DIR "/docs/report.png --name report -q -o %s/i.safetensors", dir, dir);
+    snprintf(words, sizeof words,
+             "imprint %s/c.safetensors " EPL_SOURCE_DIR "/docs/report.png --name report -q -o %s/i.safetensors", dir,
+             dir);
     succeeds(t, words);
     snprintf(words, sizeof words, "predict %s/i.safetensors " EPL_SOURCE_DIR "/docs/report.png -q", dir);
     char *said = results_of(t, words);

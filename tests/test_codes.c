@@ -1,5 +1,6 @@
-/* The kernels of 8-bit codes on every instruction set against the reference, bit by bit: around every threshold of every map, over
- * the whole range of f32, with maxima from the least number to the greatest, in blocks and tails of all lengths. */
+/* The kernels of 8-bit codes on every instruction set against the reference, bit by bit: around every threshold of
+ * every map, over the whole range of f32, with maxima from the least number to the greatest, in blocks and tails of
+ * all lengths. */
 #include "kernels/code.h"
 #include "kernels/kernels.h"
 
@@ -99,7 +100,8 @@ PROPERTY(codes_are_right_over_the_whole_range, 16)
     c.block = 64 << epl_rng_below(t->rng, 7);
     const int64_t n = MOST - (int64_t)epl_rng_below(t->rng, 5000);
     for (int64_t i = 0; i < n; i++)
-        x[i] = (epl_rng_below(t->rng, 2) ? 1.0f : -1.0f) * powf(10, -9 * epl_rng_uniform(t->rng)) * (t->index % 2 ? 1.0f : epl_rng_normal(t->rng));
+        x[i] = (epl_rng_below(t->rng, 2) ? 1.0f : -1.0f) * powf(10, -9 * epl_rng_uniform(t->rng)) *
+               (t->index % 2 ? 1.0f : epl_rng_normal(t->rng));
     for (int64_t b = 0; b * c.block < n && t->index % 2; b++) // a block of any size, some with what is not finite, or with nothing
         for (int64_t i = b * c.block; i < n && i < (b + 1) * c.block; i++)
             x[i] = b % 7 == 3 ? 0 : b % 5 == 2 && i % 17 == 3 ? (i % 2 ? NAN : INFINITY) : ldexpf(x[i], (int)(b % 250) - 140);

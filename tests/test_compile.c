@@ -183,7 +183,8 @@ TEST(sparse_weights_are_baked_as_lists)
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "sparse");
     epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 14, 14, 8), NULL);
-    epl_value   *h   = epl_relu(g, epl_convolve(g, x, weight(g, "a", EPL_SHAPE(3, 3, 8, 48)), weight(g, "b", EPL_SHAPE(48)), (epl_convolve_opts){ .pad = 1 }));
+    epl_value *h = epl_relu(g, epl_convolve(g, x, weight(g, "a", EPL_SHAPE(3, 3, 8, 48)), weight(g, "b", EPL_SHAPE(48)),
+                                            (epl_convolve_opts){ .pad = 1 }));
     h = epl_tanh(g, epl_multiply_rows(g, h, weight(g, "c", EPL_SHAPE(32, 48)), NULL, true));
     epl_output(g, "y", epl_multiply_rows(g, h, weight(g, "d", EPL_SHAPE(32, 16)), NULL, false)); // stays dense
     epl_model *m = finished(t, g);
@@ -236,9 +237,11 @@ TEST(printed_c_is_what_it_was)
 {
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "tiny */ net");
-    epl_value   *x   = epl_input(g, "image-1", EPL_F32, EPL_SHAPE(1, 6, 6, 3), NULL), *cold = epl_input(g, "int", EPL_BOOL, EPL_SHAPE(4), NULL);
+    epl_value   *x = epl_input(g, "image-1", EPL_F32, EPL_SHAPE(1, 6, 6, 3), NULL),
+              *cold = epl_input(g, "int", EPL_BOOL, EPL_SHAPE(4), NULL);
     epl_scope_push(g, "stem");
-    epl_value *h = epl_convolve(g, x, weight(g, "weight", EPL_SHAPE(3, 3, 3, 4)), weight(g, "bias", EPL_SHAPE(4)), (epl_convolve_opts){ .stride = { 2 } });
+    epl_value *h = epl_convolve(g, x, weight(g, "weight", EPL_SHAPE(3, 3, 3, 4)), weight(g, "bias", EPL_SHAPE(4)),
+                                (epl_convolve_opts){ .stride = { 2 } });
     epl_scope_pop(g);
     h = epl_where(g, cold, epl_leaky_relu(g, h, 0.1), epl_mul(g, h, epl_scalar(g, EPL_F32, 0.5)));
     epl_output(g, "y", epl_cumsum(g, h, 1, (epl_cumsum_opts){ 0 }));
@@ -304,7 +307,9 @@ PROPERTY(failed_allocations_are_told, 16)
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "small");
     epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(3, 4), NULL);
-    epl_output(g, "y", epl_tanh(g, epl_cumsum(g, epl_multiply_rows(g, x, weight(g, "w", EPL_SHAPE(4, 5)), NULL, false), 1, (epl_cumsum_opts){ 0 })));
+    epl_output(g, "y",
+               epl_tanh(g, epl_cumsum(g, epl_multiply_rows(g, x, weight(g, "w", EPL_SHAPE(4, 5)), NULL, false), 1,
+                                      (epl_cumsum_opts){ 0 })));
     epl_model *m = finished(t, g);
     CHECK_OK(t, ctx, epl_model_save(m, test_temp(t, "m.safetensors")));
     epl_model_free(m);

@@ -116,9 +116,12 @@ static epl_model *mixed_net(test *t, epl_context *ctx)
 {
     epl_graph *g = epl_graph_new(ctx, "mixed");
     epl_value *x = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 9, 9, 5), -1, 1, 0);
-    epl_value *row = epl_sample_input(g, EPL_F32, EPL_SHAPE(33), -1, 1, 0), *column = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 5, 5, 1), -1, 1, 0);
-    epl_value *image = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 1, 1, 33), -1, 1, 0), *odd = epl_sample_input(g, EPL_F32, EPL_SHAPE(1, 5, 1, 33), -1, 1, 0);
-    epl_value *w = weight(g, "w", EPL_SHAPE(3, 3, 5, 33)), *v = weight(g, "v", EPL_SHAPE(33, 17)), *k = weight(g, "k", EPL_SHAPE(3, 3, 1, 33));
+    epl_value *row = epl_sample_input(g, EPL_F32, EPL_SHAPE(33), -1, 1, 0),
+              *column = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 5, 5, 1), -1, 1, 0);
+    epl_value *image = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 1, 1, 33), -1, 1, 0),
+              *odd = epl_sample_input(g, EPL_F32, EPL_SHAPE(1, 5, 1, 33), -1, 1, 0);
+    epl_value *w = weight(g, "w", EPL_SHAPE(3, 3, 5, 33)), *v = weight(g, "v", EPL_SHAPE(33, 17)),
+              *k = weight(g, "k", EPL_SHAPE(3, 3, 1, 33));
     epl_value *h = epl_convolve(g, x, w, row, (epl_convolve_opts){ .pad = 1, .stride = { 2, 2 } });
     h = epl_sigmoid(g, epl_add(g, epl_mul(g, h, image), epl_mul(g, epl_sub(g, row, column), odd)));
     h = epl_add(g, h, epl_convolve(g, epl_gelu(g, h), k, NULL, (epl_convolve_opts){ .pad = 1, .groups = 33 }));
@@ -166,7 +169,8 @@ enum { TOWERS = 12 };
 /* Element-wise nodes with all kinds of broadcasting, products and convolutions; the last values are outputs. */
 static void random_tower(test *t, epl_graph *g, int tower)
 {
-    const int64_t n = 1 + (int64_t)epl_rng_below(t->rng, 3), s = 1 + (int64_t)epl_rng_below(t->rng, 5), c = 1 + (int64_t)epl_rng_below(t->rng, 40);
+    const int64_t n = 1 + (int64_t)epl_rng_below(t->rng, 3), s = 1 + (int64_t)epl_rng_below(t->rng, 5),
+                  c = 1 + (int64_t)epl_rng_below(t->rng, 40);
     const epl_shape shapes[] = { EPL_SHAPE(n, s, s, c), EPL_SHAPE(c), EPL_SHAPE(n, 1, 1, c), EPL_SHAPE(n, s, s, 1), EPL_SHAPE(1, s, 1, c) };
     epl_value *pool[64];
     int        count = 0;
@@ -184,7 +188,12 @@ static void random_tower(test *t, epl_graph *g, int tower)
         case 3:  y = epl_where(g, epl_greater(g, a, b), a, epl_sigmoid(g, b)); break;
         case 4:  y = epl_channels(a) == c ? epl_multiply_rows(g, a, w, i % 2 ? pool[1] : NULL, i % 3 == 0) : epl_erf(g, a); break;
         case 5:  y = epl_rank(a) == 4 ? epl_reduce_mean(g, a, (epl_reduce_opts){ EPL_AXES(1, 2), .keep = true }) : epl_min(g, a, b); break;
-        case 6:  y = epl_cast(g, epl_add(g, epl_cast(g, epl_mul(g, a, epl_scalar(g, EPL_F32, 9)), EPL_I32), epl_cast(g, b, EPL_I32)), EPL_F32); break;
+        case 6:
+            y = epl_cast(g,
+                         epl_add(g, epl_cast(g, epl_mul(g, a, epl_scalar(g, EPL_F32, 9)), EPL_I32),
+                                 epl_cast(g, b, EPL_I32)),
+                         EPL_F32);
+            break;
         case 7:  y = epl_leaky_relu(g, a, 0.2); break;
         default: y = epl_tanh(g, epl_max(g, a, b)); break;
         }

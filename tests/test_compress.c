@@ -74,7 +74,9 @@ TEST(counts_are_exact_and_halves_round_up)
         epl_model *m = epl_model_new_take(three_layers(t, ctx));
         epl_layers l;
         double     d[3];
-        CHECK_OK(t, ctx, epl_model_init(m, 1) && epl_weight_layers_find(m->graph, &l) && epl_densities(ctx, rules[i], 0.3, 1, l.items, 3, d));
+        CHECK_OK(t, ctx,
+                 epl_model_init(m, 1) && epl_weight_layers_find(m->graph, &l) &&
+                     epl_densities(ctx, rules[i], 0.3, 1, l.items, 3, d));
         CHECK_OK(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.7, .distribution = rules[i] }));
         for (int k = 0; k < 3; k++)
             CHECK_INT(t, ones(m, l.items[k].name), epl_keep_count(l.items[k].count, 1 - d[k]));
@@ -395,7 +397,9 @@ static epl_model *masked_run(test *t, epl_context *ctx, const char *folder, int6
     epl_model   *m = g ? epl_model_new_take(g) : NULL;
     epl_dataset *d = pictures(t, ctx, 400);
     const epl_train_hook hook = { .after_step = count_lists, .user = lists };
-    CHECK_OK(t, ctx, m && epl_model_init(m, 4) && epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.95, .criterion = "random", .skip = "first" }));
+    CHECK_OK(t, ctx,
+             m && epl_model_init(m, 4) &&
+                 epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.95, .criterion = "random", .skip = "first" }));
     test_train_until(t, m, d, (epl_trainer_opts){ .epochs = 2, .batch = 100, .seed = 9, .hooks = &hook, .n_hooks = 1, .checkpoint = folder,
                                                   .optimizer = { .kind = EPL_ADAMW, .decay = 0.01 } }, stop);
     epl_dataset_free(d);
@@ -431,7 +435,12 @@ TEST(a_run_goes_on_with_the_same_schedule_only)
         if (i == 4)
             o.prune.distribution = "uniform", o.exponent = 3, o.prune.criterion = "magnitude"; // the defaults by name
         const epl_train_hook   hook = epl_pruner_hook(m, o);
-        const epl_trainer_opts to = { .epochs = 3, .batch = 6, .seed = 9, .hooks = &hook, .n_hooks = 1, .checkpoint = test_temp(t, "schedule"),
+        const epl_trainer_opts to = { .epochs = 3,
+                                      .batch = 6,
+                                      .seed = 9,
+                                      .hooks = &hook,
+                                      .n_hooks = 1,
+                                      .checkpoint = test_temp(t, "schedule"),
                                       .resume = true };
         CHECK_OK(t, ctx, hook.user != NULL);
         if (i == 2 || i == 3)
@@ -453,8 +462,15 @@ PROPERTY(the_best_is_one_that_is_pruned_to_the_end, 2)
     epl_train_hook hook = epl_pruner_hook(m, (epl_pruner_opts){ .prune = { .sparsity = 0.98 }, .end = 0.8, .every = 3 });
     CHECK_OK(t, ctx, hook.user != NULL);
     hook.settled = t->index ? NULL : hook.settled;
-    epl_trainer *tr = epl_trainer_new(m, d, d, (epl_trainer_opts){ .epochs = 10, .batch = 6, .seed = 9, .hooks = &hook, .n_hooks = 1,
-                                      .monitor = EPL_MONITOR_LOSS, .restore_best = true, .optimizer = { .kind = EPL_ADAMW, .rate = 0.01 } });
+    epl_trainer *tr = epl_trainer_new(m, d, d,
+                                      (epl_trainer_opts){ .epochs = 10,
+                                                          .batch = 6,
+                                                          .seed = 9,
+                                                          .hooks = &hook,
+                                                          .n_hooks = 1,
+                                                          .monitor = EPL_MONITOR_LOSS,
+                                                          .restore_best = true,
+                                                          .optimizer = { .kind = EPL_ADAMW, .rate = 0.01 } });
     CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
     epl_sparsity s;
     CHECK_OK(t, ctx, epl_sparsity_of(m, &s));
@@ -476,7 +492,9 @@ PROPERTY(gradients_pass_masks_as_the_mode_says, 3)
 {
     epl_context *ctx = test_context(t);
     epl_graph   *g = epl_graph_new(ctx, "line");
-    epl_output(g, "y", epl_linear(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 2), NULL), (epl_linear_opts){ .name = "l", .out = 1, .no_bias = true }));
+    epl_output(g, "y",
+               epl_linear(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 2), NULL),
+                          (epl_linear_opts){ .name = "l", .out = 1, .no_bias = true }));
     epl_model *m = epl_model_new_take(g);
     CHECK_OK(t, ctx, m && epl_model_init(m, 1));
     CHECK_INT(t, epl_masks_add(m, (epl_mask_opts){ .gradient = (epl_mask_gradient)t->index, .lambda = 0.5 }), 1);
@@ -523,7 +541,10 @@ TEST(snip_takes_the_gradient_of_the_loss)
         size += fabs(epl_tensor_get(head, i));
     }
     CHECK(t, size > 0 && fabs(sum) < 1e-5 * size + 1e-7);
-    CHECK_OK(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.5, .criterion = "snip", .distribution = "global", .gradients = g }));
+    CHECK_OK(t, ctx,
+             epl_prune_weights(m,
+                               (epl_prune_opts){
+                                   .sparsity = 0.5, .criterion = "snip", .distribution = "global", .gradients = g }));
     epl_sparsity s;
     CHECK_OK(t, ctx, epl_sparsity_of(m, &s));
     CHECK(t, s.nonzero <= epl_keep_count(s.weights, 0.5));
@@ -580,7 +601,8 @@ TEST(mistakes_are_named)
     CHECK_FAILS(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.99 }), EPL_ERR_ARGUMENT, "leaves none");
     CHECK_FAILS(t, ctx, epl_pruner_hook(m, (epl_pruner_opts){ .prune = { .sparsity = 0.2 }, .initial = 0.5 }).user != NULL,
                 EPL_ERR_ARGUMENT, "ends at 0.2");
-    CHECK_FAILS(t, ctx, epl_pruner_hook(m, (epl_pruner_opts){ .begin_step = 9, .end_step = 3 }).user != NULL, EPL_ERR_ARGUMENT, "lies before");
+    CHECK_FAILS(t, ctx, epl_pruner_hook(m, (epl_pruner_opts){ .begin_step = 9, .end_step = 3 }).user != NULL,
+                EPL_ERR_ARGUMENT, "lies before");
     epl_model_free(m);
 }
 

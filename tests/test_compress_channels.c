@@ -234,7 +234,10 @@ PROPERTY(operators_tie_what_goes_together, EPL_COUNT(blocks) * 2)
     epl_output(g, "y", blocks[t->index / 2].build(g));
     epl_model *m = take_model(t, ctx, g);
     epl_channel_result r;
-    check_equivalence(t, m, (epl_channel_opts){ .ratio = t->index % 2 ? 0.5 : 0.3, .criterion = t->index % 2 ? "l1" : "random", .seed = 4 }, &r);
+    check_equivalence(t, m,
+                      (epl_channel_opts){
+                          .ratio = t->index % 2 ? 0.5 : 0.3, .criterion = t->index % 2 ? "l1" : "random", .seed = 4 },
+                      &r);
     CHECK_INT(t, r.groups, blocks[t->index / 2].groups);
     CHECK_INT(t, r.units, blocks[t->index / 2].units);
     CHECK(t, r.removed > 0 && r.macs_after < r.macs_before);
@@ -350,7 +353,9 @@ TEST(slots_of_training_are_sliced_too)
     const char *const slots[] = { "train.momentum.b.conv.weight", "ema.b.conv.weight" };
     for (int i = 0; i < 2; i++)
         CHECK_OK(t, ctx, epl_weights_put_take(m->weights, slots[i], epl_tensor_copy(ctx, epl_weights_find(m->weights, "b.conv.weight"))));
-    CHECK_OK(t, ctx, epl_weights_set_metadata(m->weights, "espalier.augment", "flip") && epl_prune_channels(m, (epl_channel_opts){ .ratio = 0.5 }, NULL));
+    CHECK_OK(t, ctx,
+             epl_weights_set_metadata(m->weights, "espalier.augment", "flip") &&
+                 epl_prune_channels(m, (epl_channel_opts){ .ratio = 0.5 }, NULL));
     for (int i = 0; i < 2; i++)
         CHECK(t, epl_tensor_equal(epl_weights_find(m->weights, slots[i]), epl_weights_find(m->weights, "b.conv.weight")));
     CHECK_STR(t, epl_weights_metadata(m->weights, "espalier.augment"), "flip");
@@ -378,7 +383,8 @@ TEST(what_forbids_it_is_named)
     CHECK_FAILS(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .ratio = 0.5, .pattern = "head.weight" }, NULL), EPL_ERR_ARGUMENT,
                 "the outputs of 'head.weight' are held by Output 'y'");
     CHECK_FAILS(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .ratio = 1 }, NULL), EPL_ERR_ARGUMENT, "ratio 1");
-    CHECK_FAILS(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .criterion = "l3" }, NULL), EPL_ERR_ARGUMENT, "no criterion for channels 'l3'");
+    CHECK_FAILS(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .criterion = "l3" }, NULL), EPL_ERR_ARGUMENT,
+                "no criterion for channels 'l3'");
     epl_model *vit = take_model(t, ctx, epl_zoo_build(ctx, "vit:image=16,patch=4,width=32,depth=1,heads=4,hidden=64,classes=10"));
     CHECK_FAILS(t, ctx, epl_prune_channels(vit, (epl_channel_opts){ .ratio = 0.5, .pattern = "patches.weight" }, NULL), EPL_ERR_ARGUMENT,
                 "'patches.weight' are held by LayerNorm");

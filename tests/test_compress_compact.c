@@ -55,7 +55,8 @@ TEST(silent_channels_go_and_take_their_slices_along)
     epl_model_free(m);
 }
 
-/* Rows of zeros under masks: without a bias they are silent, or say what the activation makes of 0: a part of the next layer's bias. */
+/* Rows of zeros under masks: without a bias they are silent, or say what the activation makes of 0: a part of the
+ * next layer's bias. */
 TEST(masked_rows_say_the_same_for_all)
 {
     epl_context *ctx = test_context(t);
@@ -99,7 +100,8 @@ static epl_model *shifted(test *t, epl_context *ctx, int next_kernel, bool norm,
     return m;
 }
 
-/* What they say goes into the next layer's bias, into its norm's mean, or into a bias that the layer gets; behind a border it stays. */
+/* What they say goes into the next layer's bias, into its norm's mean, or into a bias that the layer gets; behind a
+ * border it stays. */
 PROPERTY(constant_channels_become_biases, 4)
 {
     epl_context *ctx = test_context(t);
@@ -147,7 +149,8 @@ TEST(grouped_layers_hear_their_channels)
 }
 
 static const char *const networks[] = { "resnet:depth=8,width=8,image=8", "mobilenet-v2:width=0.25,image=32,classes=10",
-                                        "densenet:depth=10,growth=4,image=8,classes=10", "lenet", "vgg:depth=11,width=4,image=32,classes=10" };
+                                        "densenet:depth=10,growth=4,image=8,classes=10", "lenet",
+                                        "vgg:depth=11,width=4,image=32,classes=10" };
 
 /* Half of the channels of every norm are switched off (or say their shift, always), and some inputs of every weight. */
 PROPERTY(networks_stay_what_they_are, 2 * EPL_COUNT(networks))
@@ -168,7 +171,8 @@ PROPERTY(networks_stay_what_they_are, 2 * EPL_COUNT(networks))
                 epl_tensor_set(w, i * w->shape.dim[1] + o, 0);
     }
     const epl_channel_result r = compacted(t, m);
-    printf("    %-60s%s %4lld of %4lld units\n", networks[t->index / 2], t->index % 2 ? ", shifted" : "         ", (long long)r.removed, (long long)r.units);
+    printf("    %-60s%s %4lld of %4lld units\n", networks[t->index / 2], t->index % 2 ? ", shifted" : "         ",
+           (long long)r.removed, (long long)r.units);
     CHECK(t, r.removed > 0);
     epl_model_free(m);
 }
@@ -206,7 +210,8 @@ TEST(channels_are_scored_by_what_they_say)
         CHECK_NEAR(t, p.list[2].score, p.list[3].score, .rtol = 1e-6, .atol = k == 2 ? 1e9 : 0); // with fpgm the next layer counts, too
         epl_channels_release(&p);
     }
-    CHECK_FAILS(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .criterion = "apoz", .ratio = 0.5 }, NULL), EPL_ERR_ARGUMENT, "no samples");
+    CHECK_FAILS(t, ctx, epl_prune_channels(m, (epl_channel_opts){ .criterion = "apoz", .ratio = 0.5 }, NULL),
+                EPL_ERR_ARGUMENT, "no samples");
     epl_tensor_free(samples);
     epl_model_free(m);
 }

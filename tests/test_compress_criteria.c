@@ -1,5 +1,5 @@
-/* What decides which weights stay, beyond their size: criteria that look at the loss or at the flow through the network, shares of
- * layers, and what goes as a whole. */
+/* What decides which weights stay, beyond their size: criteria that look at the loss or at the flow through the
+ * network, shares of layers, and what goes as a whole. */
 #include "common/check.h"
 
 #include <espalier/espalier.h>
@@ -139,7 +139,8 @@ TEST(obd_takes_the_mean_square_over_samples)
     epl_context *ctx = test_context(t);
     epl_model   *m = layers_of(t, ctx, epl_tanh, 1);
     batch        b = batch_of(t, ctx, 2);
-    epl_weights *f = epl_prune_evidence(m, "obd", b.x, b.y, (epl_loss_opts){ 0 }), *all = epl_prune_evidence(m, "obs", b.x, b.y, (epl_loss_opts){ 0 });
+    epl_weights *f = epl_prune_evidence(m, "obd", b.x, b.y, (epl_loss_opts){ 0 }),
+                *all = epl_prune_evidence(m, "obs", b.x, b.y, (epl_loss_opts){ 0 });
     CHECK_OK(t, ctx, f && all);
     epl_weights *g[2];
     for (int h = 0; h < 2; h++)
@@ -202,13 +203,20 @@ TEST(obs_prunes_a_network)
     epl_model   *m = layers_of(t, ctx, epl_tanh, 1);
     batch        b = batch_of(t, ctx, 48);
     epl_dataset *d = epl_dataset_from_tensors_take(ctx, "batch", epl_tensor_copy(ctx, b.x), epl_tensor_copy(ctx, b.y));
-    epl_trainer *tr = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .epochs = 150, .batch = 16, .optimizer = { .kind = EPL_ADAM, .rate = 0.01 } });
+    epl_trainer *tr =
+        epl_trainer_new(m, d, NULL,
+                        (epl_trainer_opts){
+                            .epochs = 150, .batch = 16, .optimizer = { .kind = EPL_ADAM, .rate = 0.01 } });
     CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
     epl_trainer_free(tr);
     epl_weights *g = epl_prune_evidence(m, "obs", b.x, b.y, (epl_loss_opts){ 0 });
     epl_model   *other = epl_model_copy(m);
-    CHECK_FAILS(t, ctx, epl_prune_weights(other, (epl_prune_opts){ .criterion = "obs", .distribution = "global" }), EPL_ERR_ARGUMENT, "no global");
-    CHECK_OK(t, ctx, g && epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.3, .criterion = "obs", .gradients = g, .pattern = "b.weight" }));
+    CHECK_FAILS(t, ctx, epl_prune_weights(other, (epl_prune_opts){ .criterion = "obs", .distribution = "global" }),
+                EPL_ERR_ARGUMENT, "no global");
+    CHECK_OK(t, ctx,
+             g && epl_prune_weights(m,
+                                    (epl_prune_opts){
+                                        .sparsity = 0.3, .criterion = "obs", .gradients = g, .pattern = "b.weight" }));
     CHECK_OK(t, ctx, epl_prune_weights(other, (epl_prune_opts){ .sparsity = 0.3, .pattern = "b.weight" }));
     CHECK_INT(t, ones(epl_mask_of(m->weights, "b.weight")), epl_keep_count(63, 0.3));
     CHECK(t, loss_at(t, m, &b) < loss_at(t, other, &b));
@@ -244,7 +252,8 @@ TEST(synflow_is_conserved_from_layer_to_layer)
     epl_model_free(bent);
 }
 
-/* Where magnitude on a network without data empties a layer, synflow does not: with 3 of 4 hundredths left each layer passes some. */
+/* Where magnitude on a network without data empties a layer, synflow does not: with 3 of 4 hundredths left each
+ * layer passes some. */
 TEST(synflow_prunes_in_rounds_and_keeps_the_way_open)
 {
     epl_context *ctx = test_context(t);
@@ -294,7 +303,9 @@ TEST(ratios_of_one_criterion_with_the_choice_of_another)
     epl_model   *a = zoo(t, ctx, "lenet"), *b = zoo(t, ctx, "lenet"), *other = zoo(t, ctx, "lenet");
     CHECK_OK(t, ctx, epl_prune_weights(a, (epl_prune_opts){ .sparsity = 0.8, .distribution = "global" }));
     CHECK_OK(t, ctx, epl_prune_weights(b, (epl_prune_opts){ .sparsity = 0.8, .criterion = "random", .ratios_of = "magnitude", .seed = 3 }));
-    CHECK_OK(t, ctx, epl_prune_weights(other, (epl_prune_opts){ .sparsity = 0.8, .criterion = "random", .ratios_of = "synflow", .seed = 3 }));
+    CHECK_OK(t, ctx,
+             epl_prune_weights(other, (epl_prune_opts){
+                                          .sparsity = 0.8, .criterion = "random", .ratios_of = "synflow", .seed = 3 }));
     epl_layers l;
     int64_t    total = 0, different = 0, moved = 0;
     CHECK_OK(t, ctx, epl_weight_layers_find(a->graph, &l));
@@ -324,8 +335,10 @@ PROPERTY(a_part_of_the_multiply_adds_is_met, 3)
     CHECK_NEAR(t, s.macs_nonzero / s.macs, 0.25, .rtol = 2e-3); // the search's thousandth, and weights are whole
     epl_model_free(m);
     m = zoo(t, ctx, "resnet:depth=8,image=16");
-    CHECK_FAILS(t, ctx, epl_prune_weights(m, (epl_prune_opts){ .macs = 0.01, .skip = "first", .distribution = rules[t->index] }), EPL_ERR_LIMIT,
-                "not to 0.01");
+    CHECK_FAILS(t, ctx,
+                epl_prune_weights(m,
+                                  (epl_prune_opts){ .macs = 0.01, .skip = "first", .distribution = rules[t->index] }),
+                EPL_ERR_LIMIT, "not to 0.01");
     epl_model_free(m);
 }
 

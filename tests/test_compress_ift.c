@@ -32,7 +32,9 @@ static epl_ift_result account(test *t, epl_context *ctx, const char *member, dou
 {
     epl_graph     *g = resnet18(ctx, 64, 32, 100);
     epl_ift_result r;
-    CHECK_OK(t, ctx, epl_graph_finish(g) && epl_ift_account(g, (epl_ift_opts){ .member = member, .sparsity = sparsity, .match = match }, &r));
+    CHECK_OK(t, ctx,
+             epl_graph_finish(g) &&
+                 epl_ift_account(g, (epl_ift_opts){ .member = member, .sparsity = sparsity, .match = match }, &r));
     epl_graph_free(g);
     return r;
 }
@@ -130,8 +132,8 @@ TEST(parallel_branches_that_share_a_weight_out_are_the_layer)
 TEST(networks_of_all_kinds_grow)
 {
     epl_context *ctx = test_context(t);
-    static const char *const nets[] = { "resnet:depth=8,width=8,image=8", "mobilenet:image=32,width=0.25", "cnn:image=8,stages=3,depth=1,width=8",
-                                        "densenet:depth=10,growth=4,image=8" };
+    static const char *const nets[] = { "resnet:depth=8,width=8,image=8", "mobilenet:image=32,width=0.25",
+                                        "cnn:image=8,stages=3,depth=1,width=8", "densenet:depth=10,growth=4,image=8" };
     int wide = 0;
     for (size_t i = 0; i < EPL_COUNT(nets); i++)
         for (int member = 0; member < 4; member++) {
@@ -164,14 +166,16 @@ TEST(mistakes_are_named)
     CHECK_FAILS(t, ctx, epl_ift(m, (epl_ift_opts){ .sparsity = -0.1 }, NULL), EPL_ERR_ARGUMENT, "-0.1");
     CHECK_FAILS(t, ctx, epl_ift(m, (epl_ift_opts){ .member = "paralel" }, NULL), EPL_ERR_ARGUMENT, "did you mean 'parallel'");
     CHECK_FAILS(t, ctx, epl_ift(m, (epl_ift_opts){ .sparsity = 0.5, .match = true, .macs = 1e3 }, NULL), EPL_ERR_LIMIT, "between");
-    CHECK_FAILS(t, ctx, epl_ift(m, (epl_ift_opts){ .member = "doped", .sparsity = 0.5, .layers = "nothing" }, NULL), EPL_ERR_ARGUMENT, "matches");
+    CHECK_FAILS(t, ctx, epl_ift(m, (epl_ift_opts){ .member = "doped", .sparsity = 0.5, .layers = "nothing" }, NULL),
+                EPL_ERR_ARGUMENT, "matches");
     epl_graph *g = epl_graph_new(ctx, "held"); // a softmax over the layer's outputs
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 5), "N,");
     x = epl_linear(g, x, (epl_linear_opts){ .name = "a", .out = 6 });
     x = epl_softmax(g, epl_linear(g, x, (epl_linear_opts){ .name = "m", .out = 6 }), -1);
     epl_output(g, "y", epl_linear(g, x, (epl_linear_opts){ .name = "b", .out = 4 }));
     epl_model *held = model_of(t, ctx, g);
-    CHECK_FAILS(t, ctx, epl_ift(held, (epl_ift_opts){ .sparsity = 0.5 }, NULL), EPL_ERR_ARGUMENT, "'m.weight' cannot become wider: its outputs are held by Softmax");
+    CHECK_FAILS(t, ctx, epl_ift(held, (epl_ift_opts){ .sparsity = 0.5 }, NULL), EPL_ERR_ARGUMENT,
+                "'m.weight' cannot become wider: its outputs are held by Softmax");
     epl_model_free(held);
     epl_model_free(m);
 }

@@ -79,7 +79,8 @@ static void look_at(witness *w, epl_trainer *tr, const char *name, double fracti
     snprintf(slot, sizeof slot, "train.momentum.%s", name);
     const epl_tensor *momentum = epl_weights_find(m->weights, slot);
     snprintf(slot, sizeof slot, strcmp(w->method, "snfs") ? "gradient.%s" : "regrow.momentum.%s", name);
-    const epl_tensor *by = strcmp(w->method, "snfs") ? epl_program_output_named(epl_trainer_program(tr), slot) : epl_weights_find(m->weights, slot);
+    const epl_tensor *by = strcmp(w->method, "snfs") ? epl_program_output_named(epl_trainer_program(tr), slot)
+                                                     : epl_weights_find(m->weights, slot);
     int64_t active = 0, now = 0, gone = 0;
     double  largest_out = 0, least_in = INFINITY, most_left = 0, least_grown = INFINITY;
     for (int64_t i = 0; i < epl_tensor_count(old); i++) {
@@ -122,7 +123,9 @@ PROPERTY(what_is_small_goes_and_as_many_come_back, 3)
     epl_model      *m = network(t, ctx);
     epl_dataset    *d = pictures(t, ctx, 80);
     const char     *method = methods[t->index];
-    epl_regrow_opts o = { .prune = { .sparsity = 0.7, .criterion = "random", .distribution = "erk", .seed = 4 }, .method = method, .every = 4 };
+    epl_regrow_opts      o = { .prune = { .sparsity = 0.7, .criterion = "random", .distribution = "erk", .seed = 4 },
+                               .method = method,
+                               .every = 4 };
     witness         w = { .t = t, .o = o, .method = method };
     const epl_train_hook hooks[] = { { .after_step = remember, .user = &w }, epl_regrow_hook(m, o), { .after_step = look, .user = &w } };
     CHECK_OK(t, ctx, hooks[1].user != NULL);

@@ -84,7 +84,8 @@ TEST(a_capture_that_only_one_region_reads_has_a_gradient_there)
         epl_graph *regions[2];
         for (int r = 0; r < 2; r++) {
             regions[r] = epl_region_new(g);
-            epl_value *a = epl_input(regions[r], "a", EPL_F64, EPL_SCALAR, NULL), *b = epl_input(regions[r], "b", EPL_F64, EPL_SCALAR, NULL);
+            epl_value *a = epl_input(regions[r], "a", EPL_F64, EPL_SCALAR, NULL),
+                      *b = epl_input(regions[r], "b", EPL_F64, EPL_SCALAR, NULL);
             epl_input(regions[r], "n", EPL_I64, EPL_SCALAR, NULL);
             epl_output(regions[r], "y", epl_mul(regions[r], r ? a : b, r ? a : b));
         }
@@ -158,7 +159,8 @@ static void check_power_method(test *t, bool stops)
 {
     GRAPH(g);
     const int steps = stops ? 3 : 5;
-    epl_value *a = VALUES(g, EPL_F64, EPL_SHAPE(3, 3), 2, 1, 0.5, 1, 3, -1, 0.3, -1, 1), *x = VALUES(g, EPL_F64, EPL_SHAPE(3, 1), 1, 0.2, -0.4);
+    epl_value *a = VALUES(g, EPL_F64, EPL_SHAPE(3, 3), 2, 1, 0.5, 1, 3, -1, 0.3, -1, 1),
+              *x = VALUES(g, EPL_F64, EPL_SHAPE(3, 1), 1, 0.2, -0.4);
     epl_value *out[3] = { NULL }, *dx[2], *ddx[2], *y = x, *scan = NULL;
     CHECK_OK(t, ctx, epl_loop(g, 5, NULL, 1, &x, power_body(g, 3, stops), 1, &a, out) != NULL);
     epl_value *w = VALUES(g, EPL_F64, EPL_SHAPE(3, 1), 1, -2, 0.7), *loss[2];
@@ -197,7 +199,8 @@ TEST(a_recurrent_network_equals_its_unrolled_form)
     enum { T = 4, N = 2, C = 3, H = 2 };
     epl_value *xs = expect_counting(g, EPL_F64, EPL_SHAPE(T, N, C), -12), *h = expect_counting(g, EPL_F64, EPL_SHAPE(N, H), -2);
     xs = epl_mul(g, xs, f64(g, 0.1));
-    epl_value *w = epl_mul(g, expect_counting(g, EPL_F64, EPL_SHAPE(C, H), -3), f64(g, 0.2)), *u = epl_mul(g, expect_counting(g, EPL_F64, EPL_SHAPE(H, H), -1), f64(g, 0.3));
+    epl_value *w = epl_mul(g, expect_counting(g, EPL_F64, EPL_SHAPE(C, H), -3), f64(g, 0.2)),
+              *u = epl_mul(g, expect_counting(g, EPL_F64, EPL_SHAPE(H, H), -1), f64(g, 0.3));
     epl_graph *r = epl_region_new(g);
     epl_value *i = epl_input(r, "i", EPL_I64, EPL_SCALAR, NULL), *go = epl_input(r, "go", EPL_BOOL, EPL_SCALAR, NULL);
     epl_value *rh = epl_input(r, "h", EPL_F64, EPL_SHAPE(N, H), NULL), *rx = epl_input(r, "xs", EPL_F64, EPL_SHAPE(T, N, C), NULL);
@@ -333,7 +336,8 @@ TEST(a_loop_keeps_only_what_its_gradient_reads)
 TEST(a_named_dimension_reaches_into_regions)
 {
     GRAPH(g);
-    epl_value *x = epl_input(g, "x", EPL_F64, EPL_SHAPE(2), "N"), *w = epl_input(g, "w", EPL_F64, EPL_SHAPE(2), "N"), *out[2] = { NULL }, *dw;
+    epl_value *x = epl_input(g, "x", EPL_F64, EPL_SHAPE(2), "N"), *w = epl_input(g, "w", EPL_F64, EPL_SHAPE(2), "N"),
+              *out[2] = { NULL }, *dw;
     epl_loop(g, 3, NULL, 1, &x, step_body(g, true), 1, &w, out);
     CHECK_OK(t, ctx, epl_gradient(g, total(g, out[0]), 1, &w, &dw));
     epl_output(g, "dw", dw);
@@ -443,7 +447,8 @@ TEST(wrong_regions_are_explained)
     REFUSED(EPL_ERR_ARGUMENT, "there is no region to choose", epl_switch(g, epl_scalar(g, EPL_I64, 0), 0, NULL, 1, &x, out));
     REFUSED(EPL_ERR_ARGUMENT, "-1 iterations", epl_loop(g, -1, NULL, 1, &x, step_body(g, true), 1, &x, out));
     REFUSED(EPL_ERR_ARGUMENT, "region 0 has 4 inputs; 3 come in", epl_loop(g, 2, NULL, 1, &x, step_body(g, true), 0, NULL, out));
-    REFUSED(EPL_ERR_DTYPE, "the body's first result is f64; a bool scalar is needed", epl_loop(g, 2, NULL, 0, NULL, wrong_body(g, false), 1, &x, out));
+    REFUSED(EPL_ERR_DTYPE, "the body's first result is f64; a bool scalar is needed",
+            epl_loop(g, 2, NULL, 0, NULL, wrong_body(g, false), 1, &x, out));
     REFUSED(EPL_ERR_SHAPE, "carried value 0 is f64[2] at first and f64[4] after an iteration",
             epl_loop(g, 2, NULL, 1, &x, wrong_body(g, true), 0, NULL, out));
     REFUSED(EPL_ERR_SHAPE, "the backward region gives nothing for input 0, which is f64[2]",

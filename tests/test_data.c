@@ -309,7 +309,8 @@ TEST(text_is_windows_of_symbols)
     const epl_dataset_info info = epl_dataset_info_of(d);
     CHECK(t, info.count == 3 && info.n_classes == 96 && info.x_dtype == EPL_I64 && info.x_shape.rank == 1 && info.y_shape.rank == 1);
     int64_t x[4], y[4];
-    const int64_t all[] = { 'a' - 31, 'b' - 31, 0, 1, '~' - 31, '?' - 31, '?' - 31, 'k' - 31, 'l' - 31, 'm' - 31, 'n' - 31, 'o' - 31, 'p' - 31 };
+    const int64_t all[] = { 'a' - 31, 'b' - 31, 0,        1,        '~' - 31, '?' - 31, '?' - 31,
+                            'k' - 31, 'l' - 31, 'm' - 31, 'n' - 31, 'o' - 31, 'p' - 31 };
     for (int i = 0; i < 3; i++) {
         CHECK_OK(t, ctx, epl_dataset_fetch(d, i, x, y));
         for (int k = 0; k < 4; k++)

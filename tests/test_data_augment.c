@@ -184,7 +184,8 @@ TEST(rotation_by_nothing_and_of_a_disc)
     }
 }
 
-/* A plane shows the field itself. Noise of +-alpha has the std alpha / sqrt 3; a Gaussian of std sigma leaves 1 / (2 sigma sqrt pi) of it. */
+/* A plane shows the field itself. Noise of +-alpha has the std alpha / sqrt 3; a Gaussian of std sigma leaves 1 / (2
+ * sigma sqrt pi) of it. */
 TEST(elastic_fields_are_smooth_and_as_strong_as_they_should)
 {
     enum { SIDE = 33, MIDDLE = SIDE / 2 * SIDE + SIDE / 2, DRAWS = 400 };

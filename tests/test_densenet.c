@@ -74,7 +74,8 @@ TEST(plain_depth_40_moves_what_the_literature_says)
 TEST(depths_that_do_not_divide_are_refused)
 {
     epl_context *ctx = test_context(t);
-    CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "densenet:depth=41"), EPL_ERR_ARGUMENT, "'depth' is 41, but it is 121, 161, 169, 201, 264 or 6n + 4");
+    CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "densenet:depth=41"), EPL_ERR_ARGUMENT,
+                "'depth' is 41, but it is 121, 161, 169, 201, 264 or 6n + 4");
     CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "densenet:depth=41,plain=1"), EPL_ERR_ARGUMENT, "with plain=1 it is 3n + 4");
     CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "densenet:compression=0"), EPL_ERR_ARGUMENT, "'compression' is 0");
     CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "densenet:compression=1.1"), EPL_ERR_ARGUMENT, "'compression' is 1.1");

@@ -254,7 +254,9 @@ static void fold_into(test *t, const epl_model *a, epl_model *b)
     epl_tensor       *w = epl_weights_find(b->weights, "conv.weight"), *bias = epl_weights_find(b->weights, "conv.bias");
     CHECK(t, scale && shift && w && bias);
     for (int64_t i = 0; i < epl_tensor_count(w); i++)
-        epl_tensor_set(w, i, epl_tensor_get(epl_weights_find(a->weights, "conv.weight"), i) * epl_tensor_get(scale, i % 4) / sqrt(1 + 1e-5));
+        epl_tensor_set(w, i,
+                       epl_tensor_get(epl_weights_find(a->weights, "conv.weight"), i) * epl_tensor_get(scale, i % 4) /
+                           sqrt(1 + 1e-5));
     for (int64_t i = 0; i < 4; i++)
         epl_tensor_set(bias, i, epl_tensor_get(shift, i));
     for (int k = 0; k < 2; k++) {
@@ -311,7 +313,8 @@ TEST(inputs_are_those_that_are_given)
 TEST(networks_with_other_inputs_are_not_run)
 {
     epl_context *ctx = test_context(t);
-    epl_model   *a = model_of(t, ctx, epl_zoo_build(ctx, "mlp:image=4,width=8")), *b = model_of(t, ctx, epl_zoo_build(ctx, "mlp:image=5,width=8"));
+    epl_model   *a = model_of(t, ctx, epl_zoo_build(ctx, "mlp:image=4,width=8")),
+              *b = model_of(t, ctx, epl_zoo_build(ctx, "mlp:image=5,width=8"));
     epl_diff    *d = diff(t, a, b, (epl_diff_opts){ 0 });
     CHECK(t, !epl_diff_is_empty(d) && d->not_run && strstr(d->not_run, "in the first network and f32[1, 5, 5,") != NULL);
     epl_diff_free(d);

@@ -1,5 +1,5 @@
-/* Dynamic networks: what folding and trimming make of If, Switch and Loop, early exits, conditions for each sample, and what a program
- * of them needs and runs. */
+/* Dynamic networks: what folding and trimming make of If, Switch and Loop, early exits, conditions for each sample,
+ * and what a program of them needs and runs. */
 #include "common/expect.h"
 
 #include <espalier/ops.h>
@@ -57,9 +57,11 @@ static epl_graph *skip_region(epl_graph *g)
 static epl_graph *gated_chain(epl_context *ctx, int n, int bits)
 {
     epl_graph *g = epl_graph_new(ctx, "chain");
-    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), *policy = bits < 0 ? epl_input(g, "policy", EPL_BOOL, EPL_SHAPE(n), NULL) : NULL;
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL),
+              *policy = bits < 0 ? epl_input(g, "policy", EPL_BOOL, EPL_SHAPE(n), NULL) : NULL;
     for (int k = 0; k < n; k++) {
-        epl_value *keep = policy ? epl_reshape(g, epl_slice_axis(g, policy, 0, k, k + 1), EPL_SCALAR) : epl_scalar(g, EPL_BOOL, bits >> k & 1);
+        epl_value *keep = policy ? epl_reshape(g, epl_slice_axis(g, policy, 0, k, k + 1), EPL_SCALAR)
+                                 : epl_scalar(g, EPL_BOOL, bits >> k & 1);
         epl_if(g, keep, residual_region(g, k), skip_region(g), 1, &x, &x);
     }
     epl_output(g, "y", x);
@@ -123,7 +125,8 @@ static epl_graph *counting_loop(epl_context *ctx, int trip, int last)
     epl_graph *g = epl_graph_new(ctx, "loop"), *body = epl_region_new(g);
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(4), EPL_INIT_NORMAL, 1);
     epl_value *i = epl_input(body, "i", EPL_I64, EPL_SCALAR, NULL), *go = epl_input(body, "go", EPL_BOOL, EPL_SCALAR, NULL);
-    epl_value *c = epl_input(body, "c", EPL_F32, EPL_SHAPE(4), NULL), *v = epl_input(body, "w", EPL_F32, EPL_SHAPE(4), NULL), *out[3] = { NULL };
+    epl_value *c = epl_input(body, "c", EPL_F32, EPL_SHAPE(4), NULL),
+              *v = epl_input(body, "w", EPL_F32, EPL_SHAPE(4), NULL), *out[3] = { NULL };
     epl_output(body, "go", last < 0 ? go : epl_less(body, i, epl_scalar(body, EPL_I64, last)));
     epl_output(body, "c", epl_add(body, epl_mul(body, c, v), epl_cast(body, i, EPL_F32)));
     epl_output(body, "scan", c);
@@ -218,7 +221,9 @@ TEST(loops_carry_what_they_change)
 {
     GRAPH(g);
     epl_graph *body = epl_region_new(g);
-    epl_value *start[] = { epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), epl_input(g, "k", EPL_F32, EPL_SHAPE(4), NULL), epl_input(g, "u", EPL_F32, EPL_SHAPE(4), NULL) };
+    epl_value *start[] = { epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL),
+                           epl_input(g, "k", EPL_F32, EPL_SHAPE(4), NULL),
+                           epl_input(g, "u", EPL_F32, EPL_SHAPE(4), NULL) };
     epl_value *w = epl_input(g, "w", EPL_F32, EPL_SHAPE(4), NULL), *c[4], *out[6] = { NULL };
     epl_value *i = epl_input(body, "i", EPL_I64, EPL_SCALAR, NULL), *go = epl_input(body, "go", EPL_BOOL, EPL_SCALAR, NULL);
     for (int k = 0; k < 4; k++)
@@ -242,7 +247,9 @@ TEST(loops_carry_what_they_change)
     epl_tensor *in[4], *a[2] = { NULL }, *b[2] = { NULL };
     for (int k = 0; k < 4; k++)
         in[k] = drawn(ctx, EPL_SHAPE(4), (uint64_t)k);
-    CHECK_OK(t, ctx, epl_interpret(g, NULL, (const epl_tensor *const *)in, a) && epl_interpret(plain, NULL, (const epl_tensor *const *)in, b));
+    CHECK_OK(t, ctx,
+             epl_interpret(g, NULL, (const epl_tensor *const *)in, a) &&
+                 epl_interpret(plain, NULL, (const epl_tensor *const *)in, b));
     for (int k = 0; k < 2; k++) {
         CHECK(t, epl_tensor_equal(a[k], b[k]));
         epl_tensor_free(a[k]);
@@ -263,7 +270,9 @@ static epl_graph *wide_region(epl_graph *g, int n)
     epl_value *x = epl_input(r, "x", EPL_F32, EPL_SHAPE(1024), NULL), *parts[4];
     for (int k = 0; k < n; k++)
         parts[k] = epl_cumsum(r, k ? parts[k - 1] : x, 0, (epl_cumsum_opts){ 0 });
-    epl_output(r, "y", n > 1 ? epl_reduce_sum(r, epl_concat(r, n, parts, 0), (epl_reduce_opts){ 0 }) : epl_reduce_sum(r, parts[0], (epl_reduce_opts){ 0 }));
+    epl_output(r, "y",
+               n > 1 ? epl_reduce_sum(r, epl_concat(r, n, parts, 0), (epl_reduce_opts){ 0 })
+                     : epl_reduce_sum(r, parts[0], (epl_reduce_opts){ 0 }));
     return r;
 }
 
@@ -284,7 +293,8 @@ static size_t arena_of(test *t, epl_context *ctx, int then_values, int else_valu
 TEST(exclusive_branches_share_memory)
 {
     epl_context *ctx = test_context(t);
-    const size_t both_small = arena_of(t, ctx, 1, 1), one_large = arena_of(t, ctx, 4, 1), other_large = arena_of(t, ctx, 1, 4), both = arena_of(t, ctx, 4, 4);
+    const size_t both_small = arena_of(t, ctx, 1, 1), one_large = arena_of(t, ctx, 4, 1),
+                 other_large = arena_of(t, ctx, 1, 4), both = arena_of(t, ctx, 4, 4);
     CHECK(t, one_large > both_small + 4 * 4096); // four values and their concatenation, instead of one value
     CHECK_INT(t, one_large, other_large);
     CHECK_INT(t, both, one_large);
@@ -466,14 +476,20 @@ TEST(wrong_choices_are_explained)
     {
         GRAPH(g);
         epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), *y = NULL;
-        CHECK_FAILS(t, ctx, epl_if(g, epl_input(g, "c", EPL_BOOL, EPL_SHAPE(3), NULL), skip_region(g), skip_region(g), 1, &x, &y) != NULL,
-                    EPL_ERR_DTYPE, "the condition is bool[3]; a bool scalar is needed (IfEach takes one for each sample and splits the batch)");
+        CHECK_FAILS(t, ctx,
+                    epl_if(g, epl_input(g, "c", EPL_BOOL, EPL_SHAPE(3), NULL), skip_region(g), skip_region(g), 1, &x,
+                           &y) != NULL,
+                    EPL_ERR_DTYPE,
+                    "the condition is bool[3]; a bool scalar is needed (IfEach takes one for each sample and splits "
+                    "the batch)");
         epl_graph_free(g);
     }
     {
         GRAPH(g);
         epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4), NULL), *y = NULL;
-        CHECK_FAILS(t, ctx, epl_if_each(g, epl_input(g, "c", EPL_BOOL, EPL_SHAPE(3), NULL), skip_region(g), skip_region(g), 1, &x, 0, &y) != NULL,
+        CHECK_FAILS(t, ctx,
+                    epl_if_each(g, epl_input(g, "c", EPL_BOOL, EPL_SHAPE(3), NULL), skip_region(g), skip_region(g), 1,
+                                &x, 0, &y) != NULL,
                     EPL_ERR_SHAPE, "capture 0 is [4], the condition decides about 3 samples");
         epl_graph_free(g);
     }

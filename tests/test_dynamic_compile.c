@@ -20,7 +20,10 @@ TEST(forced_paths_equal_the_interpreter)
 {
     epl_context *ctx = test_context(t);
     epl_model   *m = small(t, ctx, "skipnet-ff:depth=8,width=4,image=8");
-    epl_paths   *p = epl_check_paths(m, (epl_paths_opts){ .dir = test_temp(t, "paths"), .cc = compiled_cc("gcc"), .flags = "-Werror", .n_samples = 9 });
+    epl_paths   *p = epl_check_paths(m, (epl_paths_opts){ .dir = test_temp(t, "paths"),
+                                                          .cc = compiled_cc("gcc"),
+                                                          .flags = "-Werror",
+                                                          .n_samples = 9 });
     CHECK_OK(t, ctx, p);
     CHECK_INT(t, p->n_regions, 6);
     CHECK_INT(t, p->n_reached, 6);
@@ -38,7 +41,8 @@ TEST(forced_paths_equal_the_interpreter)
     for (int i = 0; i < 3 * RUNS; i++)
         epl_tensor_set_i64(force, i, i / 3 >> i % 3 & 1);
     const epl_tensor *const inputs[] = { x, force };
-    const epl_verify_result v = compiled_check(t, p->model, (epl_compile_opts){ 0 }, (epl_verify_opts){ .n_inputs = 2, .inputs = inputs }, NULL);
+    const epl_verify_result v = compiled_check(t, p->model, (epl_compile_opts){ 0 },
+                                               (epl_verify_opts){ .n_inputs = 2, .inputs = inputs }, NULL);
     CHECK_INT(t, v.n_samples, RUNS);
     CHECK_INT(t, v.outputs[0].n_different, 0);
     epl_tensor_free(x);
@@ -70,14 +74,18 @@ TEST(thresholds_decide_how_far_samples_go)
 static epl_graph *ending_loop(epl_context *ctx)
 {
     epl_graph *g = epl_graph_new(ctx, "ending");
-    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(6), NULL), *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(6), EPL_INIT_CONSTANT, 0.9);
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(6), NULL),
+              *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(6), EPL_INIT_CONSTANT, 0.9);
     for (int fixed = 0; fixed < 2; fixed++) {
         epl_graph *body = epl_region_new(g);
         epl_value *out[3] = { NULL };
         epl_input(body, "i", EPL_I64, EPL_SCALAR, NULL);
         epl_value *go = epl_input(body, "go", EPL_BOOL, EPL_SCALAR, NULL), *c = epl_input(body, "c", EPL_F32, EPL_SHAPE(6), NULL);
         epl_value *next = epl_tanh(body, epl_mul(body, c, epl_input(body, "w", EPL_F32, EPL_SHAPE(6), NULL)));
-        epl_output(body, "go", fixed ? go : epl_greater(body, epl_reduce_max(body, next, (epl_reduce_opts){ 0 }), epl_scalar(body, EPL_F32, 0.3)));
+        epl_output(body, "go",
+                   fixed ? go
+                         : epl_greater(body, epl_reduce_max(body, next, (epl_reduce_opts){ 0 }),
+                                       epl_scalar(body, EPL_F32, 0.3)));
         epl_output(body, "c", next);
         epl_output(body, "scan", c);
         epl_loop(g, 5, NULL, 1, &x, body, 1, &w, out);
@@ -95,7 +103,11 @@ TEST(loops_are_forced_not_to_begin_to_end_at_once_and_to_go_on)
     epl_model   *m = epl_model_new_take(ending_loop(ctx));
     CHECK_OK(t, ctx, m && epl_model_init(m, 1));
     for (int64_t most = 1; most <= 64; most += 63) { // alone, and in all combinations
-        epl_paths *p = epl_check_paths(m, (epl_paths_opts){ .dir = test_temp(t, "loops"), .cc = compiled_cc("gcc"), .flags = "-Werror", .n_samples = 3, .most = most,
+        epl_paths *p = epl_check_paths(m, (epl_paths_opts){ .dir = test_temp(t, "loops"),
+                                                            .cc = compiled_cc("gcc"),
+                                                            .flags = "-Werror",
+                                                            .n_samples = 3,
+                                                            .most = most,
                                                             .compile = { .unroll = -1 } });
         CHECK_OK(t, ctx, p);
         CHECK_INT(t, p->n_forced, 3);
@@ -123,7 +135,8 @@ static epl_graph *shared_weight(epl_context *ctx, int convolutions)
         epl_graph *q = regions[k] = epl_region_new(g);
         epl_value *in = epl_input(q, "x", EPL_F32, EPL_SHAPE(1, 6, 6, 16), NULL);
         if (k < convolutions)
-            in = epl_convolve(q, in, epl_parameter(q, "/w", EPL_F32, EPL_SHAPE(3, 3, 16, 16), EPL_INIT_NORMAL, 0.1), NULL, (epl_convolve_opts){ .pad = 1 });
+            in = epl_convolve(q, in, epl_parameter(q, "/w", EPL_F32, EPL_SHAPE(3, 3, 16, 16), EPL_INIT_NORMAL, 0.1),
+                              NULL, (epl_convolve_opts){ .pad = 1 });
         epl_output(q, "y", k ? epl_relu(q, in) : in);
     }
     epl_if(g, epl_input(g, "cond", EPL_BOOL, EPL_SCALAR, NULL), regions[0], regions[1], 1, &x, &y);
@@ -202,7 +215,8 @@ TEST(parts_take_and_give_what_is_live)
     char *host = test_read_file(t, path_in(t, "parts", "host.txt"), NULL);
     CHECK_GOLDEN(t, "partition_host.txt", host);
     free(host);
-    epl_model *a = epl_model_load(ctx, path_in(t, "parts", "network_0.safetensors")), *b = epl_model_load(ctx, path_in(t, "parts", "network_1.safetensors"));
+    epl_model *a = epl_model_load(ctx, path_in(t, "parts", "network_0.safetensors")),
+              *b = epl_model_load(ctx, path_in(t, "parts", "network_1.safetensors"));
     CHECK_OK(t, ctx, a && b);
     CHECK_INT(t, epl_graph_n_inputs(a->graph), 1);
     CHECK_INT(t, epl_graph_n_outputs(a->graph), 2);
@@ -248,11 +262,15 @@ TEST(switches_are_selected_if_they_are_small)
     epl_context *ctx = test_context(t);
     for (int large = 0; large < 2; large++) {
         epl_graph *g = epl_graph_new(ctx, "three"), *regions[3];
-        epl_value *index = epl_input(g, "index", EPL_I64, EPL_SCALAR, NULL), *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(8, 8), NULL), *y = NULL;
+        epl_value *index = epl_input(g, "index", EPL_I64, EPL_SCALAR, NULL),
+                  *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(8, 8), NULL), *y = NULL;
         for (int k = 0; k < 3; k++) {
             regions[k] = epl_region_new(g);
             epl_value *in = epl_input(regions[k], "x", EPL_F32, EPL_SHAPE(8, 8), NULL);
-            epl_output(regions[k], "y", k < 2 ? epl_affine(regions[k], in, k + 1, k) : large ? epl_matmul(regions[k], in, in, (epl_matmul_opts){ 0 }) : epl_exp(regions[k], in));
+            epl_output(regions[k], "y",
+                       k < 2   ? epl_affine(regions[k], in, k + 1, k)
+                       : large ? epl_matmul(regions[k], in, in, (epl_matmul_opts){ 0 })
+                               : epl_exp(regions[k], in));
         }
         epl_switch(g, index, 3, regions, 1, &x, &y);
         epl_output(g, "y", y);

@@ -21,12 +21,14 @@ PROPERTY(features_are_what_the_last_layer_reads, 3)
     CHECK_OK(t, ctx, f);
     CHECK_STR(t, epl_graph_output_name(f->graph, 0), "features");
     CHECK_INT(t, epl_channels(epl_graph_output_at(f->graph, 0)), widths[t->index]);
-    epl_program *whole = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 }), *part = epl_program_new(f->graph, f->weights, (epl_program_opts){ 0 });
+    epl_program *whole = epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 }),
+                *part = epl_program_new(f->graph, f->weights, (epl_program_opts){ 0 });
     CHECK_OK(t, ctx, whole && part);
     epl_tensor_fill_normal(epl_program_input(whole, 0), t->rng, 0, 1);
     memcpy(epl_program_input(part, 0)->data, epl_program_input(whole, 0)->data, epl_tensor_bytes(epl_program_input(whole, 0)));
     CHECK_OK(t, ctx, epl_program_run(whole) && epl_program_run(part));
-    const epl_tensor *w = epl_weights_find(m->weights, "head.weight"), *b = epl_weights_find(m->weights, "head.bias"), *z = epl_program_output(part, 0);
+    const epl_tensor *w = epl_weights_find(m->weights, "head.weight"), *b = epl_weights_find(m->weights, "head.bias"),
+                     *z = epl_program_output(part, 0);
     for (int c = 0; c < 3; c++) {
         double y = b ? epl_tensor_get(b, c) : 0, length = 0, square = 0;
         for (int k = 0; k < widths[t->index]; k++) {
@@ -111,8 +113,16 @@ TEST(novel_classes_are_found_where_they_are_apart)
         for (int shots = 0; shots <= 5; shots += 5)
             for (int euclidean = 0; euclidean < 2; euclidean++) {
                 epl_novel_result r;
-                CHECK_OK(t, ctx, epl_novel_classes(&e, &e, (epl_novel_opts){ .novel = novel, .n_novel = 2, .base = base, .n_base = 2 * joint,
-                                                                             .shots = shots, .episodes = 7, .euclidean = euclidean }, &r));
+                CHECK_OK(t, ctx,
+                         epl_novel_classes(&e, &e,
+                                           (epl_novel_opts){ .novel = novel,
+                                                             .n_novel = 2,
+                                                             .base = base,
+                                                             .n_base = 2 * joint,
+                                                             .shots = shots,
+                                                             .episodes = 7,
+                                                             .euclidean = euclidean },
+                                           &r));
                 CHECK_NEAR(t, r.accuracy, 1, .atol = 1e-12);
                 CHECK_NEAR(t, r.interval, 0, .atol = 1e-12);
                 CHECK_INT(t, r.episodes, shots ? 7 : 1);
@@ -126,7 +136,8 @@ TEST(novel_classes_are_found_where_they_are_apart)
     CHECK_NEAR(t, open.false_known, 0, .atol = 0);
     CHECK_NEAR(t, open.accepted_accuracy, 23.0 / 24, .atol = 1e-12); // floor(24 / 20) = 1 falls below
     epl_novel_result r;
-    CHECK_FAILS(t, ctx, epl_novel_classes(&e, &e, (epl_novel_opts){ .novel = twice, .n_novel = 2, .shots = 1 }, &r), EPL_ERR_ARGUMENT, "named twice");
+    CHECK_FAILS(t, ctx, epl_novel_classes(&e, &e, (epl_novel_opts){ .novel = twice, .n_novel = 2, .shots = 1 }, &r),
+                EPL_ERR_ARGUMENT, "named twice");
     CHECK_FAILS(t, ctx, epl_novel_classes(&e, &e, (epl_novel_opts){ .novel = novel, .n_novel = 2, .shots = 13 }, &r), EPL_ERR_ARGUMENT,
                 "class 1 has 12 samples in support, 13 are needed");
     CHECK_FAILS(t, ctx, epl_open_set(&e, &e, (epl_novel_opts){ .novel = novel, .n_novel = 2 }, &open), EPL_ERR_ARGUMENT, "both are needed");

@@ -283,7 +283,8 @@ PROPERTY(dynamic_networks_say_what_the_rule_says, EPL_COUNT(rules))
         memcpy(epl_program_input(p, 0)->data, (const float *)x->data + i * 64, 64 * sizeof(float));
         CHECK_OK(t, ctx, epl_program_run(p));
         CHECK_INT(t, epl_tensor_get_i64(epl_program_output_named(p, "exit"), 0), taken[i]);
-        CHECK_CLOSE_F32(t, epl_program_output_named(p, "logits")->data, (const float *)z->data + (taken[i] * N + i) * 3, 3, .rtol = 1e-4, .atol = 1e-5);
+        CHECK_CLOSE_F32(t, epl_program_output_named(p, "logits")->data, (const float *)z->data + (taken[i] * N + i) * 3,
+                        3, .rtol = 1e-4, .atol = 1e-5);
     }
     epl_program_free(p);
     epl_tensor_free(x);
@@ -306,7 +307,8 @@ TEST(dynamic_networks_are_evaluated_one_by_one)
     CHECK_OK(t, ctx, z && epl_exit_report_of(m->graph, z, labels, (epl_exit_rule){ .threshold = 0.42 }, &r));
     CHECK_NEAR(t, e.metrics.accuracy, r.accuracy, .atol = 1e-12);
     epl_evaluation_release(ctx, &e);
-    CHECK_FAILS(t, ctx, epl_evaluate(one, d, (epl_evaluate_opts){ .batch = 16 }, &e), EPL_ERR_SHAPE, "made for 1 sample at a time and cannot take 16");
+    CHECK_FAILS(t, ctx, epl_evaluate(one, d, (epl_evaluate_opts){ .batch = 16 }, &e), EPL_ERR_SHAPE,
+                "made for 1 sample at a time and cannot take 16");
     epl_exit_report_release(&r);
     epl_tensor_free(z);
     epl_tensor_free(labels);

@@ -18,7 +18,8 @@ TEST(features_are_what_the_classifier_reads)
     epl_model   *m = network(t, ctx);
     epl_dataset *d = epl_dataset_open(ctx, "shapes:image=8,count=21", (epl_dataset_opts){ 0 });
     CHECK_OK(t, ctx, d != NULL);
-    epl_tensor *f = epl_features(m, d, (epl_features_opts){ .batch = 8 }), *y = epl_features(m, d, (epl_features_opts){ .layer = "logits" });
+    epl_tensor *f = epl_features(m, d, (epl_features_opts){ .batch = 8 }),
+               *y = epl_features(m, d, (epl_features_opts){ .layer = "logits" });
     epl_tensor *maps = epl_features(m, d, (epl_features_opts){ .layer = "stage3", .average = true });
     epl_tensor *whole = epl_features(m, d, (epl_features_opts){ .layer = "stage2.unit1", .batch = 5 });
     CHECK_OK(t, ctx, f && y && maps && whole);
@@ -172,7 +173,8 @@ TEST(a_probe_reads_what_is_linear)
         epl_tensor_set_i64(y, i, (int64_t)epl_rng_below(t->rng, 3));
     CHECK_OK(t, ctx, epl_probe(ctx, x, y, (epl_probe_opts){ .folds = 3 }, &accuracy));
     CHECK(t, accuracy < 0.55);
-    CHECK_FAILS(t, ctx, epl_probe(ctx, x, y, (epl_probe_opts){ .folds = 301 }, &accuracy), EPL_ERR_ARGUMENT, "300 rows, 300 labels, 301 folds");
+    CHECK_FAILS(t, ctx, epl_probe(ctx, x, y, (epl_probe_opts){ .folds = 301 }, &accuracy), EPL_ERR_ARGUMENT,
+                "300 rows, 300 labels, 301 folds");
     epl_tensor_free(x);
     epl_tensor_free(y);
     epl_dataset_free(d);

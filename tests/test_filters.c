@@ -59,7 +59,8 @@ TEST(measures_know_moved_filters)
     epl_tensor_free(w);
 }
 
-/* Of a data set of one picture as large as the filters: their mean square answer to it is 2 |x|^2 / p, and nothing but the factor is new. */
+/* Of a data set of one picture as large as the filters: their mean square answer to it is 2 |x|^2 / p, and nothing
+ * but the factor is new. */
 TEST(even_banks_answer_like_random_ones)
 {
     epl_context *ctx = test_context(t);

@@ -58,7 +58,8 @@ TEST(what_is_made_for_a_cache_has_few_channels)
             units[k] += epl_attr_i(n, "group") > 1;
             CHECK(t, k == 0 || epl_channels(epl_node_input(n, 0)) <= 512);
         }
-    printf("    %d units, %.4g multiply-adds; for a cache %d, %.4g\n", units[0], epl_graph_cost(plain).macs, units[1], epl_graph_cost(g).macs);
+    printf("    %d units, %.4g multiply-adds; for a cache %d, %.4g\n", units[0], epl_graph_cost(plain).macs, units[1],
+           epl_graph_cost(g).macs);
     CHECK(t, units[1] > units[0]);
     CHECK_NEAR(t, epl_graph_cost(g).macs, epl_graph_cost(plain).macs, .rtol = 0.1);
     epl_graph_free(plain);

@@ -10,8 +10,13 @@ static epl_value *block(epl_graph *g, epl_value *x, kind k, int stride, int out)
     const int c = (int)epl_channels(x);
     switch (k) {
     case CONV_FIRST: return epl_conv_first(g, x, (epl_conv_first_opts){ .group_width = 4, .stride = stride, .out = out });
-    case MBCONV:     return epl_inverted_bottleneck(g, x, (epl_inverted_opts){ .name = "mbconv", .out = out, .hidden = 4 * c, .stride = stride,
-                                                                               .activation = "silu" });
+    case MBCONV:
+        return epl_inverted_bottleneck(g, x,
+                                       (epl_inverted_opts){ .name = "mbconv",
+                                                            .out = out,
+                                                            .hidden = 4 * c,
+                                                            .stride = stride,
+                                                            .activation = "silu" });
     case CONVNEXT:   return epl_convnext_unit(g, x, (epl_convnext_unit_opts){ .layer_scale = 0.5 });
     default:         return epl_conv_first(g, x, (epl_conv_first_opts){ .no_spatial = true });
     }
@@ -58,7 +63,8 @@ PROPERTY(strips_compute_what_layers_compute, 24)
     epl_context *ctx = test_context(t);
     const kind   k = t->index % N_KINDS;
     const int    stride = k == CONVNEXT || k == PERCEPTRON ? 1 : 1 + t->index / N_KINDS % 2, c = 4 * (1 + (int)epl_rng_below(t->rng, 3));
-    const int64_t side[] = { 1, 2, 6, 7, 12, 15 }, n = t->index % 2 ? 7 : 1, h = 2 * side[epl_rng_below(t->rng, 6)], w = side[epl_rng_below(t->rng, 6)];
+    const int64_t side[] = { 1, 2, 6, 7, 12, 15 }, n = t->index % 2 ? 7 : 1, h = 2 * side[epl_rng_below(t->rng, 6)],
+                  w = side[epl_rng_below(t->rng, 6)];
     epl_model   *m = model_of(t, ctx, k, n, h, w, c, stride, stride == 1 ? c : c + 4);
     epl_program *layers = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
     for (size_t workspace = 2 << 10; workspace <= 512 << 10; workspace *= 16) {
@@ -94,14 +100,21 @@ TEST(a_block_becomes_a_loop_that_fits_its_workspace)
 /* Rows outside of the map are a convolution's padding and hold no bias of the layer before, whatever its kernel and stride. */
 TEST(padding_stays_zero_between_strips)
 {
-    static const struct { int kernel, stride, pad; } second[] = { { 1, 1, 1 }, { 1, 2, 1 }, { 2, 2, 1 }, { 2, 3, 1 }, { 3, 1, 1 }, { 5, 1, 1 } };
+    static const struct {
+        int kernel, stride, pad;
+    } second[] = { { 1, 1, 1 }, { 1, 2, 1 }, { 2, 2, 1 }, { 2, 3, 1 }, { 3, 1, 1 }, { 5, 1, 1 } };
     epl_context *ctx = test_context(t);
     for (size_t i = 0; i < EPL_COUNT(second); i++) {
         epl_graph *g = epl_graph_new(ctx, "padded");
         epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 22, 9, 4), NULL);
         x = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = "expand", .out = 64, .kernel = 1 }));
-        epl_output(g, "y", epl_conv(g, x, (epl_conv_opts){ .name = "project", .out = 4, .kernel = second[i].kernel, .stride = second[i].stride,
-                                                           .pad = second[i].pad }));
+        epl_output(g, "y",
+                   epl_conv(g, x,
+                            (epl_conv_opts){ .name = "project",
+                                             .out = 4,
+                                             .kernel = second[i].kernel,
+                                             .stride = second[i].stride,
+                                             .pad = second[i].pad }));
         CHECK_OK(t, ctx, epl_graph_finish(g));
         epl_model *m = epl_model_new_take(g);
         CHECK_OK(t, ctx, m && epl_model_init(m, t->seed));
@@ -126,7 +139,9 @@ TEST(what_cannot_run_in_strips_stays)
         epl_graph *g = epl_graph_new(ctx, "stays");
         epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 16, 16, 8), NULL);
         if (i == 0)
-            x = epl_inverted_bottleneck(g, x, (epl_inverted_opts){ .name = "b", .out = 8, .hidden = 32, .squeeze = 8, .activation = "silu" });
+            x = epl_inverted_bottleneck(g, x,
+                                        (epl_inverted_opts){
+                                            .name = "b", .out = 8, .hidden = 32, .squeeze = 8, .activation = "silu" });
         if (i > 0) {
             epl_value *wide = epl_relu(g, epl_conv(g, x, (epl_conv_opts){ .name = "expand", .out = i == 2 ? 4096 : 32, .kernel = 1 }));
             if (i == 1)

@@ -135,7 +135,8 @@ TEST(open_gates_change_nothing_and_closed_ones_everything)
     epl_model_free(m);
 }
 
-/* Behind the sum a closed gate takes the shortcut's channels along: the unit gives zeros, and so do those behind it that are closed, too. */
+/* Behind the sum a closed gate takes the shortcut's channels along: the unit gives zeros, and so do those behind it
+ * that are closed, too. */
 TEST(gates_behind_a_residual_sum)
 {
     epl_context *ctx = test_context(t);
@@ -190,7 +191,8 @@ TEST(executed_products_are_those_of_active_channels)
 {
     epl_context *ctx = test_context(t);
     epl_graph   *g = epl_graph_new(ctx, "gated");
-    epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 6, 6, 12), NULL), *w = epl_input(g, "w", EPL_F32, EPL_SHAPE(3, 3, 12, 12), NULL);
+    epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 6, 6, 12), NULL),
+              *w = epl_input(g, "w", EPL_F32, EPL_SHAPE(3, 3, 12, 12), NULL);
     epl_value   *in = epl_input(g, "in", EPL_F32, EPL_SHAPE(1, 12), NULL), *out = epl_input(g, "out", EPL_F32, EPL_SHAPE(1, 12), NULL);
     epl_value   *like = epl_convolve(g, x, w, NULL, (epl_convolve_opts){ .pad = 1 });
     epl_output(g, "y", epl_convolve_gated(g, x, w, NULL, in, out, false, epl_producer(like)));
@@ -221,10 +223,12 @@ PROPERTY(gated_convolutions_agree, 24)
 {
     epl_context *ctx = test_context(t);
     epl_rng     *r = t->rng;
-    const int64_t c = 1 + (int64_t)epl_rng_below(r, 40), m = 1 + (int64_t)epl_rng_below(r, 70), side = 3 + (int64_t)epl_rng_below(r, 9), k = 1 + 2 * (t->index % 2);
+    const int64_t c = 1 + (int64_t)epl_rng_below(r, 40), m = 1 + (int64_t)epl_rng_below(r, 70),
+                  side = 3 + (int64_t)epl_rng_below(r, 9), k = 1 + 2 * (t->index % 2);
     const bool    relu = t->index % 3 == 0, in_mask = t->index % 4 != 0, bias = t->index % 5 != 0;
     epl_graph *g = epl_graph_new(ctx, "gated");
-    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, side, side + 1, c), NULL), *w = epl_input(g, "w", EPL_F32, EPL_SHAPE(k, k, c, m), NULL);
+    epl_value    *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, side, side + 1, c), NULL),
+              *w = epl_input(g, "w", EPL_F32, EPL_SHAPE(k, k, c, m), NULL);
     epl_value *b = bias ? epl_input(g, "b", EPL_F32, EPL_SHAPE(m), NULL) : NULL, *out = epl_input(g, "out", EPL_F32, EPL_SHAPE(1, m), NULL);
     epl_value *in = in_mask ? epl_input(g, "in", EPL_F32, EPL_SHAPE(1, c), NULL) : NULL;
     const int  stride = 1 + (int)epl_rng_below(r, 2);
@@ -233,7 +237,8 @@ PROPERTY(gated_convolutions_agree, 24)
     epl_output(g, "gated", gated);
     CHECK_OK(t, ctx, epl_op_gated_conv.expand(g, gated->producer, simple) && epl_output(g, "simple", simple[0]) && epl_graph_finish(g));
     epl_weights *none = epl_weights_new(ctx);
-    epl_program *fast = epl_program_new(g, none, (epl_program_opts){ 0 }), *slow = epl_program_new(g, none, (epl_program_opts){ .reference = true });
+    epl_program *fast = epl_program_new(g, none, (epl_program_opts){ 0 }),
+                *slow = epl_program_new(g, none, (epl_program_opts){ .reference = true });
     CHECK_OK(t, ctx, fast && slow);
     for (int i = 0; i < epl_program_n_inputs(fast); i++) {
         epl_tensor *v = epl_program_input(fast, i);
@@ -325,7 +330,8 @@ TEST(gates_learn_and_then_rest)
     watched      seen = { 0 };
     CHECK_OK(t, ctx, epl_gates_add(m, (epl_gate_opts){ 0 }) > 0 && epl_model_init(m, 6));
     const epl_parameter_group group = EPL_GATE_GROUP(10);
-    const epl_train_hook hooks[] = { epl_gates_hook(m, (epl_gate_train_opts){ .mass = 0.8, .epochs = 4 }), { .after_epoch = remember, .user = &seen } };
+    const epl_train_hook      hooks[] = { epl_gates_hook(m, (epl_gate_train_opts){ .mass = 0.8, .epochs = 4 }),
+                                          { .after_epoch = remember, .user = &seen } };
     CHECK_OK(t, ctx, hooks[0].user);
     epl_trainer *tr = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .epochs = 4, .batch = 12, .hooks = hooks, .n_hooks = 2,
                                           .optimizer = { .rate = 0.02, .momentum = 0.9, .decay = 5e-4, .groups = &group, .n_groups = 1 } });
@@ -360,7 +366,9 @@ TEST(gates_that_begin_open_see_as_many_numbers_as_wanted)
     CHECK_OK(t, ctx, epl_gates_add(m, (epl_gate_opts){ .embedding = 48, .open = true }) > 0 && epl_model_init(m, 6));
     epl_tensor *open = outputs(t, m, x);
     CHECK_CLOSE(t, open, before, .rtol = 1e-6, .atol = 1e-6);
-    static const int64_t seen[] = { 7 * 7, 2 * 2 * 12, 2 * 2 * 12, 24, 24, 48 }; // of 1, 12, 12, 24, 24, 48 channels: round(sqrt(48 / C)) along each axis
+    static const int64_t seen[] = {
+        7 * 7, 2 * 2 * 12, 2 * 2 * 12, 24, 24, 48
+    }; // of 1, 12, 12, 24, 24, 48 channels: round(sqrt(48 / C)) along each axis
     int gates = 0;
     for (int i = 0; i < epl_weights_count(m->weights); i++)
         if (epl_glob("*.gate.weight", epl_weights_name(m->weights, i)))

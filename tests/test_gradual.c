@@ -1,5 +1,5 @@
-/* Gradual pruning beyond one schedule: sparsity that falls, layers with a sparsity of their own, recurrent weights; models of language
- * on text, and what sparse recurrent weights become in a program. */
+/* Gradual pruning beyond one schedule: sparsity that falls, layers with a sparsity of their own, recurrent weights;
+ * models of language on text, and what sparse recurrent weights become in a program. */
 #include <espalier/espalier.h>
 
 #include <math.h>
@@ -62,7 +62,12 @@ TEST(layers_go_the_same_part_of_their_way)
     epl_model   *m = model_of(t, ctx, SMALL);
     const epl_layer_sparsity own = { "*.recurrent", 0.75 };
     watch w = { t, { "lstm.input", "lstm.recurrent" }, { { 0 } } };
-    train(t, m, (epl_pruner_opts){ .prune = { .sparsity = 0.5, .layers = &own, .n_layers = 1 }, .begin_step = 5, .end_step = 15, .every = 5 }, &w);
+    train(t, m,
+          (epl_pruner_opts){ .prune = { .sparsity = 0.5, .layers = &own, .n_layers = 1 },
+                             .begin_step = 5,
+                             .end_step = 15,
+                             .every = 5 },
+          &w);
     CHECK(t, w.density[0][3] == 1 && w.density[1][3] == 1 && w.density[0][4] == 1);
     CHECK_NEAR(t, w.density[0][9], 1 - 0.5 * 0.875, .atol = 1e-3);
     CHECK_NEAR(t, w.density[1][9], 1 - 0.75 * 0.875, .atol = 1e-3);
@@ -76,7 +81,12 @@ TEST(sparsity_falls_where_it_is_allowed)
     epl_context *ctx = test_context(t);
     epl_model   *m = model_of(t, ctx, SMALL);
     watch w = { t, { "lstm.input", "lstm.recurrent" }, { { 0 } } };
-    epl_pruner_opts o = { .prune = { .sparsity = 0.25 }, .initial = 0.75, .schedule = "linear", .begin_step = 1, .end_step = 11, .every = 10 };
+    epl_pruner_opts o = { .prune = { .sparsity = 0.25 },
+                          .initial = 0.75,
+                          .schedule = "linear",
+                          .begin_step = 1,
+                          .end_step = 11,
+                          .every = 10 };
     CHECK_FAILS(t, ctx, epl_pruner_hook(m, o).user != NULL, EPL_ERR_ARGUMENT, "has to be allowed");
     o.allow_regrow = true;
     CHECK_FAILS(t, ctx, epl_pruner_hook(m, o).user != NULL, EPL_ERR_ARGUMENT, "frozen masks give nothing back");
@@ -154,7 +164,10 @@ TEST(text_is_learnt)
     CHECK_OK(t, ctx, epl_evaluate(m, d, (epl_evaluate_opts){ 0 }, &e));
     CHECK_NEAR(t, e.metrics.loss, log(96), .atol = 0.1);
     epl_evaluation_release(ctx, &e);
-    epl_trainer *trainer = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .epochs = 4, .batch = 16, .optimizer = { .kind = EPL_ADAM, .rate = 2e-2 } });
+    epl_trainer *trainer =
+        epl_trainer_new(m, d, NULL,
+                        (epl_trainer_opts){
+                            .epochs = 4, .batch = 16, .optimizer = { .kind = EPL_ADAM, .rate = 2e-2 } });
     CHECK_OK(t, ctx, trainer && epl_trainer_run(trainer));
     epl_trainer_free(trainer);
     CHECK_OK(t, ctx, epl_evaluate(m, d, (epl_evaluate_opts){ 0 }, &e));

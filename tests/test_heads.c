@@ -1,4 +1,5 @@
-/* Heads: cosines with class directions, distances to prototypes, on any classifier of the zoo; what holds exactly of their losses. */
+/* Heads: cosines with class directions, distances to prototypes, on any classifier of the zoo; what holds exactly of
+ * their losses. */
 #include "common/check.h"
 #include "common/expect.h"
 

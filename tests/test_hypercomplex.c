@@ -106,8 +106,10 @@ PROPERTY(quaternion_layers_multiply_quaternions, 5)
                                                (epl_hypercomplex_opts){ .n = 4, .algebra = EPL_ALGEBRA_QUATERNION }));
     epl_tensor  *x = normal(t, ctx, EPL_SHAPE(1, 4)), *y = outcome(t, m, x);
     const float *q = epl_weights_find(m->weights, "linear.F")->data, *p = x->data;
-    const float  product[4] = { q[0] * p[0] - q[1] * p[1] - q[2] * p[2] - q[3] * p[3], q[0] * p[1] + q[1] * p[0] + q[2] * p[3] - q[3] * p[2],
-                                q[0] * p[2] - q[1] * p[3] + q[2] * p[0] + q[3] * p[1], q[0] * p[3] + q[1] * p[2] - q[2] * p[1] + q[3] * p[0] };
+    const float  product[4] = { q[0] * p[0] - q[1] * p[1] - q[2] * p[2] - q[3] * p[3],
+                                q[0] * p[1] + q[1] * p[0] + q[2] * p[3] - q[3] * p[2],
+                                q[0] * p[2] - q[1] * p[3] + q[2] * p[0] + q[3] * p[1],
+                                q[0] * p[3] + q[1] * p[2] - q[2] * p[1] + q[3] * p[0] };
     CHECK_CLOSE_F32(t, y->data, product, 4, .rtol = 1e-6, .atol = 1e-6);
     double norm[3] = { 0 };
     for (int i = 0; i < 4; i++) {
@@ -168,7 +170,9 @@ PROPERTY(weights_are_sums_of_kronecker_products, 15)
     epl_shape    shape = { .rank = axes + 2, .dim = { 2, 4, 4, 4, 4 } };
     shape.dim[axes + 1] = 2 * n;
     epl_value *in = epl_input(g, "x", EPL_F32, shape, NULL);
-    epl_model *m  = finished(t, g, epl_phc(g, in, (epl_conv_opts){ .name = "c", .out = 3 * n, .pad = 1 }, (epl_hypercomplex_opts){ .n = n }));
+    epl_model  *m = finished(t, g,
+                             epl_phc(g, in, (epl_conv_opts){ .name = "c", .out = 3 * n, .pad = 1 },
+                                     (epl_hypercomplex_opts){ .n = n }));
     epl_tensor *x = normal(t, ctx, shape), *y = outcome(t, m, x);
 
     epl_shape weight = { .rank = axes + 2 };

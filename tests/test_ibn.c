@@ -39,7 +39,8 @@ static int64_t statistics(const epl_graph *g)
 {
     int64_t n = 0;
     for (const epl_node *k = epl_first(g); k; k = epl_next(k))
-        if (epl_node_n_outputs(k) && epl_value_name(epl_node_output(k, 0)) && epl_glob("*.running_*", epl_value_name(epl_node_output(k, 0))))
+        if (epl_node_n_outputs(k) && epl_value_name(epl_node_output(k, 0)) &&
+            epl_glob("*.running_*", epl_value_name(epl_node_output(k, 0))))
             n += epl_shape_count(epl_shape_of(epl_node_output(k, 0)));
     return n;
 }
@@ -161,7 +162,8 @@ TEST(ends_of_the_ratio_are_the_plain_norms)
     epl_context *ctx = test_context(t);
     for (int k = 0; k < 2; k++) {
         epl_graph *a = epl_graph_new(ctx, "g"), *b = epl_graph_new(ctx, "g");
-        epl_value *x = epl_input(a, "x", EPL_F32, EPL_SHAPE(2, 4, 4, 8), "N,,,"), *y = epl_input(b, "x", EPL_F32, EPL_SHAPE(2, 4, 4, 8), "N,,,");
+        epl_value *x = epl_input(a, "x", EPL_F32, EPL_SHAPE(2, 4, 4, 8), "N,,,"),
+                  *y = epl_input(b, "x", EPL_F32, EPL_SHAPE(2, 4, 4, 8), "N,,,");
         epl_output(a, "y", epl_ibn_norm(a, x, k, (epl_ibn_norm_opts){ 0 }));
         epl_output(b, "y", k ? epl_instance_norm(b, y, (epl_norm_opts){ 0 }) : epl_batch_norm(b, y, (epl_norm_opts){ 0 }));
         CHECK_OK(t, ctx, epl_graph_finish(a) && epl_graph_finish(b));
@@ -186,7 +188,9 @@ PROPERTY(trained_weights_are_carried, 3)
             epl_tensor_fill_uniform(epl_weights_at(m->weights, i), t->rng, 0.5, 1.5);
     double before = 0, after = 0;
     for (int i = 0; i < epl_weights_count(m->weights); i++)
-        for (int64_t k = 0; !epl_glob("*running*", epl_weights_name(m->weights, i)) && k < epl_tensor_count(epl_weights_at(m->weights, i)); k++)
+        for (int64_t k = 0; !epl_glob("*running*", epl_weights_name(m->weights, i)) &&
+                            k < epl_tensor_count(epl_weights_at(m->weights, i));
+             k++)
             before += epl_tensor_get(epl_weights_at(m->weights, i), k);
     const int64_t parameters = epl_graph_n_parameters(m->graph);
     epl_ibn_result r;
@@ -195,7 +199,9 @@ PROPERTY(trained_weights_are_carried, 3)
     CHECK_INT(t, epl_graph_n_parameters(m->graph), parameters);
     for (int i = 0; i < epl_weights_count(m->weights); i++) {
         CHECK(t, epl_graph_find(m->graph, epl_weights_name(m->weights, i)) != NULL);
-        for (int64_t k = 0; !epl_glob("*running*", epl_weights_name(m->weights, i)) && k < epl_tensor_count(epl_weights_at(m->weights, i)); k++)
+        for (int64_t k = 0; !epl_glob("*running*", epl_weights_name(m->weights, i)) &&
+                            k < epl_tensor_count(epl_weights_at(m->weights, i));
+             k++)
             after += epl_tensor_get(epl_weights_at(m->weights, i), k);
     }
     CHECK_NEAR(t, after, before, .rtol = 1e-9);
@@ -237,7 +243,8 @@ TEST(places_are_those_of_the_paper)
 /* In a frozen program the batch's half goes into the convolution before it; the other stays. */
 PROPERTY(the_batch_half_is_folded, 3)
 {
-    static const char *const nets[] = { "resnet:depth=8,image=16,ibn=a", "resnet:depth=8,image=16,ibn=b", "resnet:depth=11,bottleneck=1,image=16,ibn=a" };
+    static const char *const nets[] = { "resnet:depth=8,image=16,ibn=a", "resnet:depth=8,image=16,ibn=b",
+                                        "resnet:depth=11,bottleneck=1,image=16,ibn=a" };
     epl_context *ctx = test_context(t);
     epl_model   *m   = epl_model_new_take(epl_zoo_build(ctx, nets[t->index]));
     CHECK_OK(t, ctx, m && epl_model_init(m, 7));

@@ -142,7 +142,9 @@ PROPERTY(linear_layers_are_exact, 12)
     epl_graph *g = epl_graph_new(test_context(t), "linear");
     epl_value *x = epl_input(g, "x", EPL_I8, EPL_SHAPE(rows, depth), NULL), *f = epl_cast(g, x, EPL_F32);
     epl_value *w = codes_of(g, "w", bits, form % 2 ? EPL_SHAPE(m, depth) : EPL_SHAPE(depth, m));
-    epl_output(g, "y", form < 2 ? epl_multiply_rows(g, f, w, NULL, form % 2) : epl_matmul(g, f, w, (epl_matmul_opts){ .trans_b = form % 2 }));
+    epl_output(g, "y",
+               form < 2 ? epl_multiply_rows(g, f, w, NULL, form % 2)
+                        : epl_matmul(g, f, w, (epl_matmul_opts){ .trans_b = form % 2 }));
     epl_model  *model = finished(t, g);
     epl_tensor *in = draw(t, EPL_I8, EPL_SHAPE(rows, depth));
     check_exact(t, model, in, 1);
@@ -157,7 +159,8 @@ TEST(factors_go_behind_the_sum)
     epl_graph   *g = epl_graph_new(ctx, "factors");
     epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 8, 8, 16), NULL);
     epl_value   *q = epl_cast(g, epl_clip(g, epl_round(g, epl_affine(g, x, 50, 0)), -127, 127), EPL_I8);
-    epl_value   *w = epl_mul(g, codes_of(g, "a", 3, EPL_SHAPE(3, 3, 16, 24)), epl_parameter(g, "scale", EPL_F32, EPL_SHAPE(24), EPL_INIT_NORMAL, 0.3));
+    epl_value   *w = epl_mul(g, codes_of(g, "a", 3, EPL_SHAPE(3, 3, 16, 24)),
+                             epl_parameter(g, "scale", EPL_F32, EPL_SHAPE(24), EPL_INIT_NORMAL, 0.3));
     epl_value   *bias = epl_parameter(g, "bias", EPL_F32, EPL_SHAPE(24), EPL_INIT_NORMAL, 1);
     epl_value   *y = epl_convolve(g, epl_affine(g, epl_cast(g, q, EPL_F32), 0.02, 0), w, bias, (epl_convolve_opts){ .pad = 1 });
     y = epl_relu(g, epl_batch_norm(g, y, (epl_norm_opts){ .name = "norm" }));
@@ -211,7 +214,9 @@ TEST(other_products_stay)
     epl_context *ctx = test_context(t);
     for (int i = 0; i < 4; i++) {
         epl_graph *g = epl_graph_new(ctx, "other");
-        epl_value *x = epl_input(g, "x", i == 1 ? EPL_I16 : EPL_I8, i == 3 ? EPL_SHAPE(1, 4, 6) : EPL_SHAPE(4, 6), NULL), *f = epl_cast(g, x, EPL_F32);
+        epl_value *x =
+                      epl_input(g, "x", i == 1 ? EPL_I16 : EPL_I8, i == 3 ? EPL_SHAPE(1, 4, 6) : EPL_SHAPE(4, 6), NULL),
+                  *f = epl_cast(g, x, EPL_F32);
         epl_value *w = i == 2 ? epl_parameter(g, "p", EPL_F32, EPL_SHAPE(6, 5), EPL_INIT_NORMAL, 1)
                               : codes_of(g, "w", 3, i == 3 ? EPL_SHAPE(3, 1, 6) : EPL_SHAPE(6, 5));
         epl_output(g, "y", i == 3 ? epl_convolve(g, f, w, NULL, (epl_convolve_opts){ .groups = 6 })
@@ -255,8 +260,10 @@ TEST(wrong_operands_are_refused)
     };
     for (size_t i = 0; i < EPL_COUNT(cases); i++) {
         epl_graph *g = epl_graph_new(ctx, "refused");
-        epl_value *x = epl_input(g, "x", cases[i].x, EPL_SHAPE(4, 6), NULL), *w = epl_input(g, "w", cases[i].w, EPL_SHAPE(cases[i].depth, 5), NULL);
-        CHECK_FAILS(t, ctx, epl_convolve_integers(g, x, w, ones(g, 5), NULL, NULL) != NULL, i < 2 ? EPL_ERR_DTYPE : EPL_ERR_SHAPE, cases[i].why);
+        epl_value *x = epl_input(g, "x", cases[i].x, EPL_SHAPE(4, 6), NULL),
+                  *w = epl_input(g, "w", cases[i].w, EPL_SHAPE(cases[i].depth, 5), NULL);
+        CHECK_FAILS(t, ctx, epl_convolve_integers(g, x, w, ones(g, 5), NULL, NULL) != NULL,
+                    i < 2 ? EPL_ERR_DTYPE : EPL_ERR_SHAPE, cases[i].why);
         epl_graph_free(g);
     }
 }
@@ -267,7 +274,9 @@ static epl_model *packed(test *t, int bits)
 {
     epl_graph *g = epl_zoo_build(test_context(t), "resnet:depth=8,width=8,image=14,channels=1");
     epl_model *m = g ? epl_model_new_take(g) : NULL;
-    CHECK_OK(t, test_context(t), m && epl_model_init(m, 1) && epl_shift(m, (epl_shift_opts){ .bits = bits, .seed = 2 }, NULL) && epl_shift_pack(m) > 0);
+    CHECK_OK(t, test_context(t),
+             m && epl_model_init(m, 1) && epl_shift(m, (epl_shift_opts){ .bits = bits, .seed = 2 }, NULL) &&
+                 epl_shift_pack(m) > 0);
     return m;
 }
 
@@ -313,7 +322,9 @@ TEST(operations_are_counted)
 {
     epl_graph *g = epl_graph_new(test_context(t), "counted");
     epl_value *x = epl_input(g, "x", EPL_I8, EPL_SHAPE(1, 10, 10, 12), NULL);
-    epl_output(g, "y", epl_convolve(g, epl_cast(g, x, EPL_F32), codes_of(g, "w", 2, EPL_SHAPE(3, 3, 12, 32)), NULL, (epl_convolve_opts){ .pad = 1 }));
+    epl_output(g, "y",
+               epl_convolve(g, epl_cast(g, x, EPL_F32), codes_of(g, "w", 2, EPL_SHAPE(3, 3, 12, 32)), NULL,
+                            (epl_convolve_opts){ .pad = 1 }));
     epl_model   *m = finished(t, g);
     const double pixels = 100, units = 54, macs = pixels * 108 * 32;
     for (int shifts = 0; shifts < 2; shifts++) {
@@ -358,12 +369,17 @@ PROPERTY(compiled_networks_do_not_multiply, 3)
         return;
     epl_graph *g = epl_graph_new(ctx, "network");
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 9, 9, 8), NULL);
-    epl_value *q = epl_affine(g, epl_cast(g, epl_cast(g, epl_clip(g, epl_round(g, epl_affine(g, x, 40, 0)), -127, 127), EPL_I8), EPL_F32), 0.025, 0);
+    epl_value *q =
+        epl_affine(g,
+                   epl_cast(g, epl_cast(g, epl_clip(g, epl_round(g, epl_affine(g, x, 40, 0)), -127, 127), EPL_I8),
+                            EPL_F32),
+                   0.025, 0);
     q = epl_relu(g, epl_convolve(g, q, codes_of(g, "a", 2 + t->index, EPL_SHAPE(3, 3, 8, 16)), NULL, (epl_convolve_opts){ .pad = 1 }));
     epl_output(g, "y", q);
     epl_model   *m = finished(t, g);
     epl_artifact a;
-    epl_verify_result r = compiled_check(t, m, (epl_compile_opts){ .shifts = true, .target = "generic" }, (epl_verify_opts){ .n_samples = 2 }, &a);
+    epl_verify_result r = compiled_check(t, m, (epl_compile_opts){ .shifts = true, .target = "generic" },
+                                         (epl_verify_opts){ .n_samples = 2 }, &a);
     compiled_within(t, &r, 0);
 #if defined(__x86_64__)
     if (compiled_has("objdump")) {

@@ -447,8 +447,11 @@ TEST(sparse_convolutions_in_strips)
         { 3, 7, 64, 3, 1, 1, 1 }, { 1, 15, 40, 5, 2, 1, 2 }, { 1, 16, 20, 3, 1, 2, 2 }, { 1, 24, 33, 5, 3, 1, 2 } };
     for (size_t i = 0; i < EPL_COUNT(shapes); i++) {
         const int64_t *s = shapes[i], out = (s[1] + 2 * s[6] - s[5] * (s[3] - 1) - 1) / s[4] + 1, m = pick(t->rng, 9, 32);
-        const conv_case c = { .p = { s[0], 1, s[1], s[1], s[2], 1, out, out, m, 1, s[3], s[3], 1, s[4], s[4], 1, s[5], s[5], 0, s[6], s[6], 1 },
-                              .x = s[0] * s[1] * s[1] * s[2], .y = s[0] * out * out * m, .w = s[3] * s[3] * s[2] * m };
+        const conv_case c = { .p = { s[0], 1, s[1], s[1], s[2], 1,    out,  out, m,    1,    s[3],
+                                     s[3], 1, s[4], s[4], 1,    s[5], s[5], 0,   s[6], s[6], 1 },
+                              .x = s[0] * s[1] * s[1] * s[2],
+                              .y = s[0] * out * out * m,
+                              .w = s[3] * s[3] * s[2] * m };
         CHECK(t, epl_sparse_layout_of(&c.p, 16).lines > 0);
         for (int k = 0; k < N_ISAS; k++)
             if (epl_kernels_for(isas[k]))

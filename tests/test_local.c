@@ -41,7 +41,8 @@ TEST(cuts_stand_behind_blocks_and_not_inside)
     epl_cut_point *points;
     int            n;
     CHECK_OK(t, ctx, g && epl_cut_points(g, epl_graph_input_at(g, 0), epl_graph_output_at(g, 0), &points, &n));
-    static const char *const names[] = { "stem", "stage1.unit1", "stage1.unit2", "stage2.unit1", "stage2.unit2", "stage3.unit1", "stage3.unit2" };
+    static const char *const names[] = { "stem",         "stage1.unit1", "stage1.unit2", "stage2.unit1",
+                                         "stage2.unit2", "stage3.unit1", "stage3.unit2" };
     CHECK_INT(t, n, 7);
     for (int i = 0; i < n; i++)
         CHECK_STR(t, points[i].name, names[i]);
@@ -118,7 +119,8 @@ TEST(no_gradient_leaves_a_module)
     epl_context *ctx = test_context(t);
     stepper      s;
     CHECK_OK(t, ctx, stepper_init(ctx, (epl_local_opts){ .modules = 3, .man = EPL_MAN_BLOCK }, (epl_step_opts){ 0 }, &s));
-    static const char *const own[3] = { "stem.*,stage1.*,local1.bias.*,local1.aux.*", "stage2.*,local2.bias.*,local2.aux.*", "stage3.*,fc.*,classifier.*,head.*" };
+    static const char *const own[3] = { "stem.*,stage1.*,local1.bias.*,local1.aux.*",
+                                        "stage2.*,local2.bias.*,local2.aux.*", "stage3.*,fc.*,classifier.*,head.*" };
     const epl_step_opts o = { .batch = 6, .hooks = &s.hook, .n_hooks = 1 };
     epl_weights *w = epl_weights_copy(ctx, s.m->weights);
     epl_graph   *g = epl_train_graph(s.m, w, o, 3, NULL);
@@ -148,7 +150,8 @@ TEST(no_gradient_leaves_a_module)
     stepper_free(ctx, &s);
 }
 
-/* The step with all losses together does what modules do whose losses stand alone: parameters of module 1 do not notice the others. */
+/* The step with all losses together does what modules do whose losses stand alone: parameters of module 1 do not
+ * notice the others. */
 TEST(a_module_learns_as_if_it_were_alone)
 {
     epl_context *ctx = test_context(t);
@@ -195,7 +198,8 @@ TEST(twins_follow_the_next_block)
         CHECK_OK(t, ctx, stepper_init(ctx, with, (epl_step_opts){ 0 }, &s));
         CHECK(t, distance(s.m->weights, TWIN, NEXT) == 0);
         CHECK_OK(t, ctx, epl_program_run(s.p));
-        epl_tensor *next = epl_tensor_copy(ctx, epl_weights_find(s.m->weights, NEXT)), *twin = epl_tensor_copy(ctx, epl_weights_find(s.m->weights, TWIN));
+        epl_tensor *next = epl_tensor_copy(ctx, epl_weights_find(s.m->weights, NEXT)),
+                   *twin = epl_tensor_copy(ctx, epl_weights_find(s.m->weights, TWIN));
         CHECK_OK(t, ctx, epl_program_run(s.p));
         CHECK(t, epl_tensor_equal(epl_weights_find(s.m->weights, TWIN), k == 0 ? twin : next));
         epl_tensor_free(next);
@@ -229,7 +233,8 @@ TEST(one_module_is_ordinary_training_to_the_bit)
         CHECK_OK(t, ctx, epl_program_run(p) && epl_program_run(one.p));
     CHECK_INT(t, epl_weights_count(plain->weights), epl_weights_count(one.m->weights));
     for (int i = 0; i < epl_weights_count(plain->weights); i++)
-        CHECK(t, epl_tensor_equal(epl_weights_at(plain->weights, i), epl_weights_find(one.m->weights, epl_weights_name(plain->weights, i))));
+        CHECK(t, epl_tensor_equal(epl_weights_at(plain->weights, i),
+                                  epl_weights_find(one.m->weights, epl_weights_name(plain->weights, i))));
     epl_program_free(p);
     epl_graph_free(g);
     epl_model_free(plain);
@@ -254,14 +259,16 @@ static size_t planned(test *t, epl_context *ctx, epl_local_opts o)
 TEST(one_module_is_alive_at_a_time)
 {
     epl_context *ctx = test_context(t);
-    const size_t one = planned(t, ctx, (epl_local_opts){ .modules = 1 }), three = planned(t, ctx, (epl_local_opts){ .modules = 3, .aux = "0c1f" });
+    const size_t one = planned(t, ctx, (epl_local_opts){ .modules = 1 }),
+                 three = planned(t, ctx, (epl_local_opts){ .modules = 3, .aux = "0c1f" });
     const size_t nine = planned(t, ctx, (epl_local_opts){ .modules = 9, .aux = "0c1f" });
     CHECK(t, (double)three < 0.7 * (double)one && (double)nine < 0.7 * (double)three);
     const size_t man = planned(t, ctx, (epl_local_opts){ .modules = 3, .aux = "0c1f", .man = EPL_MAN_BLOCK });
     CHECK(t, man > three && man < one);
 }
 
-/* Losses that share what they compare with - all decoders make the same picture - and whose heads are larger than a module's blocks. */
+/* Losses that share what they compare with - all decoders make the same picture - and whose heads are larger than a
+ * module's blocks. */
 PROPERTY(modules_with_decoders_leave_memory_too, 2)
 {
     epl_context *ctx = test_context(t);
@@ -297,7 +304,10 @@ PROPERTY(what_was_added_leaves_the_model, 2)
     const int      n = epl_weights_count(m->weights);
     epl_dataset   *d = noise(ctx);
     epl_train_hook hook = epl_local_hook(ctx, (epl_local_opts){ .modules = 3, .man = t->index ? EPL_MAN_PARAM : EPL_MAN_BLOCK });
-    epl_trainer   *tr = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .batch = 8, .epochs = 2, .accumulate = 1 + t->index, .hooks = &hook, .n_hooks = 1 });
+    epl_trainer   *tr =
+        epl_trainer_new(m, d, NULL,
+                        (epl_trainer_opts){
+                            .batch = 8, .epochs = 2, .accumulate = 1 + t->index, .hooks = &hook, .n_hooks = 1 });
     CHECK_OK(t, ctx, tr != NULL);
     CHECK(t, epl_weights_count(m->weights) > n);
     CHECK_OK(t, ctx, epl_trainer_run(tr));
@@ -377,8 +387,9 @@ TEST(losses_of_pairs_by_hand)
     // centred rows of z: (1/3, -1/3), (4/3, -1/3), (-5/3, 2/3); of the labels: a, a, -a, with cosines 1, 1, -1
     const double c01 = 5 / sqrt(2 * 17.0), c02 = -7 / sqrt(2 * 29.0), c12 = -22 / sqrt(17.0 * 29);
     const double s01 = (c01 - 1) * (c01 - 1), s02 = (c02 + 1) * (c02 + 1), s12 = (c12 + 1) * (c12 + 1);
-    CHECK_CLOSE_F32(t, (const float *)out[1]->data, ((const float[]){ (float)((s01 + s02) / 3), (float)((s01 + s12) / 3), (float)((s02 + s12) / 3) }), 3,
-                    .atol = 1e-5);
+    CHECK_CLOSE_F32(t, (const float *)out[1]->data,
+                    ((const float[]){ (float)((s01 + s02) / 3), (float)((s01 + s12) / 3), (float)((s02 + s12) / 3) }),
+                    3, .atol = 1e-5);
     for (int i = 0; i < 2; i++) {
         epl_tensor_free(in[i]);
         epl_tensor_free(out[i]);

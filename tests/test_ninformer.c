@@ -3,8 +3,8 @@
 
 #include <espalier/espalier.h>
 
-/* The sum of squares of the block's output, its value and its gradient by the named parameters, for weights that depend on the part of
- * a name after the scope of norms: norm, norm1 and norm2 get the same. */
+/* The sum of squares of the block's output, its value and its gradient by the named parameters, for weights that
+ * depend on the part of a name after the scope of norms: norm, norm1 and norm2 get the same. */
 static double run(test *t, epl_context *ctx, bool two_norms, const char *const *names, int n, float out[][6])
 {
     enum { L = 4, C = 6 };
@@ -53,7 +53,9 @@ TEST(gradients_agree_with_differences)
                                          "block.mlp1.weight", "block.norm.weight" };
     epl_graph *g = epl_graph_new(ctx, "block");
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 4, 6), NULL), *of[5], *grad[5];
-    epl_value *loss = epl_reduce_mean(g, epl_square(g, epl_ninformer(g, x, (epl_ninformer_opts){ .gate = { .hidden = 5 } })), (epl_reduce_opts){ 0 });
+    epl_value               *loss =
+        epl_reduce_mean(g, epl_square(g, epl_ninformer(g, x, (epl_ninformer_opts){ .gate = { .hidden = 5 } })),
+                        (epl_reduce_opts){ 0 });
     for (int i = 0; i < 5; i++)
         of[i] = epl_graph_find(g, names[i]);
     CHECK_OK(t, ctx, epl_gradient(g, loss, 5, of, grad));
@@ -141,7 +143,8 @@ PROPERTY(every_gate_makes_a_network, 4)
 TEST(what_does_not_fit_is_refused)
 {
     epl_context *ctx = test_context(t);
-    CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "ninformer:image=30"), EPL_ERR_ARGUMENT, "option 'patch' is 4 and does not divide 'image', which is 30");
+    CHECK_FAILS(t, ctx, epl_zoo_build(ctx, "ninformer:image=30"), EPL_ERR_ARGUMENT,
+                "option 'patch' is 4 and does not divide 'image', which is 30");
     epl_graph *g = epl_graph_new(ctx, "gate"); // two by three patches
     epl_mixer_gate(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 6, 4), NULL), (epl_mixer_gate_opts){ .gate = EPL_GATE_CONV });
     CHECK_FAILS(t, ctx, epl_graph_finish(g), EPL_ERR_SHAPE, "6 positions are no square");

@@ -197,7 +197,9 @@ TEST(no_product_is_computed_twice)
     for (int mode = -1, dense[5]; mode <= (int)EPL_NM_SDWP; mode++) {
         epl_model *m = zoo(t, ctx, "cnn:width=32,depth=2,image=16,channels=3,classes=3");
         epl_train_hook hook = mode < 0 ? (epl_train_hook){ 0 } : epl_nm_hook(m, (epl_nm_opts){ .n = 1, .m = 8, .mode = (epl_nm_mode)mode });
-        const epl_step_opts o = { .batch = 16, .loss.name = "cross-entropy", .optimizer.kind = EPL_SGD, .hooks = &hook, .n_hooks = mode >= 0 };
+        const epl_step_opts o = {
+            .batch = 16, .loss.name = "cross-entropy", .optimizer.kind = EPL_SGD, .hooks = &hook, .n_hooks = mode >= 0
+        };
         epl_graph   *g = epl_train_graph(m, m->weights, o, 1, NULL);
         epl_program *p = g ? epl_program_new(g, m->weights, (epl_program_opts){ .plan_only = true }) : NULL;
         CHECK_OK(t, ctx, p);
@@ -216,23 +218,32 @@ TEST(no_product_is_computed_twice)
     }
 }
 
-/* The sparse kernels' step against reference kernels, node by node: N:M, under masks, and under masks that are not what they were when the
- * program was made (one of them full). */
+/* The sparse kernels' step against reference kernels, node by node: N:M, under masks, and under masks that are not
+ * what they were when the program was made (one of them full). */
 PROPERTY(sparse_steps_compute_what_their_graph_says, 3)
 {
     epl_context *ctx = test_context(t);
     const bool   masks = t->index > 0;
-    epl_model   *m = zoo(t, ctx, masks ? "cnn:width=32,depth=2,stages=2,image=16,channels=3,classes=3" : "cnn:width=32,depth=2,image=8,channels=3,classes=3");
+    epl_model     *m = zoo(t, ctx,
+                       masks ? "cnn:width=32,depth=2,stages=2,image=16,channels=3,classes=3"
+                                 : "cnn:width=32,depth=2,image=8,channels=3,classes=3");
     epl_train_hook hook = masks ? (epl_train_hook){ 0 } : epl_nm_hook(m, (epl_nm_opts){ .n = 1, .m = 8 });
-    CHECK_OK(t, ctx, masks ? epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.9, .criterion = "random", .skip = "first" }) : hook.user != NULL);
-    const epl_step_opts o = { .batch = masks ? 16 : 4, .loss.name = "cross-entropy", .optimizer.kind = EPL_SGD, .hooks = &hook, .n_hooks = !masks };
+    CHECK_OK(t, ctx,
+             masks ? epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.9, .criterion = "random", .skip = "first" })
+                   : hook.user != NULL);
+    const epl_step_opts o = { .batch = masks ? 16 : 4,
+                              .loss.name = "cross-entropy",
+                              .optimizer.kind = EPL_SGD,
+                              .hooks = &hook,
+                              .n_hooks = !masks };
     epl_graph   *g = epl_train_graph(m, m->weights, o, 1, NULL);
     epl_program *p = g ? epl_program_new(g, m->weights, (epl_program_opts){ .sparse = masks }) : NULL;
     CHECK_OK(t, ctx, p);
     CHECK(t, count_kernels(p, "sparse_conv") >= (masks ? 2 : 1));
     CHECK_INT(t, count_kernels(p, "sparse_pack"), masks ? count_kernels(p, "sparse_conv") : 0); // forward, and turned around
     if (t->index == 2) {
-        epl_tensor *full = epl_weights_find(m->weights, "stage1.unit2.conv.weight.mask"), *moved = epl_weights_find(m->weights, "stage2.unit1.conv.weight.mask");
+        epl_tensor *full = epl_weights_find(m->weights, "stage1.unit2.conv.weight.mask"),
+                   *moved = epl_weights_find(m->weights, "stage2.unit1.conv.weight.mask");
         for (int64_t k = 0; k < epl_tensor_count(full); k++)
             epl_tensor_set(full, k, 1);
         for (int64_t k = 0; k < epl_tensor_count(moved); k++)
@@ -245,7 +256,11 @@ PROPERTY(sparse_steps_compute_what_their_graph_says, 3)
     for (int i = 0; i < 4; i++) {
         epl_tensor *x = epl_program_input_named(p, epl_value_name(epl_graph_input_at(g, i)));
         for (int64_t k = 0; k < epl_tensor_count(x); k++)
-            epl_tensor_set(x, k, x->shape.rank > 1 ? epl_rng_normal(t->rng) : x->dtype == EPL_I64 ? (double)(k % 3) : x->shape.rank ? 1 : 0.1);
+            epl_tensor_set(x, k,
+                           x->shape.rank > 1     ? epl_rng_normal(t->rng)
+                           : x->dtype == EPL_I64 ? (double)(k % 3)
+                           : x->shape.rank       ? 1
+                                                 : 0.1);
         in[i] = x;
     }
     CHECK_OK(t, ctx, epl_interpret(g, other, in, out));
@@ -322,7 +337,9 @@ TEST(packed_sizes)
 
 static epl_model *pruned(test *t, epl_context *ctx, int n, int m)
 {
-    epl_model *net = zoo(t, ctx, "cnn:width=12,image=8,channels=3,classes=3,stages=2,depth=1"); // 12 and 24 channels: groups of 8 have a rest
+    epl_model *net = zoo(
+        t, ctx,
+        "cnn:width=12,image=8,channels=3,classes=3,stages=2,depth=1"); // 12 and 24 channels: groups of 8 have a rest
     CHECK_OK(t, ctx, epl_prune_weights(net, (epl_prune_opts){ .n = n, .m = m, .skip = "first" }) && epl_bake(net));
     return net;
 }
@@ -396,7 +413,9 @@ TEST(damaged_packed_files_are_refused)
         epl_error_clear(ctx);
     }
     epl_weights *w = epl_weights_open(ctx, path);
-    CHECK_OK(t, ctx, w && epl_weights_put_take(w, "head.weight.indices", epl_tensor_new(ctx, EPL_U8, EPL_SHAPE(5))) && epl_weights_save(w, cut));
+    CHECK_OK(t, ctx,
+             w && epl_weights_put_take(w, "head.weight.indices", epl_tensor_new(ctx, EPL_U8, EPL_SHAPE(5))) &&
+                 epl_weights_save(w, cut));
     CHECK_FAILS(t, ctx, epl_model_load(ctx, cut), EPL_ERR_SHAPE, "head.weight.indices");
     epl_weights_free(w);
     CHECK_FAILS(t, ctx, epl_nm_pack(m, (epl_nm_opts){ .n = 4, .m = 4 }) >= 0, EPL_ERR_ARGUMENT, "4 of 4");
@@ -423,7 +442,9 @@ TEST(changes_of_the_mask_are_logged)
     epl_model   *m = two_layers(t, ctx);
     epl_tensor  *x = normal(t, ctx, EPL_SHAPE(N, IN)), *target = normal(t, ctx, EPL_SHAPE(N, OUT));
     epl_train_hook hook = epl_nm_hook(m, (epl_nm_opts){ .n = 2, .m = 4, .skip = "first", .log_changes = true });
-    const epl_step_opts o = { .batch = N, .loss.name = "mse", .optimizer.kind = EPL_SGD, .target_dtype = EPL_F32, .hooks = &hook, .n_hooks = 1 };
+    const epl_step_opts o = {
+        .batch = N, .loss.name = "mse", .optimizer.kind = EPL_SGD, .target_dtype = EPL_F32, .hooks = &hook, .n_hooks = 1
+    };
     epl_graph   *g = hook.user ? epl_train_graph(m, m->weights, o, 1, NULL) : NULL;
     CHECK_OK(t, ctx, g);
     epl_program *p = epl_program_new(g, m->weights, (epl_program_opts){ 0 });

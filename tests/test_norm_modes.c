@@ -1,5 +1,5 @@
-/* Modes of batch norms: tune is eval computed otherwise, deploy the same function with other steps; what is folded, what is not and why,
- * what it saves. */
+/* Modes of batch norms: tune is eval computed otherwise, deploy the same function with other steps; what is folded,
+ * what is not and why, what it saves. */
 #include "common/check.h"
 
 #include <espalier/espalier.h>
@@ -30,12 +30,14 @@ static const layer_case cases[] = {
 
 static int64_t out_channels(const layer_case *c)
 {
-    return c->kind == TRANSPOSED ? c->w.dim[c->w.rank - 2] * (c->o.groups ? c->o.groups : 1) : c->w.dim[c->kind == ROWS_TRANS ? 0 : c->w.rank - 1];
+    return c->kind == TRANSPOSED ? c->w.dim[c->w.rank - 2] * (c->o.groups ? c->o.groups : 1)
+                                 : c->w.dim[c->kind == ROWS_TRANS ? 0 : c->w.rank - 1];
 }
 
 enum { X, W, B, SCALE, SHIFT, MEAN, VAR, R, N_IN };
 
-/* The inputs of N_IN, the loss sum(r y), and its gradients by the first five (X .. SHIFT); without bias or factors zeros and ones. */
+/* The inputs of N_IN, the loss sum(r y), and its gradients by the first five (X .. SHIFT); without bias or factors
+ * zeros and ones. */
 static epl_graph *layer_and_norm(test *t, epl_context *ctx, const layer_case *c, bool bias, bool affine, bool tune)
 {
     static const char *const names[N_IN] = { "x", "w", "b", "scale", "shift", "mean", "var", "r" };
@@ -74,7 +76,10 @@ static void draw_inputs(test *t, const epl_graph *g, epl_tensor **in)
         const epl_value *v = epl_graph_input_at(g, i);
         in[i] = epl_tensor_new(epl_graph_context(g), EPL_F64, epl_shape_of(v));
         for (int64_t k = 0; k < epl_tensor_count(in[i]); k++)
-            epl_tensor_set(in[i], k, i == VAR ? 0.1 + 3 * (double)epl_rng_uniform(t->rng) : i == R ? 0.7 : 2 * (double)epl_rng_uniform(t->rng) - 1);
+            epl_tensor_set(in[i], k,
+                           i == VAR ? 0.1 + 3 * (double)epl_rng_uniform(t->rng)
+                           : i == R ? 0.7
+                                    : 2 * (double)epl_rng_uniform(t->rng) - 1);
     }
 }
 
@@ -326,7 +331,8 @@ TEST(a_step_of_deploy_is_larger_by_the_inverse_square_of_the_factor)
     epl_model *folded = epl_model_copy(m);
     CHECK_OK(t, ctx, epl_deploy_batch_norms(folded, NULL, NULL));
     const epl_optimizer_opts sgd = { .groups = &(epl_parameter_group){ .pattern = "norm.*", .freeze = true }, .n_groups = 1 };
-    stepper eval = step_of(t, m, (epl_step_opts){ .batch = 6, .optimizer = sgd }), deploy = step_of(t, folded, (epl_step_opts){ .batch = 6, .optimizer = sgd });
+    stepper                  eval = step_of(t, m, (epl_step_opts){ .batch = 6, .optimizer = sgd }),
+            deploy = step_of(t, folded, (epl_step_opts){ .batch = 6, .optimizer = sgd });
     CHECK_OK(t, ctx, epl_program_run(eval.p) && epl_program_run(deploy.p));
     const epl_tensor *w0 = epl_weights_find(m->weights, "conv.weight"), *w1 = epl_weights_find(eval.m->weights, "conv.weight");
     const epl_tensor *d0 = epl_weights_find(folded->weights, "conv.weight"), *d1 = epl_weights_find(deploy.m->weights, "conv.weight");
@@ -362,7 +368,8 @@ TEST(impossible_modes_are_refused)
     epl_context   *ctx = test_context(t);
     epl_model     *m = network(t, ctx, false);
     epl_norm_modes modes;
-    CHECK_FAILS(t, ctx, builds(m, (epl_norm_modes){ EPL_NORM_TUNE, "stage9.*" }), EPL_ERR_ARGUMENT, "no batch norm 'stage9.*' for mode 'tune'");
+    CHECK_FAILS(t, ctx, builds(m, (epl_norm_modes){ EPL_NORM_TUNE, "stage9.*" }), EPL_ERR_ARGUMENT,
+                "no batch norm 'stage9.*' for mode 'tune'");
     CHECK_FAILS(t, ctx, builds(m, (epl_norm_modes){ EPL_NORM_DEPLOY, NULL }), EPL_ERR_ARGUMENT, "a change of the model");
     CHECK_FAILS(t, ctx, epl_norm_modes_parse(ctx, "tuned", &modes), EPL_ERR_ARGUMENT, "'tuned' is no mode of batch norms");
     CHECK_OK(t, ctx, epl_norm_modes_parse(ctx, "eval:layer1.*", &modes));
@@ -373,7 +380,8 @@ TEST(impossible_modes_are_refused)
     CHECK_FAILS(t, ctx, epl_tune_batch_norms(g, "layer2.*", NULL), EPL_ERR_ARGUMENT, "'layer2.norm' takes the batch's statistics");
     epl_graph_free(g);
     CHECK_OK(t, ctx, epl_deploy_batch_norms(m, NULL, NULL));
-    CHECK_FAILS(t, ctx, builds(m, (epl_norm_modes){ EPL_NORM_TRAIN, NULL }), EPL_ERR_ARGUMENT, "their statistics are gone, mode 'train' needs them");
+    CHECK_FAILS(t, ctx, builds(m, (epl_norm_modes){ EPL_NORM_TRAIN, NULL }), EPL_ERR_ARGUMENT,
+                "their statistics are gone, mode 'train' needs them");
     CHECK(t, builds(m, (epl_norm_modes){ EPL_NORM_AUTO, NULL }));
     epl_model_free(m);
 }

@@ -160,7 +160,8 @@ TEST(what_losses_of_embeddings_refuse)
                   { { .name = "quadruplet" }, "contrastive, triplet" } };
     for (size_t i = 0; i < EPL_COUNT(wrong); i++) {
         epl_graph *g = epl_graph_new(ctx, "wrong");
-        epl_metric_loss(g, epl_input(g, "z", EPL_F32, EPL_SHAPE(10, 4), NULL), epl_input(g, "y", EPL_I64, EPL_SHAPE(10), NULL), wrong[i].o, NULL);
+        epl_metric_loss(g, epl_input(g, "z", EPL_F32, EPL_SHAPE(10, 4), NULL),
+                        epl_input(g, "y", EPL_I64, EPL_SHAPE(10), NULL), wrong[i].o, NULL);
         CHECK_FAILS(t, ctx, epl_graph_finish(g), i == 2 ? EPL_ERR_ARGUMENT : EPL_ERR_SHAPE, wrong[i].words);
         epl_graph_free(g);
     }
@@ -198,8 +199,12 @@ PROPERTY(samplers_keep_their_word, 4)
     epl_context *ctx = test_context(t);
     epl_dataset *d   = blobs(t, ctx, 60);
     for (size_t k = 0; k < EPL_COUNT(samplers); k++) {
-        epl_loader *l = epl_loader_new(ctx, d, (epl_loader_opts){ .batch = 12, .sampler = samplers[k], .seed = 3, .n_workers = 1 + t->index % 2,
-                                                                  .no_prefetch = t->index == 3 });
+        epl_loader *l = epl_loader_new(ctx, d,
+                                       (epl_loader_opts){ .batch = 12,
+                                                          .sampler = samplers[k],
+                                                          .seed = 3,
+                                                          .n_workers = 1 + t->index % 2,
+                                                          .no_prefetch = t->index == 3 });
         CHECK_OK(t, ctx, l);
         CHECK_INT(t, epl_loader_steps(l), k == 0 ? 10 : k == 1 ? 15 : 5);
         int anchors[60] = { 0 };
@@ -335,9 +340,15 @@ static void learns(test *t, const char *model, const char *objective, int64_t ba
     CHECK_OK(t, ctx, d && m && epl_objective_parse(ctx, objective, &o));
     epl_train_hook hook = epl_objective_hook(ctx, o);
     const char    *log  = test_temp(t, "log.jsonl");
-    epl_trainer   *tr   = epl_trainer_new(m, d, NULL, (epl_trainer_opts){ .epochs = 20, .batch = batch, .hooks = &hook, .n_hooks = 1, .log = log,
-                                                                          .log_every = 1, .sampler = epl_objective_sampler(o),
-                                                                          .optimizer = { .kind = EPL_ADAM, .rate = 1e-2 } });
+    epl_trainer   *tr = epl_trainer_new(m, d, NULL,
+                                        (epl_trainer_opts){ .epochs = 20,
+                                                            .batch = batch,
+                                                            .hooks = &hook,
+                                                            .n_hooks = 1,
+                                                            .log = log,
+                                                            .log_every = 1,
+                                                            .sampler = epl_objective_sampler(o),
+                                                            .optimizer = { .kind = EPL_ADAM, .rate = 1e-2 } });
     CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
     int n;
     const epl_epoch_record *e = epl_trainer_history(tr, &n);
@@ -374,7 +385,8 @@ TEST(objectives_need_a_network_that_fits)
     for (int i = 0; i < 2; i++) {
         epl_train_hook hook = epl_objective_hook(ctx, (epl_objective_opts){ .name = names[i] });
         epl_program_memory memory;
-        CHECK_FAILS(t, ctx, epl_train_memory(m, (epl_step_opts){ .batch = 4, .hooks = &hook, .n_hooks = 1 }, &memory), EPL_ERR_ARGUMENT, words[i]);
+        CHECK_FAILS(t, ctx, epl_train_memory(m, (epl_step_opts){ .batch = 4, .hooks = &hook, .n_hooks = 1 }, &memory),
+                    EPL_ERR_ARGUMENT, words[i]);
         epl_release(ctx, hook.user);
     }
     epl_model_free(m);

@@ -447,7 +447,8 @@ TEST(external_data_stay_in_the_folder)
     CHECK_OK(t, ctx, m);
     CHECK_NEAR(t, epl_tensor_get(epl_weights_find(m->weights, "w"), 2), 3, .atol = 0);
     epl_model_free(m);
-    CHECK_FAILS(t, ctx, epl_onnx_parse(ctx, good.data, good.length, "m", (epl_onnx_opts){ 0 }), EPL_ERR_UNSUPPORTED, "of a model in memory");
+    CHECK_FAILS(t, ctx, epl_onnx_parse(ctx, good.data, good.length, "m", (epl_onnx_opts){ 0 }), EPL_ERR_UNSUPPORTED,
+                "of a model in memory");
     free(good.data);
     for (size_t i = 0; i < EPL_COUNT(bad); i++) {
         message file = external_model(bad[i].location, bad[i].length);

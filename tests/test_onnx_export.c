@@ -1,6 +1,7 @@
-/* onnx_export: every model of the zoo goes to an ONNX file and comes back with the same outputs; an ordinary CNN has one transpose,
- * at its input; operators, control flow, named dimensions, external data; what is refused. With EPL_EXPORT_DIR set, the zoo's files
- * are left there with their inputs and an output each, for tests/onnx/check_export.py. */
+/* onnx_export: every model of the zoo goes to an ONNX file and comes back with the same outputs; an ordinary CNN has
+ * one transpose, at its input; operators, control flow, named dimensions, external data; what is refused. With
+ * EPL_EXPORT_DIR set, the zoo's files are left there with their inputs and an output each, for
+ * tests/onnx/check_export.py. */
 #include "common/sample.h"
 
 #include <espalier/analysis.h>
@@ -116,8 +117,10 @@ static epl_graph *as_written(test *t, const epl_graph *g)
             epl_node_remove(n);
         }
     }
-    CHECK_OK(t, g->ctx, epl_mask_choices(copy) && epl_trim_regions(copy, true) && epl_settle_shapes(copy) && epl_recognise(copy) && epl_simplify(copy) && epl_fold_control(copy, 0) &&
-                        epl_move_transposes(copy) && epl_recognise(copy) && epl_simplify(copy) && epl_trim_regions(copy, true));
+    CHECK_OK(t, g->ctx,
+             epl_mask_choices(copy) && epl_trim_regions(copy, true) && epl_settle_shapes(copy) && epl_recognise(copy) &&
+                 epl_simplify(copy) && epl_fold_control(copy, 0) && epl_move_transposes(copy) && epl_recognise(copy) &&
+                 epl_simplify(copy) && epl_trim_regions(copy, true));
     epl_remove_dead(copy);
     return copy;
 }
@@ -337,7 +340,8 @@ TEST(refused_operators_are_listed)
 static epl_graph *loop_graph(epl_context *ctx, bool stops)
 {
     epl_graph *g = epl_graph_new(ctx, "loop");
-    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2), NULL), *factor = epl_parameter(g, "factor", EPL_F32, EPL_SHAPE(2), EPL_INIT_CONSTANT, 1.5);
+    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2), NULL),
+              *factor = epl_parameter(g, "factor", EPL_F32, EPL_SHAPE(2), EPL_INIT_CONSTANT, 1.5);
     epl_graph *body = epl_region_new(g);
     epl_input(body, "i", EPL_I64, EPL_SCALAR, NULL);
     epl_value *again = epl_input(body, "again", EPL_BOOL, EPL_SCALAR, NULL), *c = epl_input(body, "c", EPL_F32, EPL_SHAPE(2), NULL);
@@ -371,7 +375,8 @@ PROPERTY(early_exits_come_back, 2)
     epl_model *m = epl_model_new_take(g);
     CHECK_OK(t, ctx, m && epl_model_init(m, 1));
     CHECK_OK(t, ctx, epl_onnx_export(m, path_for(t, t->index ? "exits" : "exit", ".onnx"), (epl_onnx_export_opts){ 0 }));
-    epl_model *back = epl_onnx_load(ctx, path_for(t, t->index ? "exits" : "exit", ".onnx"), (epl_onnx_opts){ .dims = t->index ? "N=6" : NULL });
+    epl_model *back = epl_onnx_load(ctx, path_for(t, t->index ? "exits" : "exit", ".onnx"),
+                                    (epl_onnx_opts){ .dims = t->index ? "N=6" : NULL });
     CHECK_OK(t, ctx, back);
     epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(samples, CLASSES));
     for (int sharp = 0; sharp < 2; sharp++) { // some leave, all go on
@@ -394,17 +399,22 @@ static epl_graph *switch_graph(epl_context *ctx)
 {
     const epl_conv_opts shared = { .name = "shared", .out = 4, .same = true, .no_bias = true };
     epl_graph *g = epl_graph_new(ctx, "switch"), *r[3], *inner[2];
-    epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 5, 6, 3), NULL), *index = epl_input(g, "index", EPL_I64, EPL_SCALAR, NULL), *y = NULL, *z = NULL;
+    epl_value          *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 5, 6, 3), NULL),
+              *index = epl_input(g, "index", EPL_I64, EPL_SCALAR, NULL), *y = NULL, *z = NULL;
     for (int k = 0; k < 3; k++) {
         r[k] = epl_region_new(g);
         epl_value *in = epl_input(r[k], "x", EPL_F32, EPL_SHAPE(1, 5, 6, 3), NULL), *out;
         out = epl_conv(r[k], in, k < 2 ? shared : (epl_conv_opts){ .name = "own", .out = 4, .kernel = 1 });
         if (k == 1) {
-            epl_value *cond = epl_greater(r[k], epl_reduce_sum(r[k], in, (epl_reduce_opts){ 0 }), epl_scalar(r[k], EPL_F32, 0)), *each = NULL;
+            epl_value *cond = epl_greater(r[k], epl_reduce_sum(r[k], in, (epl_reduce_opts){ 0 }),
+                                          epl_scalar(r[k], EPL_F32, 0)),
+                      *each = NULL;
             for (int i = 0; i < 2; i++) {
                 inner[i] = epl_region_new(r[k]);
                 epl_value *v = epl_input(inner[i], "v", EPL_F32, EPL_SHAPE(1, 5, 6, 4), NULL);
-                epl_output(inner[i], "w", i ? epl_relu(inner[i], v) : epl_linear(inner[i], v, (epl_linear_opts){ .name = "deep", .out = 4 }));
+                epl_output(inner[i], "w",
+                           i ? epl_relu(inner[i], v)
+                             : epl_linear(inner[i], v, (epl_linear_opts){ .name = "deep", .out = 4 }));
             }
             epl_if(r[k], cond, inner[0], inner[1], 1, &out, &each);
             out = each;
@@ -419,7 +429,8 @@ static epl_graph *switch_graph(epl_context *ctx)
 
 TEST(weights_of_regions_stay_weights)
 {
-    static const char *const names[] = { "shared.weight", "own.weight", "own.bias", "deep.weight", "deep.bias", "head.weight", "head.bias" };
+    static const char *const names[] = { "shared.weight", "own.weight",  "own.bias", "deep.weight",
+                                         "deep.bias",     "head.weight", "head.bias" };
     epl_context *ctx = test_context(t);
     epl_model   *m = epl_model_new_take(switch_graph(ctx));
     CHECK_OK(t, ctx, m && epl_graph_finish(m->graph) && epl_model_init(m, 1));

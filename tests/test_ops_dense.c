@@ -114,7 +114,8 @@ TEST(products_refuse_what_does_not_fit)
 {
     REFUSED("3 columns do not meet 2 rows",
             epl_matmul(g, ramp(g, EPL_SHAPE(2, 3), 0, 1), ramp(g, EPL_SHAPE(2, 3), 0, 1), (epl_matmul_opts){ 0 }));
-    REFUSED("do not broadcast", epl_matmul(g, ramp(g, EPL_SHAPE(2, 1, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1), (epl_matmul_opts){ 0 }));
+    REFUSED("do not broadcast", epl_matmul(g, ramp(g, EPL_SHAPE(2, 1, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1),
+                                           (epl_matmul_opts){ 0 }));
     REFUSED("input has 3 features, weight expects 4",
             epl_multiply_rows(g, ramp(g, EPL_SHAPE(2, 3), 0, 1), ramp(g, EPL_SHAPE(4, 2), 0, 1), NULL, false));
     REFUSED("bias is [3], but [2] is needed", epl_multiply_rows(g, ramp(g, EPL_SHAPE(1, 1), 0, 1), ramp(g, EPL_SHAPE(1, 2), 0, 1),
@@ -165,15 +166,18 @@ TEST(convolutions_refuse_what_does_not_fit)
     REFUSED("input has 2 channels, weight expects 3",
             epl_convolve(g, ramp(g, EPL_SHAPE(1, 3, 2), 0, 1), ramp(g, EPL_SHAPE(1, 3, 4), 0, 1), NULL, (epl_convolve_opts){ 0 }));
     REFUSED("2 groups do not divide 3 input and 4 output channels",
-            epl_convolve(g, ramp(g, EPL_SHAPE(1, 3, 3), 0, 1), ramp(g, EPL_SHAPE(1, 1, 4), 0, 1), NULL, (epl_convolve_opts){ .groups = 2 }));
+            epl_convolve(g, ramp(g, EPL_SHAPE(1, 3, 3), 0, 1), ramp(g, EPL_SHAPE(1, 1, 4), 0, 1), NULL,
+                         (epl_convolve_opts){ .groups = 2 }));
     REFUSED("spatial axis 0 has 3 elements and 0 of padding, but the window spans 5",
-            epl_convolve(g, ramp(g, EPL_SHAPE(1, 3, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1), NULL, (epl_convolve_opts){ .dilation = { 2 } }));
+            epl_convolve(g, ramp(g, EPL_SHAPE(1, 3, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1), NULL,
+                         (epl_convolve_opts){ .dilation = { 2 } }));
     REFUSED("least possible is 1", epl_convolve(g, ramp(g, EPL_SHAPE(1, 3, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1), NULL,
                                                 (epl_convolve_opts){ .stride = { -1 } }));
     REFUSED("output padding 2 must be smaller than the stride 2",
             epl_convolve_transpose(g, ramp(g, EPL_SHAPE(1, 3, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1), NULL,
                                    (epl_convolve_opts){ .stride = { 2 }, .output_pad = { 2 } }));
-    REFUSED("[N, spatial..., C]", epl_convolve(g, ramp(g, EPL_SHAPE(3, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1), NULL, (epl_convolve_opts){ 0 }));
+    REFUSED("[N, spatial..., C]", epl_convolve(g, ramp(g, EPL_SHAPE(3, 1), 0, 1), ramp(g, EPL_SHAPE(3, 1, 1), 0, 1),
+                                               NULL, (epl_convolve_opts){ 0 }));
 }
 
 /* ---- pools ---- */
@@ -248,8 +252,10 @@ TEST(resize_linearly) /* ONNX: resize_downsample_scales_linear, ..._align_corner
                             (epl_resize_opts){ .size = { 3, 1 }, .mode = EPL_LINEAR, .coordinates = EPL_PYTORCH_HALF_PIXEL }),
                EPL_SHAPE(1, 3, 1, 1), 1e-6, 5. / 3, 7, 37. / 3);
         // a tent as wide as four pixels over 1..4, cut at the edges: (1*3 + 2*7/2 ... ) by hand: weights .125 .375 .375 .125 of 1 3
-        EXPECT(epl_resample(g, ramp(g, EPL_SHAPE(1, 4, 1), 1, 1), (epl_resize_opts){ .scale = { 0.5 }, .mode = EPL_LINEAR, .antialias = true }),
-               EPL_SHAPE(1, 2, 1), 1e-12, 0.125 * 1 + 0.375 * 1 + 0.375 * 2 + 0.125 * 3, 0.125 * 2 + 0.375 * 3 + 0.375 * 4 + 0.125 * 4);
+        EXPECT(epl_resample(g, ramp(g, EPL_SHAPE(1, 4, 1), 1, 1),
+                            (epl_resize_opts){ .scale = { 0.5 }, .mode = EPL_LINEAR, .antialias = true }),
+               EPL_SHAPE(1, 2, 1), 1e-12, 0.125 * 1 + 0.375 * 1 + 0.375 * 2 + 0.125 * 3,
+               0.125 * 2 + 0.375 * 3 + 0.375 * 4 + 0.125 * 4);
     });
 }
 
@@ -281,16 +287,19 @@ TEST(normalisations_of_small_sets)
 {
     const double h = 1 / sqrt(1 + 1e-5);
     GRAPH({ // channels 1 3 and 2 6: means 2 4, variances 1 4
-        epl_value *x = values(g, EPL_SHAPE(2, 2), (double[]){ 1, 2, 3, 6 }), *scale = ramp(g, EPL_SHAPE(2), 1, 1), *bias = ramp(g, EPL_SHAPE(2), 10, 0);
+        epl_value *x = values(g, EPL_SHAPE(2, 2), (double[]){ 1, 2, 3, 6 }), *scale = ramp(g, EPL_SHAPE(2), 1, 1),
+                  *bias = ramp(g, EPL_SHAPE(2), 10, 0);
         epl_value *mean, *var, *y = epl_normalize_batch_train(g, x, scale, bias, 0, &mean, &var);
         const double k = 2 / sqrt(4 + 1e-5);
         EXPECT(y, EPL_SHAPE(2, 2), 1e-12, 10 - h, 10 - 2 * k, 10 + h, 10 + 2 * k);
         EXPECT(mean, EPL_SHAPE(2), 0, 2, 4);
         EXPECT(var, EPL_SHAPE(2), 0, 1, 4);
-        EXPECT(epl_normalize_batch(g, x, scale, bias, ramp(g, EPL_SHAPE(2), 1, 0), ramp(g, EPL_SHAPE(2), 0.99, 0), 0.01, 0.9), EPL_SHAPE(2, 2),
-               1e-12, 10, 12, 12, 20);
+        EXPECT(epl_normalize_batch(g, x, scale, bias, ramp(g, EPL_SHAPE(2), 1, 0), ramp(g, EPL_SHAPE(2), 0.99, 0), 0.01,
+                                   0.9),
+               EPL_SHAPE(2, 2), 1e-12, 10, 12, 12, 20);
         EXPECT(epl_normalize_layer(g, x, NULL, NULL, -1, 0.75), EPL_SHAPE(2, 2), 1e-12, -0.5, 0.5, -1.5 / sqrt(3), 1.5 / sqrt(3));
-        EXPECT(epl_normalize_rms(g, x, scale, -1, 1e-30), EPL_SHAPE(2, 2), 1e-12, 1 / sqrt(2.5), 4 / sqrt(2.5), 3 / sqrt(22.5), 12 / sqrt(22.5));
+        EXPECT(epl_normalize_rms(g, x, scale, -1, 1e-30), EPL_SHAPE(2, 2), 1e-12, 1 / sqrt(2.5), 4 / sqrt(2.5),
+               3 / sqrt(22.5), 12 / sqrt(22.5));
         EXPECT(epl_normalize_lp(g, x, 0, 1), EPL_SHAPE(2, 2), 1e-12, 0.25, 0.25, 0.75, 0.75);
     });
     GRAPH({ // [1, 2, 4]: groups of two channels over two places: {0 1 4 5} and {2 3 6 7}
@@ -341,13 +350,15 @@ TEST(cross_entropy_with_weights_smoothing_and_ignored_rows)
                log(exp(1) + exp(2) + exp(3)) - 1, log(1 + exp(-1) + exp(2)) + 1, log(3));
     });
     REFUSED("the target is [2], but [3] is needed",
-            epl_softmax_cross_entropy(g, ramp(g, EPL_SHAPE(3, 2), 0, 1), integers(g, 2, (int64_t[]){ 0, 0 }), (epl_cross_entropy_opts){ 0 }));
+            epl_softmax_cross_entropy(g, ramp(g, EPL_SHAPE(3, 2), 0, 1), integers(g, 2, (int64_t[]){ 0, 0 }),
+                                      (epl_cross_entropy_opts){ 0 }));
 }
 
 TEST(losses_of_single_elements)
 {
     GRAPH({
-        epl_value *x = values(g, EPL_SHAPE(2), (double[]){ 0.5, -3 }), *zero = ramp(g, EPL_SHAPE(2), 0, 0), *one = ramp(g, EPL_SHAPE(2), 1, 0);
+        epl_value *x = values(g, EPL_SHAPE(2), (double[]){ 0.5, -3 }), *zero = ramp(g, EPL_SHAPE(2), 0, 0),
+                  *one = ramp(g, EPL_SHAPE(2), 1, 0);
         EXPECT(epl_mse_loss(g, x, zero, EPL_MEAN), EPL_SCALAR, 1e-12, 9.25 / 2);
         EXPECT(epl_l1_loss(g, x, zero, EPL_SUM), EPL_SCALAR, 1e-12, 3.5);
         EXPECT(epl_huber_loss(g, x, zero, 1, EPL_NONE), EPL_SHAPE(2), 1e-12, 0.125, 2.5);
@@ -356,15 +367,16 @@ TEST(losses_of_single_elements)
         EXPECT(epl_bce_with_logits_loss(g, x, one, (epl_bce_opts){ .reduction = EPL_NONE }), EPL_SHAPE(2), 1e-12, -log(p), -log(q));
         EXPECT(epl_bce_with_logits_loss(g, x, one, (epl_bce_opts){ .reduction = EPL_NONE, .positive_weight = ramp(g, EPL_SHAPE(1), 3, 0) }),
                EPL_SHAPE(2), 1e-12, -3 * log(p), -3 * log(q));
-        EXPECT(epl_focal_loss(g, x, one, (epl_focal_opts){ .reduction = EPL_NONE }), EPL_SHAPE(2), 1e-12, -0.25 * (1 - p) * (1 - p) * log(p),
-               -0.25 * (1 - q) * (1 - q) * log(q));
+        EXPECT(epl_focal_loss(g, x, one, (epl_focal_opts){ .reduction = EPL_NONE }), EPL_SHAPE(2), 1e-12,
+               -0.25 * (1 - p) * (1 - p) * log(p), -0.25 * (1 - q) * (1 - q) * log(q));
         EXPECT(epl_focal_loss(g, x, zero, (epl_focal_opts){ .alpha = -1, .gamma = 1, .reduction = EPL_NONE }), EPL_SHAPE(2), 1e-12,
                -p * log(1 - p), -q * log(1 - q));
     });
     GRAPH({
         epl_value *p = values(g, EPL_SHAPE(1, 2, 1), (double[]){ 0.5, 1 }), *target = values(g, EPL_SHAPE(1, 2, 1), (double[]){ 0, 1 });
         EXPECT(epl_dice_loss(g, p, target, (epl_dice_opts){ 0 }), EPL_SCALAR, 1e-12, 1 - 3 / 3.5);
-        epl_value *student = values(g, EPL_SHAPE(1, 2), (double[]){ 0, 0 }), *teacher = values(g, EPL_SHAPE(1, 2), (double[]){ 2 * log(3), 0 });
+        epl_value *student = values(g, EPL_SHAPE(1, 2), (double[]){ 0, 0 }),
+                  *teacher = values(g, EPL_SHAPE(1, 2), (double[]){ 2 * log(3), 0 });
         EXPECT(epl_kl_div_loss(g, student, teacher, 2, EPL_MEAN), EPL_SCALAR, 1e-12, 4 * (0.75 * log(1.5) + 0.25 * log(0.5)));
     });
 }
@@ -381,7 +393,8 @@ TEST(draws_are_philox)
         EXPECT(epl_random_normal(g, key, 0, 1, (epl_random_opts){ .shape = EPL_SHAPE(6), .dtype = EPL_F64 }), EPL_SHAPE(6), 1e-12,
                0.35626380231730126, 0.4896916726386106, -0.6966827521715466, 1.4396262160286128, 0.0962033017508754, 0.1986664295630643);
         g->next_stream = 7;
-        EXPECT(epl_random_bernoulli(g, key, 0.3, (epl_random_opts){ .shape = EPL_SHAPE(6), .dtype = EPL_F64 }), EPL_SHAPE(6), 0, 0, 1, 1, 0, 0, 1);
+        EXPECT(epl_random_bernoulli(g, key, 0.3, (epl_random_opts){ .shape = EPL_SHAPE(6), .dtype = EPL_F64 }),
+               EPL_SHAPE(6), 0, 0, 1, 1, 0, 0, 1);
         g->next_stream = 7; // kept where the draw is below 0.7
         epl_value *x = ramp(g, EPL_SHAPE(3, 1, 2), 1, 1);
         EXPECT(epl_dropout_train(g, x, 0.3, false, key), EPL_SHAPE(3, 1, 2), 1e-12, 0, 2 / 0.7, 3 / 0.7, 4 / 0.7, 0, 6 / 0.7);

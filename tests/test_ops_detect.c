@@ -12,7 +12,8 @@ TEST(boxes_that_overlap_better_ones_go)
     epl_value *boxes = VALUES(g, EPL_F32, EPL_SHAPE(1, 4, 4), 0, 0, 2, 2, 0, 0, 2, 1.9, 1, 1, 0, 0, 5, 5, 6, 6); // (y1, x1, y2, x2)
     epl_value *scores = VALUES(g, EPL_F32, EPL_SHAPE(1, 2, 4), 0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.2, 0.2);
     epl_nms_opts o = { .most_per_class = 4, .iou_threshold = 0.5 };
-    EXPECT(t, epl_non_max_suppression(g, boxes, scores, 7, o), EPL_SHAPE(7, 3), 0, 0, 0, 0, 0, 2, 0, 0, 3, 0, 1, 1, 0, 1, 2, 0, 1, 3, -1, -1, -1);
+    EXPECT(t, epl_non_max_suppression(g, boxes, scores, 7, o), EPL_SHAPE(7, 3), 0, 0, 0, 0, 0, 2, 0, 0, 3, 0, 1, 1, 0,
+           1, 2, 0, 1, 3, -1, -1, -1);
     o.has_score_threshold = true;
     o.score_threshold = 0.25;
     EXPECT(t, epl_non_max_suppression(g, boxes, scores, 4, o), EPL_SHAPE(4, 3), 0, 0, 0, 0, 0, 2, 0, 1, 1, -1, -1, -1);
@@ -50,7 +51,8 @@ TEST(different_elements_and_slices)
     epl_value *rows = VALUES(g, EPL_I32, EPL_SHAPE(3, 2), 2, 3, 1, 0, 2, 3);
     EXPECT(t, epl_unique(g, rows, 2, (epl_unique_opts){ .along_axis = true }, NULL, &inverse, NULL), EPL_SHAPE(2, 2), 1, 0, 2, 3);
     EXPECT(t, inverse, EPL_SHAPE(3), 1, 0, 1);
-    EXPECT(t, epl_unique(g, rows, 2, (epl_unique_opts){ .along_axis = true, .axis = -1 }, NULL, NULL, NULL), EPL_SHAPE(3, 2), 2, 3, 1, 0, 2, 3);
+    EXPECT(t, epl_unique(g, rows, 2, (epl_unique_opts){ .along_axis = true, .axis = -1 }, NULL, NULL, NULL),
+           EPL_SHAPE(3, 2), 2, 3, 1, 0, 2, 3);
     epl_value *sparse = VALUES(g, EPL_BOOL, EPL_SHAPE(2, 2), 0, 1, 1, 0);
     EXPECT(t, epl_first_non_zero(g, sparse, 3), EPL_SHAPE(2, 3), 0, 1, -1, 1, 0, -1);
     epl_graph_free(g);
@@ -65,7 +67,8 @@ TEST(determinants_products_and_bits)
     EXPECT(t, epl_cumprod(g, x, 0, (epl_cumsum_opts){ .exclusive = true, .reverse = true }), EPL_SHAPE(4), 0, 0, 5, 1);
     EXPECT(t, epl_cumprod(g, VALUES(g, EPL_I8, EPL_SHAPE(3), 100, 2, 2), 0, (epl_cumsum_opts){ 0 }), EPL_SHAPE(3), 100, -56, -112);
     EXPECT(t, epl_bit_cast(g, x, EPL_U32), EPL_SHAPE(4), 0x3f800000, 0x40000000, 0, 0x40a00000);
-    epl_value *pooled = epl_max_pool(g, VALUES(g, EPL_F32, EPL_SHAPE(1, 2, 3, 2), 1, 9, 5, 8, 2, 7, 3, 1, 4, 2, 6, 3), (epl_pool_opts){ .kernel = { 2, 3 } });
+    epl_value *pooled = epl_max_pool(g, VALUES(g, EPL_F32, EPL_SHAPE(1, 2, 3, 2), 1, 9, 5, 8, 2, 7, 3, 1, 4, 2, 6, 3),
+                                     (epl_pool_opts){ .kernel = { 2, 3 } });
     EXPECT(t, epl_max_pool_indices(g, pooled, false), EPL_SHAPE(1, 1, 1, 2), 5, 6); // [N, C, H, W]: 6 elements a channel
     EXPECT(t, epl_max_pool_indices(g, pooled, true), EPL_SHAPE(1, 1, 1, 2), 5, 6);
     EXPECT(t, epl_shift_right(g, VALUES(g, EPL_I8, EPL_SHAPE(2), -8, 8), VALUES(g, EPL_I8, EPL_SHAPE(2), -1, 100)), EPL_SHAPE(2), -1, 0);

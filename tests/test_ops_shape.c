@@ -201,9 +201,13 @@ TEST(scattering)
     EXPECT(t, epl_scatter_elements(g, data, at, u, 1, EPL_SCATTER_MAX), EPL_SHAPE(1, 5), 1, 2.5, 3, 10, 5);
     EXPECT(t, epl_scatter_elements(g, data, at, u, 1, EPL_SCATTER_MIN), EPL_SHAPE(1, 5), 1, 1.5, 3, 4, 5);
     epl_value *square = expect_counting(g, EPL_I32, EPL_SHAPE(2, 2), 0);
-    EXPECT(t, epl_scatter_nd(g, square, VALUES(g, EPL_I64, EPL_SHAPE(2, 2), 0, 1, 1, 0), VALUES(g, EPL_I32, EPL_SHAPE(2), 7, 8), EPL_SCATTER_SET),
+    EXPECT(t,
+           epl_scatter_nd(g, square, VALUES(g, EPL_I64, EPL_SHAPE(2, 2), 0, 1, 1, 0),
+                          VALUES(g, EPL_I32, EPL_SHAPE(2), 7, 8), EPL_SCATTER_SET),
            EPL_SHAPE(2, 2), 0, 7, 8, 3);
-    EXPECT(t, epl_scatter_nd(g, square, VALUES(g, EPL_I64, EPL_SHAPE(2, 1), 1, 1), expect_counting(g, EPL_I32, EPL_SHAPE(2, 2), 1), EPL_SCATTER_ADD),
+    EXPECT(t,
+           epl_scatter_nd(g, square, VALUES(g, EPL_I64, EPL_SHAPE(2, 1), 1, 1),
+                          expect_counting(g, EPL_I32, EPL_SHAPE(2, 2), 1), EPL_SCATTER_ADD),
            EPL_SHAPE(2, 2), 0, 1, 6, 9);
     epl_graph_free(g);
 }
@@ -250,7 +254,9 @@ TEST(einsum_as_in_numpy)
     EXPECT(t, EINSUM("bij,bjk->kb", p, q), EPL_SHAPE(3, 2), 342, 3510, 408, 3720, 474, 3930);
     EXPECT(t, EINSUM("...ii ->...i", expect_counting(g, EPL_F64, EPL_SHAPE(2, 3, 3), 0)), EPL_SHAPE(2, 3), 0, 4, 8, 9, 13, 17);
     EXPECT(t, EINSUM("ij,jk,kl->il", a, b, expect_counting(g, EPL_F64, EPL_SHAPE(4, 2), 0)), EPL_SHAPE(2, 2), 624, 812, 1416, 1838);
-    EXPECT(t, EINSUM("bhqd,bkhd->bqhk", expect_counting(g, EPL_F64, EPL_SHAPE(1, 2, 2, 4), 0), expect_counting(g, EPL_F64, EPL_SHAPE(1, 3, 2, 4), 0)),
+    EXPECT(t,
+           EINSUM("bhqd,bkhd->bqhk", expect_counting(g, EPL_F64, EPL_SHAPE(1, 2, 2, 4), 0),
+                  expect_counting(g, EPL_F64, EPL_SHAPE(1, 3, 2, 4), 0)),
            EPL_SHAPE(1, 2, 2, 3), 14, 62, 110, 214, 518, 822, 38, 214, 390, 302, 734, 1166);
     EXPECT(t, EINSUM("i,j", VALUES(g, EPL_F64, EPL_SHAPE(3), 1, 2, 3), VALUES(g, EPL_F64, EPL_SHAPE(2), 4, 5)), EPL_SHAPE(3, 2), 4, 5, 8,
            10, 12, 15);
@@ -258,7 +264,9 @@ TEST(einsum_as_in_numpy)
     EXPECT(t, EINSUM("...a,...a->...", expect_counting(g, EPL_F64, EPL_SHAPE(2, 3), 0), expect_counting(g, EPL_F64, EPL_SHAPE(3), 0)),
            EPL_SHAPE(2), 5, 14);
     EXPECT(t, EINSUM("abc,abc->b", p, p), EPL_SHAPE(3), 748, 1356, 2220);
-    EXPECT(t, EINSUM("abcd,cdbe->ae", expect_counting(g, EPL_F64, EPL_SHAPE(2, 3, 2, 2), 0), expect_counting(g, EPL_F64, EPL_SHAPE(2, 2, 3, 2), 0)),
+    EXPECT(t,
+           EINSUM("abcd,cdbe->ae", expect_counting(g, EPL_F64, EPL_SHAPE(2, 3, 2, 2), 0),
+                  expect_counting(g, EPL_F64, EPL_SHAPE(2, 2, 3, 2), 0)),
            EPL_SHAPE(2, 2), 880, 946, 2464, 2674);
     epl_graph_free(g);
 }
@@ -321,7 +329,8 @@ static epl_value *shapely(epl_graph *g, epl_value *x)
     epl_value *c = epl_slice_axis(g, epl_mul(g, part[0], part[1]), 0, 1, EPL_END);
     epl_value *d = epl_mul(g, x, epl_reduce_mean(g, x, (epl_reduce_opts){ EPL_AXES(0), .keep = true }));
     epl_value *e = epl_mul(g, epl_gather(g, x, epl_positions(g, EPL_I64, x, 0), 0), epl_expand_like(g, epl_scalar(g, EPL_F64, 2), x));
-    epl_value *sum = epl_add(g, epl_reduce_mean(g, epl_mul(g, a, a), (epl_reduce_opts){ 0 }), epl_reduce_mean(g, c, (epl_reduce_opts){ 0 }));
+    epl_value *sum = epl_add(g, epl_reduce_mean(g, epl_mul(g, a, a), (epl_reduce_opts){ 0 }),
+                             epl_reduce_mean(g, c, (epl_reduce_opts){ 0 }));
     return epl_add(g, sum, epl_reduce_mean(g, epl_mul(g, d, e), (epl_reduce_opts){ 0 }));
 }
 

@@ -37,8 +37,8 @@ static int count(const epl_graph *g, const char *op)
     return n;
 }
 
-/* Two chains, each of which could be one node: a waits for a sum over b, and b for a sum over a. Together they would wait for each
- * other, whichever was joined first. */
+/* Two chains, each of which could be one node: a waits for a sum over b, and b for a sum over a. Together they would
+ * wait for each other, whichever was joined first. */
 TEST(chains_that_wait_for_each_other_are_not_both_fused)
 {
     epl_context *ctx = test_context(t);
@@ -48,7 +48,9 @@ TEST(chains_that_wait_for_each_other_are_not_both_fused)
     epl_value   *b = epl_relu(g, x), *of_b = epl_reduce_sum(g, b, (epl_reduce_opts){ 0 });
     epl_output(g, "a", epl_mul(g, a, of_b));
     epl_output(g, "b", epl_mul(g, epl_step(g, b), of_a));
-    epl_tensor *in[2] = { epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(4, 3)), epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(5, 2)) }, *want[2], *have[2];
+    epl_tensor *in[2] = { epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(4, 3)),
+                          epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(5, 2)) },
+               *want[2], *have[2];
     epl_tensor_fill_normal(in[0], t->rng, 0, 1);
     epl_tensor_fill_normal(in[1], t->rng, 0, 1);
     epl_weights *none = epl_weights_new(ctx);
@@ -197,7 +199,8 @@ TEST(inference_is_conv_and_chain_alone)
     epl_model_free(m);
 }
 
-/* relu's gradient reads where the result was positive: after the product that it follows, not as a mask kept from the forward pass. */
+/* relu's gradient reads where the result was positive: after the product that it follows, not as a mask kept from
+ * the forward pass. */
 TEST(a_value_joins_its_only_reader_first)
 {
     epl_context *ctx = test_context(t);
@@ -347,7 +350,8 @@ TEST(layers_are_recognised)
     epl_graph   *g = epl_graph_new(ctx, "g");
     const int    heads[] = { 0, 2, 1, 3 }, keys[] = { 0, 2, 3, 1 };
     epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 6, 8), NULL);
-    epl_value   *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(8, 8), EPL_INIT_NORMAL, 1), *b = epl_parameter(g, "b", EPL_F32, EPL_SHAPE(8), EPL_INIT_NORMAL, 1);
+    epl_value   *w = epl_parameter(g, "w", EPL_F32, EPL_SHAPE(8, 8), EPL_INIT_NORMAL, 1),
+              *b = epl_parameter(g, "b", EPL_F32, EPL_SHAPE(8), EPL_INIT_NORMAL, 1);
     epl_value   *y = epl_add(g, b, epl_matmul(g, x, w, (epl_matmul_opts){ .trans_b = true }));
     y = epl_mul(g, y, epl_sigmoid(g, y));
     y = epl_reshape(g, epl_reshape(g, y, EPL_SHAPE(EPL_KEEP, -1)), EPL_SHAPE(EPL_KEEP, 6, 2, 4));

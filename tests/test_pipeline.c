@@ -108,7 +108,8 @@ TEST(stages_are_kept_by_what_they_are_made_of)
     epl_json_free(j);
     snprintf(path, sizeof path, "%s/report.html", dir);
     char *html = test_read_file(t, path, NULL);
-    CHECK(t, strstr(html, "Before and after") && strstr(html, "Confusion") && strstr(html, "Zero weights by layer") && strstr(html, "data:image/png"));
+    CHECK(t, strstr(html, "Before and after") && strstr(html, "Confusion") && strstr(html, "Zero weights by layer") &&
+                 strstr(html, "data:image/png"));
     CHECK(t, !strstr(html, "http://") || strstr(html, "http://www.w3.org"));
     free(html);
 }
@@ -124,7 +125,9 @@ TEST(weights_become_powers_of_two)
                               "  - { stage: bits, do: quantize, from: whole, bits: 2, activations: yes, epochs: 1 }\n", dir, said));
     snprintf(path, sizeof path, "%s/bits/model.safetensors", dir);
     epl_model   *m = epl_model_load(ctx, path);
-    epl_program *p = m ? epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .shifts = true, .plan_only = true }) : NULL;
+    epl_program *p = m ? epl_program_new(m->graph, m->weights,
+                                         (epl_program_opts){ .frozen = true, .shifts = true, .plan_only = true })
+                       : NULL;
     CHECK_OK(t, ctx, p != NULL);
     int shifted = 0;
     for (int i = 0; i < epl_program_n_steps(p); i++)

@@ -355,7 +355,8 @@ TEST(recurrent_layers_run_on_matrix_products)
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "recurrent");
     epl_value   *x = epl_sample_input(g, EPL_F32, EPL_SHAPE(3, 5, 4), -1, 1, 0), *h, *c;
-    epl_value   *w = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 4, 4 * 6), -1, 1, 0), *r = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 6, 4 * 6), -1, 1, 0);
+    epl_value   *w = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 4, 4 * 6), -1, 1, 0),
+              *r = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 6, 4 * 6), -1, 1, 0);
     epl_value   *b = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 2 * 4 * 6), -1, 1, 0);
     epl_output(g, "y", epl_recur_lstm(g, x, w, r, b, (epl_recurrent_opts){ .direction = 2 }, &h, &c));
     epl_output(g, "h", h);
@@ -372,7 +373,8 @@ TEST(a_product_read_by_its_chain_may_be_a_result_too)
 {
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "attention scores");
-    epl_value   *a   = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 5, 8), -1, 1, 0), *b = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 8, 9), -1, 1, 0);
+    epl_value   *a = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 5, 8), -1, 1, 0),
+              *b = epl_sample_input(g, EPL_F32, EPL_SHAPE(2, 8, 9), -1, 1, 0);
     epl_value   *raw = epl_matmul(g, a, b, (epl_matmul_opts){ 0 }), *mask = epl_sample_input(g, EPL_F32, EPL_SHAPE(5, 9), -1, 1, 0);
     epl_output(g, "masked", epl_tanh(g, epl_add(g, raw, mask)));
     epl_output(g, "raw", raw);
@@ -559,7 +561,8 @@ TEST(sparse_programs_compute_the_same)
     epl_value   *h   = epl_relu(g, epl_convolve(g, x, w, NULL, (epl_convolve_opts){ .stride = { 2, 2 }, .pad = 1 }));
     for (int i = 0; i < 2; i++) {
         branch[i] = epl_region_new(g);
-        epl_value *a = epl_input(branch[i], "h", EPL_F32, epl_shape_of(h), NULL), *b = epl_input(branch[i], "v", EPL_F32, EPL_SHAPE(24, 32), NULL);
+        epl_value *a = epl_input(branch[i], "h", EPL_F32, epl_shape_of(h), NULL),
+                  *b = epl_input(branch[i], "v", EPL_F32, EPL_SHAPE(24, 32), NULL);
         epl_value *c = epl_multiply_rows(branch[i], a, b, NULL, true);
         epl_output(branch[i], "y", i ? epl_tanh(branch[i], c) : c);
     }

@@ -39,7 +39,8 @@ TEST(undoing_same_is_the_adjoint)
 {
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "adjoint");
-    epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 7, 6, 1), NULL), *y = epl_input(g, "y", EPL_F32, EPL_SHAPE(1, 4, 3, 2), NULL);
+    epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 7, 6, 1), NULL),
+              *y = epl_input(g, "y", EPL_F32, EPL_SHAPE(1, 4, 3, 2), NULL);
     epl_value   *down = epl_conv(g, x, (epl_conv_opts){ .name = "one", .out = 2, .stride = 2, .same = true, .no_bias = true });
     epl_value   *up   = epl_conv_transpose(g, y, (epl_conv_transpose_opts){ .name = "two", .out = 1, .kernel = 3, .stride = 2,
                                                                             .same_size = { 7, 6 }, .no_bias = true });
@@ -59,7 +60,8 @@ TEST(undoing_same_is_the_adjoint)
     epl_program_free(p);
     epl_model_free(m);
     g = epl_graph_new(ctx, "wrong");
-    epl_conv_transpose(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 4, 4, 1), NULL), (epl_conv_transpose_opts){ .out = 1, .kernel = 3, .same_size = { 9, 9 } });
+    epl_conv_transpose(g, epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 4, 4, 1), NULL),
+                       (epl_conv_transpose_opts){ .out = 1, .kernel = 3, .same_size = { 9, 9 } });
     CHECK_FAILS(t, ctx, epl_graph_finish(g), EPL_ERR_SHAPE, "a size of 9 along axis 0 cannot be restored from 4 by a stride of 2");
     epl_graph_free(g);
 }
@@ -93,7 +95,8 @@ TEST(an_explanation_is_loyal)
     epl_model_free(m);
 }
 
-/* The parts together are the whole: decoding a code gives the network's own picture; prototypes set to codes are their own neighbours. */
+/* The parts together are the whole: decoding a code gives the network's own picture; prototypes set to codes are
+ * their own neighbours. */
 TEST(encoder_and_decoder_are_the_network_cut_in_two)
 {
     epl_context *ctx = test_context(t);
@@ -154,7 +157,8 @@ TEST(prototypes_that_are_codes_have_themselves_as_neighbours)
 TEST(networks_without_prototypes_are_refused)
 {
     epl_context *ctx = test_context(t);
-    epl_model   *m   = epl_model_new_take(epl_zoo_build(ctx, "mlp:image=4")), *head = epl_model_new_take(epl_zoo_build(ctx, "mlp:image=4,head=prototype"));
+    epl_model   *m = epl_model_new_take(epl_zoo_build(ctx, "mlp:image=4")),
+              *head = epl_model_new_take(epl_zoo_build(ctx, "mlp:image=4,head=prototype"));
     CHECK_OK(t, ctx, m && head && epl_model_init(m, 1) && epl_model_init(head, 1));
     CHECK_FAILS(t, ctx, epl_prototype_encoder(m), EPL_ERR_ARGUMENT, "has no prototypes");
     CHECK_FAILS(t, ctx, epl_prototype_decoder(head), EPL_ERR_UNSUPPORTED, "has no decoder");

@@ -147,7 +147,9 @@ TEST(codes_survive_packing)
         for (int i = 0; i < N; i++)
             codes[i] = (uint8_t)epl_rng_below(t->rng, 1u << bits);
         epl_shift_pack_codes(codes, N, bits, packed);
-        epl_output(g, "y", epl_shift_weight(g, epl_input(g, "x", EPL_U8, EPL_SHAPE(epl_shift_packed_bytes(N, bits)), NULL), bits, EPL_SHAPE(N)));
+        epl_output(g, "y",
+                   epl_shift_weight(g, epl_input(g, "x", EPL_U8, EPL_SHAPE(epl_shift_packed_bytes(N, bits)), NULL),
+                                    bits, EPL_SHAPE(N)));
         epl_model   *m = epl_model_new_take(g);
         epl_program *p = m ? epl_program_new(m->graph, m->weights, (epl_program_opts){ 0 }) : NULL;
         CHECK_OK(t, ctx, p != NULL);
@@ -200,7 +202,9 @@ PROPERTY(every_method_trains, 4)
     for (int i = 0; i < 3; i++) {
         char name[16];
         snprintf(name, sizeof name, "layer%d", i);
-        x = epl_relu(g, epl_layer_norm(g, epl_linear(g, x, (epl_linear_opts){ .name = name, .out = 16, .no_bias = true }), (epl_norm_opts){ 0 }));
+        x = epl_relu(g,
+                     epl_layer_norm(g, epl_linear(g, x, (epl_linear_opts){ .name = name, .out = 16, .no_bias = true }),
+                                    (epl_norm_opts){ 0 }));
     }
     epl_output(g, "logits", epl_linear(g, x, (epl_linear_opts){ .name = "head", .out = 3 }));
     epl_model *m = epl_model_new_take(g);
@@ -266,7 +270,9 @@ PROPERTY(values_are_counted, 3)
 {
     epl_graph *g = epl_zoo_build(test_context(t), "mlp");
     epl_model *m = g ? epl_model_new_take(g) : NULL;
-    CHECK_OK(t, test_context(t), m && epl_model_init(m, 1) && epl_shift(m, (epl_shift_opts){ .bits = 2 + t->index, .last = true, .seed = 5 }, NULL));
+    CHECK_OK(t, test_context(t),
+             m && epl_model_init(m, 1) &&
+                 epl_shift(m, (epl_shift_opts){ .bits = 2 + t->index, .last = true, .seed = 5 }, NULL));
     epl_tensor *sign = epl_weights_find(m->weights, "hidden2.weight.sign");
     for (int64_t i = 0; i < epl_tensor_count(sign); i++)
         ((float *)sign->data)[i] = i % 4 ? 1 : -1;
@@ -296,6 +302,8 @@ PROPERTY(shift_weights_are_not_pruned, 4)
         CHECK_OK(t, m->ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.5 }));
     else
         CHECK_FAILS(t, m->ctx, epl_prune_weights(m, (epl_prune_opts){ .sparsity = 0.5 }), EPL_ERR_ARGUMENT, "have no zero");
-    CHECK_FAILS(t, m->ctx, o.method != EPL_SHIFT_Q && epl_shift(m, o, NULL), o.method == EPL_SHIFT_Q ? EPL_OK : EPL_ERR_ARGUMENT, o.method == EPL_SHIFT_Q ? "" : "can have shift weights");
+    CHECK_FAILS(t, m->ctx, o.method != EPL_SHIFT_Q && epl_shift(m, o, NULL),
+                o.method == EPL_SHIFT_Q ? EPL_OK : EPL_ERR_ARGUMENT,
+                o.method == EPL_SHIFT_Q ? "" : "can have shift weights");
     epl_model_free(m);
 }

@@ -221,7 +221,8 @@ TEST(compiled_networks_do_not_multiply)
     epl_context *ctx = test_context(t);
     epl_model   *m = network(t, 4);
     epl_artifact shifts, products;
-    epl_verify_result r = compiled_check(t, m, (epl_compile_opts){ .shifts = true, .target = "generic" }, (epl_verify_opts){ .n_samples = 3 }, &shifts);
+    epl_verify_result r = compiled_check(t, m, (epl_compile_opts){ .shifts = true, .target = "generic" },
+                                         (epl_verify_opts){ .n_samples = 3 }, &shifts);
     compiled_within(t, &r, 0);
     CHECK_OK(t, ctx, epl_compile(m, test_temp(t, "products"), (epl_compile_opts){ .target = "generic" }, &products));
     CHECK(t, shifts.weights < products.weights / 6);

@@ -99,8 +99,13 @@ TEST(cellularity_finds_what_random_choice_misses)
     double nuclei[2] = { 0 };
     for (int k = 0; k < 2; k++) {
         int64_t     *slide = NULL, empty = -1;
-        epl_dataset *tiles = epl_mosaic_dataset(d, (epl_mosaic_opts){ .tile = 24, .spatial = 1, .clusters = 3,
-                                                                      .score = k ? EPL_SCORE_RANDOM : EPL_SCORE_CELLULARITY }, &slide, &empty);
+        epl_dataset *tiles =
+            epl_mosaic_dataset(d,
+                               (epl_mosaic_opts){ .tile = 24,
+                                                  .spatial = 1,
+                                                  .clusters = 3,
+                                                  .score = k ? EPL_SCORE_RANDOM : EPL_SCORE_CELLULARITY },
+                               &slide, &empty);
         CHECK_OK(t, ctx, tiles != NULL);
         CHECK_INT(t, empty, 0);
         const int64_t n = epl_dataset_info_of(tiles).count;
@@ -135,7 +140,8 @@ TEST(a_slide_without_tissue_is_empty)
     CHECK_INT(t, m.n, 0);
     CHECK_INT(t, m.n_kept, 0);
     epl_mosaic_release(ctx, &m);
-    CHECK_FAILS(t, ctx, epl_mosaic_of(ctx, one, (epl_mosaic_opts){ .tile = 65 }, &m), EPL_ERR_ARGUMENT, "65 pixels from a slide of 64 x 64");
+    CHECK_FAILS(t, ctx, epl_mosaic_of(ctx, one, (epl_mosaic_opts){ .tile = 65 }, &m), EPL_ERR_ARGUMENT,
+                "65 pixels from a slide of 64 x 64");
     CHECK_FAILS(t, ctx, epl_mosaic_of(ctx, one, (epl_mosaic_opts){ .tile = 16, .top = 2 }, &m), EPL_ERR_ARGUMENT, "a share is at most 1");
     CHECK_FAILS(t, ctx, epl_image_tile(ctx, one, 60, 0, 8, 8), EPL_ERR_SHAPE, "8 x 8 at 60, 0");
     epl_tensor  *y = epl_tensor_new(ctx, EPL_I64, EPL_SHAPE(1));
@@ -170,7 +176,8 @@ TEST(words_applied_once_stay)
     epl_context *ctx = test_context(t);
     epl_dataset *d = epl_dataset_open(ctx, "shapes:image=8,count=4", (epl_dataset_opts){ 0 });
     CHECK_OK(t, ctx, d != NULL);
-    epl_dataset *a = epl_dataset_augmented(d, "colour-shift:0:2:2:0.5:0.5", 1), *b = epl_dataset_augmented(d, "colour-shift:0.8:0.2:1.4:-0.1:0.5", 1);
+    epl_dataset *a = epl_dataset_augmented(d, "colour-shift:0:2:2:0.5:0.5", 1),
+                *b = epl_dataset_augmented(d, "colour-shift:0.8:0.2:1.4:-0.1:0.5", 1);
     epl_dataset *c = epl_dataset_augmented(d, "colour-shift:0.8:0.2:1.4:-0.1:0.5", 1);
     CHECK_OK(t, ctx, a && b && c);
     epl_tensor *x, *xa, *xb, *xc, *y, *ya;

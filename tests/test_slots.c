@@ -1,4 +1,5 @@
-/* 8-bit codes in blocks, and optimizers that keep their slots in them. The error tables of the method are in papers/8bit-optimizers. */
+/* 8-bit codes in blocks, and optimizers that keep their slots in them. The error tables of the method are in
+ * papers/8bit-optimizers. */
 #include "common/check.h"
 
 #include <espalier/espalier.h>
@@ -175,10 +176,23 @@ TEST(chance_rounds_to_the_mean)
 
 enum { ROWS = 96, COLUMNS = 100, N = ROWS * COLUMNS }; /* five blocks of 2048, the last one short */
 
-static const char *const optimizers[] = { "sgd:momentum=0.9,decay=0.01", "sgd:momentum=0.9,nesterov=1", "adam:decay=0.01", "adamw:decay=0.1",
-                                          "rmsprop", "rmsprop:momentum=0.5", "adagrad", "adadelta", "lars:momentum=0.9", "lamb:decay=0.01",
-                                          "lamb:most=1", "lars:momentum=0.9,most=0.02", "lion:decay=0.1", "muon", "adam:clip_percentile=50",
-                                          "adamw:decay=0.1,skip_zeros=1", "adam:skip_nonfinite=1" };
+static const char *const optimizers[] = { "sgd:momentum=0.9,decay=0.01",
+                                          "sgd:momentum=0.9,nesterov=1",
+                                          "adam:decay=0.01",
+                                          "adamw:decay=0.1",
+                                          "rmsprop",
+                                          "rmsprop:momentum=0.5",
+                                          "adagrad",
+                                          "adadelta",
+                                          "lars:momentum=0.9",
+                                          "lamb:decay=0.01",
+                                          "lamb:most=1",
+                                          "lars:momentum=0.9,most=0.02",
+                                          "lion:decay=0.1",
+                                          "muon",
+                                          "adam:clip_percentile=50",
+                                          "adamw:decay=0.1,skip_zeros=1",
+                                          "adam:skip_nonfinite=1" };
 
 /* The gradient of w is the input "g". */
 static epl_model *step_model(test *t, epl_context *ctx, const char *words, const char *slots, epl_shape shape)
@@ -358,7 +372,10 @@ TEST(what_cannot_be_coded_is_refused)
         CHECK_FAILS(t, ctx, epl_optimize_with(g, 1, &w, &w, rate, cases[i].o), EPL_ERR_ARGUMENT, cases[i].words);
         epl_graph_free(g);
     }
-    CHECK_OK(t, ctx, epl_optimizer_parse(ctx, "adam:bits=8,block=tensor,map=linear,stochastic=1,second_floor=1,full=*embed*,clip_percentile=95", &o));
+    CHECK_OK(t, ctx,
+             epl_optimizer_parse(
+                 ctx, "adam:bits=8,block=tensor,map=linear,stochastic=1,second_floor=1,full=*embed*,clip_percentile=95",
+                 &o));
     CHECK(t, o.slots.block == EPL_SLOT_WHOLE && o.slots.linear && o.slots.stochastic && o.slots.second_floor && o.clip_percentile == 95);
     CHECK_STR(t, o.slots.full, "*embed*");
     CHECK_FAILS(t, ctx, epl_optimizer_parse(ctx, "adam:bits=8,map=log", &o), EPL_ERR_ARGUMENT, "dynamic or linear");
@@ -367,7 +384,8 @@ TEST(what_cannot_be_coded_is_refused)
 /* Whole-tensor blocks, the linear map and rounding by chance run, too, and stay near 32 bits for a step or two. */
 PROPERTY(other_codes_work, 4)
 {
-    static const char *const slots[] = { "bits=8,block=tensor", "bits=8,stochastic=1", "bits=8,second_floor=1", "bits=8,block=64,map=linear" };
+    static const char *const slots[] = { "bits=8,block=tensor", "bits=8,stochastic=1", "bits=8,second_floor=1",
+                                         "bits=8,block=64,map=linear" };
     epl_context *ctx = test_context(t);
     stepper a = stepper_of(t, ctx, "sgd:momentum=0.9", slots[t->index], (epl_program_opts){ 0 });
     stepper b = stepper_of(t, ctx, "sgd:momentum=0.9", "bits=32", (epl_program_opts){ 0 });
@@ -420,7 +438,9 @@ PROPERTY(gradients_that_are_not_finite_are_skipped, 4)
     const uint8_t *codes = epl_weights_find(a.m->weights, "train.m.w")->data;
     epl_code_map_fill(EPL_CODE_DYNAMIC, map);
     for (int i = 0; i < N; i++)
-        before[i] = t->index % 2 ? ((const float *)codes)[i] : map[codes[i]] * ((const float *)epl_weights_find(a.m->weights, "train.m_max.w")->data)[i / 256];
+        before[i] = t->index % 2 ? ((const float *)codes)[i]
+                                 : map[codes[i]] *
+                                       ((const float *)epl_weights_find(a.m->weights, "train.m_max.w")->data)[i / 256];
     step(t, ctx, &a, bad, 0.01);
     CHECK_CLOSE_F32(t, a.w, w, N, .rtol = 0);
     CHECK_INT(t, *(const int64_t *)epl_weights_find(a.m->weights, "train.skipped")->data, 1);
@@ -439,7 +459,8 @@ PROPERTY(gradients_that_are_not_finite_are_skipped, 4)
 TEST(one_bad_gradient_leaves_the_blocks_codes)
 {
     epl_context *ctx = test_context(t);
-    stepper a = stepper_of(t, ctx, "adam", "bits=8", (epl_program_opts){ 0 }), b = stepper_of(t, ctx, "adam", "bits=8", (epl_program_opts){ 0 });
+    stepper      a = stepper_of(t, ctx, "adam", "bits=8", (epl_program_opts){ 0 }),
+            b = stepper_of(t, ctx, "adam", "bits=8", (epl_program_opts){ 0 });
     float   grad[N];
     draw_gradient(t, grad);
     grad[300] = 0;

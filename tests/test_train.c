@@ -333,7 +333,9 @@ TEST(answers_made_once_teach_as_the_teacher_does)
     CHECK_OK(t, ctx, answers != NULL);
     CHECK_INT(t, answers->shape.dim[0], 90);
     for (int i = 0; i < 2; i++) {
-        const epl_train_hook hook = epl_distill_hook(teacher, (epl_distill_opts){ .temperature = 2, .alpha = 0.7, .answers = i ? answers : NULL });
+        const epl_train_hook hook =
+            epl_distill_hook(teacher,
+                             (epl_distill_opts){ .temperature = 2, .alpha = 0.7, .answers = i ? answers : NULL });
         epl_trainer_opts o = usual();
         o.hooks = &hook, o.n_hooks = 1, o.epochs = 1, o.batch = 90; // one update: more would magnify rounding
         students[i] = network(t, ctx, 8, 4, 3, false);
@@ -451,7 +453,9 @@ PROPERTY(losses_by_name_train, 8)
         d = epl_dataset_from_tensors_take(ctx, "pixels", px, one);
         CHECK_OK(t, ctx, d != NULL);
     }
-    epl_trainer_opts o = { .epochs = 10, .batch = 16, .loss = { .name = names[t->index] }, .optimizer = { .kind = EPL_ADAM, .rate = 0.01 } };
+    epl_trainer_opts o = {
+        .epochs = 10, .batch = 16, .loss = { .name = names[t->index] }, .optimizer = { .kind = EPL_ADAM, .rate = 0.01 }
+    };
     epl_trainer *tr = epl_trainer_new(m, d, d, o);
     CHECK_OK(t, ctx, tr && epl_trainer_run(tr));
     int n;

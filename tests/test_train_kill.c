@@ -35,9 +35,17 @@ static int train_to(const char *optimizer, const char *folder, const char *out)
     epl_dataset *d   = epl_dataset_open(ctx, "shapes:image=16,count=600,test=120", (epl_dataset_opts){ 0 });
     epl_dataset *v   = epl_dataset_open(ctx, "shapes:image=16,count=600,test=120", (epl_dataset_opts){ .split = EPL_SPLIT_TEST });
     epl_model   *m   = network(ctx);
-    epl_trainer_opts o = { .epochs = 12, .batch = 16, .seed = 5, .augment = "pad-crop:2,flip,cutout:4,normalise:0.5:0.3,mixup:0.2",
-                           .accumulate = 2, .schedule = { .kind = EPL_RATE_ONE_CYCLE }, .checkpoint = folder, .checkpoint_every = 1, .resume = true,
-                           .patience = 11, .restore_best = true };
+    epl_trainer_opts o = { .epochs = 12,
+                           .batch = 16,
+                           .seed = 5,
+                           .augment = "pad-crop:2,flip,cutout:4,normalise:0.5:0.3,mixup:0.2",
+                           .accumulate = 2,
+                           .schedule = { .kind = EPL_RATE_ONE_CYCLE },
+                           .checkpoint = folder,
+                           .checkpoint_every = 1,
+                           .resume = true,
+                           .patience = 11,
+                           .restore_best = true };
     epl_trainer *t = m && d && v && epl_optimizer_parse(ctx, optimizer, &o.optimizer) ? epl_trainer_new(m, d, v, o) : NULL;
     const bool ok = t && epl_trainer_run(t);
     epl_trainer_free(t);

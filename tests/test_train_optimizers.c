@@ -315,7 +315,8 @@ TEST(words_are_understood_or_explained)
     CHECK_FAILS(t, ctx, epl_schedule_parse(ctx, "cosine:power=3", &s), EPL_ERR_ARGUMENT, "no option 'power'");
     CHECK_FAILS(t, ctx, epl_schedule_parse(ctx, "multi-step:at=3+2", &s), EPL_ERR_ARGUMENT, "rising");
     CHECK_OK(t, ctx, epl_optimizer_parse(ctx, "sgd:rate=0.2,momentum=0.9,nesterov=1,decay=5e-4,clip_norm=2,ema=0.999", &o));
-    CHECK(t, o.kind == EPL_SGD && o.rate == 0.2 && o.momentum == 0.9 && o.nesterov && o.decay == 5e-4 && o.clip_norm == 2 && o.ema == 0.999);
+    CHECK(t, o.kind == EPL_SGD && o.rate == 0.2 && o.momentum == 0.9 && o.nesterov && o.decay == 5e-4 &&
+                 o.clip_norm == 2 && o.ema == 0.999);
     CHECK_OK(t, ctx, epl_optimizer_parse(ctx, "adamw:0.01", &o));
     CHECK(t, o.kind == EPL_ADAMW && o.rate == 0.01 && o.beta1 == 0);
     CHECK_FAILS(t, ctx, epl_optimizer_parse(ctx, "addam", &o), EPL_ERR_ARGUMENT, "did you mean 'adam'");

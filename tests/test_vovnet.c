@@ -162,7 +162,8 @@ TEST(errors_name_both_numbers)
     epl_context *ctx = test_context(t);
     epl_graph   *g   = epl_graph_new(ctx, "bad");
     epl_value   *x   = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 8, 8, 16), NULL);
-    CHECK_FAILS(t, ctx, epl_osa(g, x, (epl_osa_opts){ .width = 8, .out = 32, .identity = true }), EPL_ERR_SHAPE, "16 channels come in and 32");
+    CHECK_FAILS(t, ctx, epl_osa(g, x, (epl_osa_opts){ .width = 8, .out = 32, .identity = true }), EPL_ERR_SHAPE,
+                "16 channels come in and 32");
     epl_graph_free(g);
     g = epl_graph_new(ctx, "bad");
     x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 8, 8, 16), NULL);

@@ -1,6 +1,6 @@
-/* The zoo: parameters and multiply-adds against the published figures; every model, in its small form, through what can be done
- * with a network here: printed and read back, another batch, a training step (other tests export, prune and compile them all); options
- * and what is said of bad ones. */
+/* The zoo: parameters and multiply-adds against the published figures; every model, in its small form, through what
+ * can be done with a network here: printed and read back, another batch, a training step (other tests export, prune
+ * and compile them all); options and what is said of bad ones. */
 #include "common/check.h"
 
 #include "graph/op.h"
@@ -86,8 +86,8 @@ static const struct {
     { "mixer:variant=b,patch=32", 60293428, 3237.722112 },
     { "mixer:variant=b,patch=16", 59880472, 12601.767936 },
     { "mixer:variant=l,patch=16", 208196168, 44547.678208 },
-    /* papers: 36.5 M, 8.9 M, 11.0 M (arXiv:1605.07146, table 4); 34.4 M (arXiv:1611.05431, table 7); figure 1 of arXiv:1505.04597;
-     * figure 2 of LeCun et al. 1998, with full connections */
+    /* papers: 36.5 M, 8.9 M, 11.0 M (arXiv:1605.07146, table 4); 34.4 M (arXiv:1611.05431, table 7); figure 1 of
+     * arXiv:1505.04597; figure 2 of LeCun et al. 1998, with full connections */
     { "wide-resnet:depth=28,widen=10", 36479194, 0 },
     { "wide-resnet:depth=40,widen=4", 8949210, 0 },
     { "wide-resnet:depth=16,widen=8", 10961370, 0 },
@@ -114,7 +114,7 @@ PROPERTY(models_have_the_published_size, EPL_COUNT(published))
     epl_graph_free(g);
 }
 
-/* ---- every model --------------------------------------------------------------------------------------------------------- */
+/* ---- every model ------------------------------------------------------------------------------------------------- */
 
 static epl_model *small_model(test *t, epl_context *ctx)
 {
@@ -134,7 +134,8 @@ PROPERTY(every_model_prints_and_takes_any_batch, epl_zoo_count())
     g = epl_zoo_build_small(ctx, t->index);
     CHECK_OK(t, ctx, g);
     if (epl_graph_cost(g).macs > MOST_MMACS * 1e6)
-        FAIL(t, "the small %s takes %g million multiply-adds, more than %d", epl_zoo_at(t->index)->name, epl_graph_cost(g).macs / 1e6, MOST_MMACS);
+        FAIL(t, "the small %s takes %g million multiply-adds, more than %d", epl_zoo_at(t->index)->name,
+             epl_graph_cost(g).macs / 1e6, MOST_MMACS);
     char      *text = epl_graph_print(g);
     epl_graph *back = epl_graph_parse(ctx, text, strlen(text), "text");
     CHECK_OK(t, ctx, back);
@@ -199,7 +200,7 @@ PROPERTY(every_model_learns, epl_zoo_count())
     epl_model_free(m);
 }
 
-/* ---- options ------------------------------------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------------------------------------- */
 
 TEST(options_are_named_in_errors)
 {
@@ -260,7 +261,7 @@ PROPERTY(impossible_options_are_named, epl_zoo_count())
     }
 }
 
-/* ---- the same weights in another network ----------------------------------------------------------------------------------- */
+/* ---- the same weights in another network ------------------------------------------------------------------------- */
 
 TEST(a_network_is_rebuilt_for_another_image)
 {

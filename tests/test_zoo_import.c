@@ -1,5 +1,5 @@
-/* zoo_import: published weights by torchvision's and timm's names, written here after their modules; what is said when a file is not
- * what it should be; sharded safetensors. */
+/* zoo_import: published weights by torchvision's and timm's names, written here after their modules; what is said
+ * when a file is not what it should be; sharded safetensors. */
 #include "common/check.h"
 
 #include <espalier/zoo.h>
@@ -73,13 +73,15 @@ TEST(resnet_takes_torchvisions_names)
     epl_weights *w = resnet18(t, ctx, 4, 5);
     epl_model   *m = empty(t, ctx, SMALL_RESNET);
     CHECK_OK(t, ctx, epl_zoo_import_weights(m, w, "resnet18"));
-    const epl_tensor *theirs = epl_weights_find(w, "layer3.0.downsample.0.weight"), *ours = epl_weights_find(m->weights, "stage3.unit1.shortcut.conv.weight");
+    const epl_tensor *theirs = epl_weights_find(w, "layer3.0.downsample.0.weight"),
+                     *ours = epl_weights_find(m->weights, "stage3.unit1.shortcut.conv.weight");
     CHECK_NEAR(t, at4(ours, 0, 0, 5, 11), at4(theirs, 11, 5, 0, 0), 0);
     theirs = epl_weights_find(w, "layer2.1.conv2.weight"), ours = epl_weights_find(m->weights, "stage2.unit2.b.conv.weight");
     CHECK_NEAR(t, at4(ours, 2, 1, 3, 6), at4(theirs, 6, 3, 2, 1), 0);
     theirs = epl_weights_find(w, "fc.weight"), ours = epl_weights_find(m->weights, "head.weight");
     CHECK_NEAR(t, epl_tensor_get(ours, 7 * 5 + 2), epl_tensor_get(theirs, 2 * 32 + 7), 0);
-    CHECK(t, epl_tensor_equal(epl_weights_find(w, "layer4.1.bn2.running_var"), epl_weights_find(m->weights, "stage4.unit2.b.norm.running_var")));
+    CHECK(t, epl_tensor_equal(epl_weights_find(w, "layer4.1.bn2.running_var"),
+                              epl_weights_find(m->weights, "stage4.unit2.b.norm.running_var")));
     epl_model_free(m);
     epl_weights_free(w);
 }
@@ -93,10 +95,12 @@ TEST(what_does_not_fit_is_listed)
     CHECK_FAILS(t, ctx, epl_zoo_import_weights(m, w, "resnet18"), EPL_ERR_FORMAT,
                 "these are not the weights of resnet18: 1 missing (bn1.bias); 1 unexpected (bn1.beta); 2 misshapen "
                 "(fc.weight [6, 32], which 'head.weight' [32, 5] does not take, fc.bias [6], which 'head.bias' [5] does not take)");
-    CHECK_FAILS(t, ctx, epl_zoo_import_weights(m, w, "resnt18"), EPL_ERR_ARGUMENT, "no published network is named 'resnt18'; did you mean 'resnet18'?");
+    CHECK_FAILS(t, ctx, epl_zoo_import_weights(m, w, "resnt18"), EPL_ERR_ARGUMENT,
+                "no published network is named 'resnt18'; did you mean 'resnet18'?");
     epl_weights_free(w);
     w = epl_weights_new(ctx);
-    CHECK_FAILS(t, ctx, epl_zoo_import_weights(m, w, "resnet18"), EPL_ERR_FORMAT, "102 missing (conv1.weight, bn1.weight, bn1.bias, bn1.running_mean and 98 more)");
+    CHECK_FAILS(t, ctx, epl_zoo_import_weights(m, w, "resnet18"), EPL_ERR_FORMAT,
+                "102 missing (conv1.weight, bn1.weight, bn1.bias, bn1.running_mean and 98 more)");
     epl_model_free(m);
     epl_weights_free(w);
 }
@@ -123,7 +127,8 @@ TEST(vit_splits_the_fused_projection)
     }
     epl_model *m = empty(t, ctx, "vit:image=8,patch=4,width=6,depth=1,heads=2,hidden=8,classes=3");
     CHECK_OK(t, ctx, epl_zoo_import_weights(m, w, "vit_base_patch16_224"));
-    const epl_tensor *qkv = epl_weights_find(w, "blocks.0.attn.qkv.weight"), *value = epl_weights_find(m->weights, "block1.attention.value.weight");
+    const epl_tensor *qkv = epl_weights_find(w, "blocks.0.attn.qkv.weight"),
+                     *value = epl_weights_find(m->weights, "block1.attention.value.weight");
     CHECK_NEAR(t, epl_tensor_get(value, 4 * C + 1), epl_tensor_get(qkv, (2 * C + 1) * C + 4), 0); // [in 4, out 1]
     const epl_tensor *bias = epl_weights_find(m->weights, "block1.attention.key.bias");
     CHECK_NEAR(t, epl_tensor_get(bias, 3), epl_tensor_get(epl_weights_find(w, "blocks.0.attn.qkv.bias"), C + 3), 0);
@@ -226,9 +231,11 @@ TEST(densenets_old_names_are_known)
         epl_model *m = empty(t, ctx, "densenet:depth=121,growth=4");
         w[old] = epl_weights_new(ctx);
         for (int i = 0; i < 4; i++)
-            put(t, ctx, w[old], EPL_SHAPE(1), "features.denseblock3.denselayer%d.%s%s%d.weight", i / 2 + 1, i % 2 ? "norm" : "conv", old ? "." : "", i % 2 + 1);
+            put(t, ctx, w[old], EPL_SHAPE(1), "features.denseblock3.denselayer%d.%s%s%d.weight", i / 2 + 1,
+                i % 2 ? "norm" : "conv", old ? "." : "", i % 2 + 1);
         CHECK(t, !epl_zoo_import_weights(m, w[old], "densenet121"));
-        snprintf(error[old], sizeof error[old], "%s", strstr(epl_error_message(ctx), "misshapen") ? strstr(epl_error_message(ctx), "4 misshapen") : "");
+        snprintf(error[old], sizeof error[old], "%s",
+                 strstr(epl_error_message(ctx), "misshapen") ? strstr(epl_error_message(ctx), "4 misshapen") : "");
         CHECK(t, !strstr(epl_error_message(ctx), "unexpected"));
         epl_error_clear(ctx);
         epl_model_free(m);
@@ -276,7 +283,8 @@ TEST(sharded_weights_open_by_their_index)
     CHECK(t, epl_tensor_equal(epl_weights_find(w, "three"), epl_weights_find(b, "three")));
     epl_weights_free(w);
     write_text(t, ctx, "bad.index.json", "{\"weight_map\": {\"one\": \"../m-1.safetensors\"}}");
-    CHECK_FAILS(t, ctx, epl_weights_open(ctx, test_temp(t, "bad.index.json")), EPL_ERR_FORMAT, "'one' is not said to lie in a file beside the index");
+    CHECK_FAILS(t, ctx, epl_weights_open(ctx, test_temp(t, "bad.index.json")), EPL_ERR_FORMAT,
+                "'one' is not said to lie in a file beside the index");
     write_text(t, ctx, "bad.index.json", "{\"weight_map\": {\"one\": \"bad.index.json\"}}");
     CHECK_FAILS(t, ctx, epl_weights_open(ctx, test_temp(t, "bad.index.json")), EPL_ERR_FORMAT, "another index");
     write_text(t, ctx, "bad.index.json", "{\"weight_map\": {\"four\": \"m-1.safetensors\"}}");

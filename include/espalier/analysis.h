@@ -27,8 +27,9 @@ typedef struct epl_waterline {
 /* peak in multiply-adds a second, bandwidth in bytes a second, both above 0; the graph as it stands, for its batch. */
 EPL_API bool epl_waterline_of(const epl_graph *g, double peak, double bandwidth, epl_waterline *out);
 
-/* Measured: latency = multiply-adds / (peak times efficiency), ibid. The network as its graph is bound, on random numbers, with the context's
- * threads; the median of as many runs as fit into budget_s, at least 5. block_bytes as in epl_program_opts. */
+/* Measured: latency = multiply-adds / (peak times efficiency), ibid. The network as its graph is bound, on random
+ * numbers, with the context's threads; the median of as many runs as fit into budget_s, at least 5. block_bytes as
+ * in epl_program_opts. */
 typedef struct epl_efficiency {
     double macs, ideal_s, measured_s;
     double efficiency; /* ideal_s / measured_s */
@@ -36,8 +37,8 @@ typedef struct epl_efficiency {
 
 EPL_API bool epl_efficiency_of(const epl_model *m, double peak, double budget_s, size_t block_bytes, epl_efficiency *out);
 
-/* The efficiency gap: for each network a line at its height (accuracy, say; `label` names it) from the ideal to the measured time, on a
- * logarithmic axis: its length is log(1 / efficiency). The caller owns the plot. */
+/* The efficiency gap: for each network a line at its height (accuracy, say; `label` names it) from the ideal to the
+ * measured time, on a logarithmic axis: its length is log(1 / efficiency). The caller owns the plot. */
 EPL_API epl_plot *epl_efficiency_plot(epl_context *ctx, const char *const *names, const epl_efficiency *e, const double *heights,
                                       const char *label, size_t n);
 
@@ -45,11 +46,13 @@ EPL_API epl_plot *epl_efficiency_plot(epl_context *ctx, const char *const *names
  * Classifiers, rules and costs: nn.h, "early exits". */
 typedef struct epl_exit_opts {
     int64_t      batch;   /* default 64 */
-    const char  *augment; /* default: what the model says it needs. Its last word may be a normalisation, which then belongs to the network */
+    const char          *
+        augment; /* default: what the model says it needs. Its last word may be a normalisation, which then belongs to the network */
     epl_progress progress;
 } epl_exit_opts;
 
-/* What all classifiers say to images x [n, ...], f32, as they are before the normalisation: f32 [exits, n, classes]. The caller owns it. */
+/* What all classifiers say to images x [n, ...], f32, as they are before the normalisation: f32 [exits, n, classes].
+ * The caller owns it. */
 EPL_API epl_tensor *epl_exit_logits(const epl_model *m, const epl_tensor *x, epl_exit_opts o);
 
 /* The same of all samples of d, with their labels, i64 [n]. The caller owns both. */
@@ -70,13 +73,14 @@ typedef struct epl_exit_report {
 } epl_exit_report;
 
 /* Of logits that are there, for the network that they are of; labels [n], i64. */
-EPL_API bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_tensor *labels, epl_exit_rule rule, epl_exit_report *out);
+EPL_API bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_tensor *labels,
+                                epl_exit_rule rule, epl_exit_report *out);
 EPL_API void epl_exit_report_release(epl_exit_report *r); /* accepts a zero value */
 
-/* Thresholds, one for each exit but the final, for a mean cost: budgeted batch classification, Huang et al. 2018 (arXiv:1703.09844), sec. 4.2.
- * Exit k, from 1, takes the share q^k (normalised) of the samples: the surest of those that are left. `logits` are those of samples that
- * stand for what will come. The second finds the largest q whose mean cost, in multiply-adds, is within the budget, or fails with
- * EPL_ERR_LIMIT. Use them in a rule with `last`. */
+/* Thresholds, one for each exit but the final, for a mean cost: budgeted batch classification, Huang et al. 2018
+ * (arXiv:1703.09844), sec. 4.2. Exit k, from 1, takes the share q^k (normalised) of the samples: the surest of those
+ * that are left. `logits` are those of samples that stand for what will come. The second finds the largest q whose
+ * mean cost, in multiply-adds, is within the budget, or fails with EPL_ERR_LIMIT. Use them in a rule with `last`. */
 EPL_API bool epl_exit_thresholds(epl_context *ctx, const epl_tensor *logits, double q, double *thresholds);
 EPL_API bool epl_exit_budget(const epl_graph *g, const epl_tensor *logits, double budget, double *thresholds);
 
@@ -112,9 +116,10 @@ typedef struct epl_attack_opts {
 EPL_API bool epl_attack_kind_from_name(epl_context *ctx, const char *name, epl_attack_kind *out); /* "fgsm", "pgd", "early" */
 EPL_API bool epl_attack_loss_from_name(epl_context *ctx, const char *name, epl_attack_loss *out); /* "sum", "final", "taken" */
 
-/* Adversarial twins of x [n, ...] in [0, 1], f32, with labels [n], i64: f32 [n, ...]. *backward (may be NULL) receives the number of gradients
- * that were computed for one image, on average. The caller owns the result. */
-EPL_API epl_tensor *epl_attack_images(const epl_model *m, const epl_tensor *x, const epl_tensor *labels, epl_attack_opts o, double *backward);
+/* Adversarial twins of x [n, ...] in [0, 1], f32, with labels [n], i64: f32 [n, ...]. *backward (may be NULL)
+ * receives the number of gradients that were computed for one image, on average. The caller owns the result. */
+EPL_API epl_tensor *epl_attack_images(const epl_model *m, const epl_tensor *x, const epl_tensor *labels,
+                                      epl_attack_opts o, double *backward);
 
 typedef struct epl_attack_result {
     int64_t     n;
@@ -136,11 +141,13 @@ typedef struct epl_attack_result {
 EPL_API bool epl_attack(const epl_model *m, epl_dataset *d, epl_attack_opts o, epl_attack_result *out);
 EPL_API void epl_attack_result_release(epl_attack_result *r); /* accepts a zero value */
 
-/* out [n, n]: row s, column t is the share of samples that both networks got right, each where it lets them leave, of which t is wrong about
- * the images made on s; the diagonal is an attack on oneself. Of the early attack: the share of all samples of which t's early exits all
- * leave t's answer while its final classifier stands by it; NaN where a network has no early exit. Images are prepared once, as the first
- * network says, but each normalises for itself. rules [n], or NULL: o.rule for all. */
-EPL_API bool epl_transfer(int n, const epl_model *const *models, const epl_exit_rule *rules, epl_dataset *d, epl_attack_opts o, double *out);
+/* out [n, n]: row s, column t is the share of samples that both networks got right, each where it lets them leave,
+ * of which t is wrong about the images made on s; the diagonal is an attack on oneself. Of the early attack: the
+ * share of all samples of which t's early exits all leave t's answer while its final classifier stands by it; NaN
+ * where a network has no early exit. Images are prepared once, as the first network says, but each normalises for
+ * itself. rules [n], or NULL: o.rule for all. */
+EPL_API bool epl_transfer(int n, const epl_model *const *models, const epl_exit_rule *rules, epl_dataset *d,
+                          epl_attack_opts o, double *out);
 
 /* ---- cycles of a training step on an accelerator ---------------------------------------------------------------------------------
  * A model of the accelerator SAT of Fang et al. 2023 (arXiv:2309.13015), which trains with N:M sparse weights (epl_nm_opts in compress.h). For each
@@ -188,8 +195,8 @@ typedef struct epl_sat_result {
 EPL_API bool epl_sat_simulate(epl_graph *g, epl_sat_opts o, epl_sat_result *out);
 EPL_API void epl_sat_release(epl_context *ctx, epl_sat_result *r);
 
-/* A row for each layer and one for all; the caller owns the table. Utilization: multiply-adds that count, a cycle of the products and
- * element of the array. */
+/* A row for each layer and one for all; the caller owns the table. Utilization: multiply-adds that count, a cycle of
+ * the products and element of the array. */
 EPL_API epl_table *epl_sat_report(epl_context *ctx, const epl_sat_result *r, epl_sat_opts o);
 
 /* ---- the difference of two models -----------------------------------------------------------------------------------
@@ -282,8 +289,9 @@ typedef struct epl_features_opts {
 /* f32 [n, ...] of the data set's n samples, in order. The caller owns it. */
 EPL_API epl_tensor *epl_features(const epl_model *m, epl_dataset *d, epl_features_opts o);
 
-/* How far apart two domains are for a network, layer by layer: Pan et al. 2018 (arXiv:1807.09441), sec. 3.1. Channels are taken as
- * normally distributed over samples and space; D = KL(a || b) + KL(b || a), the mean over channels. */
+/* How far apart two domains are for a network, layer by layer: Pan et al. 2018 (arXiv:1807.09441), sec. 3.1.
+ * Channels are taken as normally distributed over samples and space; D = KL(a || b) + KL(b || a), the mean over
+ * channels. */
 EPL_API double epl_gaussian_divergence(double mean_a, double var_a, double mean_b, double var_b);
 
 typedef struct epl_divergence_result {
@@ -325,7 +333,8 @@ typedef struct epl_gate_layer { /* a convolution; means over samples */
 typedef struct epl_gates_report {
     int             n, n_classes;
     epl_gate_layer *layers;     /* in order */
-    double          macs, executed, gate_macs, saved; /* of the whole network without gates; with them, their own included; saved by masks */
+    double          macs, executed, gate_macs,
+        saved;                  /* of the whole network without gates; with them, their own included; saved by masks */
     double          agreement;  /* mean of gates; NaN if not asked */
     epl_arena      *arena;      /* private */
 } epl_gates_report;
@@ -393,7 +402,8 @@ typedef struct epl_filters_opts {
     int64_t      patches;    /* default 10000; conv-kmeans: windows of twice the size, default a tenth of it */
     int          rounds;     /* passes over them; default 15 */
     bool         no_whitening, no_fold, no_fill;
-    bool         even;       /* one factor for the whole bank makes its mean square answer to patches of `data`, as they are, that of `he`; default:
+    bool
+        even; /* one factor for the whole bank makes its mean square answer to patches of `data`, as they are, that of `he`; default:
                                 each filter has its length. Answers of one length differ in strength, as pictures are no white noise */
 } epl_filters_opts;
 EPL_API epl_tensor *epl_filters_make(epl_context *ctx, epl_filters_opts o); /* the caller owns it */
@@ -402,9 +412,9 @@ EPL_API epl_tensor *epl_filters_make(epl_context *ctx, epl_filters_opts o); /* t
 EPL_API int         epl_filters_method_count(void);
 EPL_API const char *epl_filters_method_at(int i);
 
-/* The learners on vectors x [n, p] of any kind: `number` filters [number, p], or fewer where there are no more (pca, sanger). `method` as
- * above, without whitening; also "oja", the first filter of sanger. With `group`, rows belong together in so many, and kmeans takes the
- * best of each. */
+/* The learners on vectors x [n, p] of any kind: `number` filters [number, p], or fewer where there are no more (pca,
+ * sanger). `method` as above, without whitening; also "oja", the first filter of sanger. With `group`, rows belong
+ * together in so many, and kmeans takes the best of each. */
 typedef struct epl_learn_opts {
     const char *method;
     int         number;
@@ -415,12 +425,13 @@ typedef struct epl_learn_opts {
 } epl_learn_opts;
 EPL_API epl_tensor *epl_filters_learn(epl_context *ctx, const epl_tensor *x, epl_learn_opts o);
 
-/* ZCA: matrix = U (S + epsilon)^(-1/2) U^T of the covariance U S U^T of x [n, p], which is symmetric. The caller owns the matrix [p, p]
- * and the mean [p]. Rows become (row - mean) matrix. */
+/* ZCA: matrix = U (S + epsilon)^(-1/2) U^T of the covariance U S U^T of x [n, p], which is symmetric. The caller
+ * owns the matrix [p, p] and the mean [p]. Rows become (row - mean) matrix. */
 EPL_API bool epl_whitening(epl_context *ctx, const epl_tensor *x, double epsilon, epl_tensor **mean, epl_tensor **matrix);
 
-/* What a bank is like. Coherence: |<w_i, w_j>| of normalised filters, over pairs; of shifted ones: the largest over all shifts, and of these
- * the mean over filters of the most similar other one. Effective rank: exp of the entropy of the squared singular values, Roy & Vetterli
+/* What a bank is like. Coherence: |<w_i, w_j>| of normalised filters, over pairs; of shifted ones: the largest over
+ * all shifts, and of these the mean over filters of the most similar other one. Effective rank: exp of the entropy
+ * of the squared singular values, Roy & Vetterli
  * 2007. NaN where it needs two filters. */
 typedef struct epl_filters_measures {
     double coherence_max, coherence_mean, shift_coherence;
@@ -432,24 +443,25 @@ typedef struct epl_filters_measures {
 } epl_filters_measures;
 EPL_API bool epl_filters_measure(epl_context *ctx, const epl_tensor *filters, epl_filters_measures *out);
 
-/* The strongest frequency of filter j, in cycles per pixel and degrees [0, 180) of its wave's direction, from the |FFT| padded to 32 x 32
- * (the sum over channels; the mean left out). */
+/* The strongest frequency of filter j, in cycles per pixel and degrees [0, 180) of its wave's direction, from the
+ * |FFT| padded to 32 x 32 (the sum over channels; the mean left out). */
 EPL_API bool epl_filters_wave(epl_context *ctx, const epl_tensor *filters, int j, double *cycles, double *degrees);
 
 /* Filter j as a picture u8 [kernel, kernel, 1 or 3]: gray is zero. The caller owns it. */
 EPL_API epl_tensor *epl_filters_tile(epl_context *ctx, const epl_tensor *filters, int j);
 
-/* Starts a network's weights anew: "conv0=gabor,*=he" - for each weight of a convolution or linear layer the first pattern that matches
- * its name, or "conv<i>", the i-th convolution. Patches for learned filters come from `data` (may be NULL). Returns how many weights were
- * made; -1 on failure. */
+/* Starts a network's weights anew: "conv0=gabor,*=he" - for each weight of a convolution or linear layer the first
+ * pattern that matches its name, or "conv<i>", the i-th convolution. Patches for learned filters come from `data`
+ * (may be NULL). Returns how many weights were made; -1 on failure. */
 EPL_API int epl_init_weights(epl_model *m, const char *words, epl_dataset *data, uint64_t seed);
 
-/* Layer-sequential unit variance, Mishkin & Matas 2016 (arXiv:1511.06422): orthogonal weights, then, layer by layer, divided by the standard
- * deviation of what the layer answers to x, until its variance is within 0.05 of 1 (at most 10 times). */
+/* Layer-sequential unit variance, Mishkin & Matas 2016 (arXiv:1511.06422): orthogonal weights, then, layer by layer,
+ * divided by the standard deviation of what the layer answers to x, until its variance is within 0.05 of 1 (at most
+ * 10 times). */
 EPL_API bool epl_init_lsuv(epl_model *m, const epl_tensor *x, uint64_t seed);
 
-/* A row for each convolution and linear layer: the variance of what it answers to x, the share that relu would leave at zero, and the
- * norm of its weight's gradient for the targets (NULL: left out). The caller owns the table. */
+/* A row for each convolution and linear layer: the variance of what it answers to x, the share that relu would leave
+ * at zero, and the norm of its weight's gradient for the targets (NULL: left out). The caller owns the table. */
 EPL_API epl_table *epl_init_report(const epl_model *m, const epl_tensor *x, const epl_tensor *target);
 
 /* ---- confidence -------------------------------------------------------------------------------------------------------------------
@@ -465,19 +477,22 @@ typedef struct epl_calibration {
     double  count[EPL_MAX_BINS], right[EPL_MAX_BINS], confidence[EPL_MAX_BINS]; /* samples; share that is right; mean confidence */
 } epl_calibration;
 
-EPL_API bool epl_calibration_of(epl_context *ctx, const epl_tensor *logits, const epl_tensor *labels, int bins, epl_calibration *out); /* bins: default 15 */
+EPL_API bool      epl_calibration_of(epl_context *ctx, const epl_tensor *logits, const epl_tensor *labels, int bins,
+                                     epl_calibration *out);                                 /* bins: default 15 */
 EPL_API bool epl_confidences(epl_context *ctx, const epl_tensor *logits, double *out); /* [n] */
 EPL_API epl_plot *epl_reliability_plot(epl_context *ctx, const epl_calibration *c); /* the caller owns it */
 
-/* The network's output 0, f32 [n, ...], for a data set of any labels: pictures of another size or colour are resized and converted, then
- * prepared as the model says. The caller owns it. */
+/* The network's output 0, f32 [n, ...], for a data set of any labels: pictures of another size or colour are resized
+ * and converted, then prepared as the model says. The caller owns it. */
 EPL_API epl_tensor *epl_logits_of(const epl_model *m, epl_dataset *d, epl_progress progress);
 
-/* Does the confidence tell the data it knows from others? epl_auroc of the confidences of both: Hendrycks & Gimpel 2017 (arXiv:1610.02136). */
+/* Does the confidence tell the data it knows from others? epl_auroc of the confidences of both: Hendrycks & Gimpel
+ * 2017 (arXiv:1610.02136). */
 EPL_API double epl_ood_auroc(const epl_model *m, epl_dataset *in, epl_dataset *out);
 
-/* Gradient flow: the squared norm of the loss's gradient by each parameter, for one batch in training mode (batch norms with its statistics),
- * and their sum in *total. What a frozen mask hides has no gradient. The caller owns the table. */
+/* Gradient flow: the squared norm of the loss's gradient by each parameter, for one batch in training mode (batch
+ * norms with its statistics), and their sum in *total. What a frozen mask hides has no gradient. The caller owns the
+ * table. */
 EPL_API epl_table *epl_gradient_flow(const epl_model *m, const epl_tensor *x, const epl_tensor *target, epl_loss_opts loss, double *total);
 
 /* ---- the design of a network -----------------------------------------------------------------------------------------------------
@@ -487,8 +502,8 @@ EPL_API epl_table *epl_gradient_flow(const epl_model *m, const epl_tensor *x, co
  * or more (locality); a quarter of the side is reached in the first quarter of the layers (resolution). The caller owns the table. */
 EPL_API epl_table *epl_design_report(const epl_graph *g, epl_text *remarks);
 
-/* How well a linear classifier reads features: its accuracy over k folds. Features [n, D] are standardised column by column; labels
- * [n] are classes from 0 on. */
+/* How well a linear classifier reads features: its accuracy over k folds. Features [n, D] are standardised column by
+ * column; labels [n] are classes from 0 on. */
 typedef struct epl_probe_opts {
     int      folds;  /* default 5 */
     int      epochs; /* of AdamW from 0.02 down a cosine, batches of 256; default 30 */
@@ -497,8 +512,9 @@ typedef struct epl_probe_opts {
 } epl_probe_opts;
 EPL_API bool epl_probe(epl_context *ctx, const epl_tensor *features, const epl_tensor *labels, epl_probe_opts o, double *accuracy);
 
-/* How alike two networks see the same samples, from 0 to 1: linear centred kernel alignment of features a [n, p] and b [n, q], row by row of
- * the same sample. 1 where one is the other turned, scaled and shifted. Kornblith et al. 2019 (arXiv:1905.00414), eq. (5). */
+/* How alike two networks see the same samples, from 0 to 1: linear centred kernel alignment of features a [n, p] and
+ * b [n, q], row by row of the same sample. 1 where one is the other turned, scaled and shifted. Kornblith et al.
+ * 2019 (arXiv:1905.00414), eq. (5). */
 EPL_API bool epl_cka(epl_context *ctx, const epl_tensor *a, const epl_tensor *b, double *result);
 
 /* ---- embeddings --------------------------------------------------------------------------------------------------------------
@@ -510,8 +526,8 @@ typedef struct epl_embedded {
     int64_t *y; /* [n], classes */
 } epl_embedded;
 
-/* The network without its last layer: the output "features" is what the last linear layer reads (of a network with head=cosine: unit
- * vectors). The caller owns it. */
+/* The network without its last layer: the output "features" is what the last linear layer reads (of a network with
+ * head=cosine: unit vectors). The caller owns it. */
 EPL_API epl_model *epl_feature_model(const epl_model *m);
 
 /* Features of each sample, one row each, and its class. */
@@ -521,9 +537,10 @@ EPL_API void epl_embedded_release(epl_embedded *e); /* accepts a zero value */
 /* Area under the curve of true against false positives: the share of pairs in which the positive has the larger score, ties half. */
 EPL_API double epl_auroc(epl_context *ctx, const double *positive, int64_t n, const double *negative, int64_t m); /* NaN without either */
 
-/* Classes that a network never saw: Pereira et al. 2021. In each episode a novel class is the mean of `shots` random samples of
- * `support`, and samples of `query` go to the class whose mean is nearest: by cosine of unit vectors, or by distance. With base classes
- * (n_base > 0) these are candidates and asked for, too; their means are those of all their samples in `support`. */
+/* Classes that a network never saw: Pereira et al. 2021. In each episode a novel class is the mean of `shots` random
+ * samples of `support`, and samples of `query` go to the class whose mean is nearest: by cosine of unit vectors, or
+ * by distance. With base classes (n_base > 0) these are candidates and asked for, too; their means are those of all
+ * their samples in `support`. */
 typedef struct epl_novel_opts {
     const int *novel, *base;
     int        n_novel, n_base;
@@ -539,8 +556,8 @@ typedef struct epl_novel_result {
 } epl_novel_result;
 EPL_API bool epl_novel_classes(const epl_embedded *support, const epl_embedded *query, epl_novel_opts o, epl_novel_result *out);
 
-/* Open set: is a sample of `query` of one of the base classes at all? Its score is the largest cosine with their means in `support`.
- * Samples of novel classes are the unknown ones. */
+/* Open set: is a sample of `query` of one of the base classes at all? Its score is the largest cosine with their
+ * means in `support`. Samples of novel classes are the unknown ones. */
 typedef struct epl_open_set_result {
     double auroc;         /* of known against unknown scores */
     double threshold;     /* that 95 % of the known reach */

@@ -1,13 +1,14 @@
 /* bench: how fast this machine and the kernels are.
  *
- * What `espalier bench kernels` prints: the peak of multiply-adds and the memory bandwidth, measured in the same run, and for a
- * list of convolutions the speed of forward, input gradient and weight gradient, as GFLOP/s (a multiply-add is two; those with
- * padding are not counted, so no share exceeds 100 %), as a share of that peak, and against oneDNN where it is installed
- * (interleaved with ours; the quotient is oneDNN's time / ours, so more than 1 means that we are faster). docs/bench.md says
- * what exactly is compared. The time of a measurement is the least of many.
- * The lines of sparse convolutions have 90 % zeros and are compared with the dense kernel of the same shape; their GFLOP/s count
- * the dense one's work. So do those of low bits (`products`, `adds2` to `adds4`, `exponents`): weights that are powers of two, inputs of 8
- * bits multiplied by, added by codes of 2 to 4 bits, and float inputs whose exponents are added to. */
+ * What `espalier bench kernels` prints: the peak of multiply-adds and the memory bandwidth, measured in the same
+ * run, and for a list of convolutions the speed of forward, input gradient and weight gradient, as GFLOP/s (a
+ * multiply-add is two; those with padding are not counted, so no share exceeds 100 %), as a share of that peak, and
+ * against oneDNN where it is installed (interleaved with ours; the quotient is oneDNN's time / ours, so more than 1
+ * means that we are faster). docs/bench.md says what exactly is compared. The time of a measurement is the least of
+ * many. The lines of sparse convolutions have 90 % zeros and are compared with the dense kernel of the same shape;
+ * their GFLOP/s count the dense one's work. So do those of low bits (`products`, `adds2` to `adds4`, `exponents`):
+ * weights that are powers of two, inputs of 8 bits multiplied by, added by codes of 2 to 4 bits, and float inputs
+ * whose exponents are added to. */
 #ifndef ESPALIER_BENCH_H
 #define ESPALIER_BENCH_H
 
@@ -31,8 +32,9 @@ typedef struct epl_bench_kernels_opts {
  * leaves nothing. */
 EPL_API bool epl_bench_kernels(epl_context *ctx, FILE *out, epl_bench_kernels_opts o);
 
-/* A training step with batch norms in each of their modes (passes.h): what is planned, and the median time of a step in rounds of one step
- * of each, as many as fit into `seconds` (at least 5), on random inputs. o.norms.pattern chooses norms; its mode is not read. */
+/* A training step with batch norms in each of their modes (passes.h): what is planned, and the median time of a step
+ * in rounds of one step of each, as many as fit into `seconds` (at least 5), on random inputs. o.norms.pattern
+ * chooses norms; its mode is not read. */
 enum { EPL_N_NORM_MODES = 4 };
 typedef struct epl_norm_mode_cost {
     epl_norm_mode      mode; /* train, eval, tune, deploy in this order */
@@ -41,8 +43,8 @@ typedef struct epl_norm_mode_cost {
 } epl_norm_mode_cost;
 EPL_API bool epl_bench_norm_modes(const epl_model *m, epl_step_opts o, double seconds, epl_norm_mode_cost out[EPL_N_NORM_MODES]);
 
-/* Weights [in, out] of which a share is zero, times `pixels` rows of `in` channels, against the same product with dense weights: Elsen et al.
- * 2020, "Fast sparse convnets" (arXiv:1911.09723). Medians of runs in turn. */
+/* Weights [in, out] of which a share is zero, times `pixels` rows of `in` channels, against the same product with
+ * dense weights: Elsen et al. 2020, "Fast sparse convnets" (arXiv:1911.09723). Medians of runs in turn. */
 typedef struct epl_bench_spmm_opts {
     int64_t  in, out, pixels; /* required */
     double   sparsity;

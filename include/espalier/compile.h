@@ -121,8 +121,8 @@ typedef struct epl_partition_result {
     int networks, choices, loops;
 } epl_partition_result;
 
-/* Writes network_0.safetensors, ... - a model for each straight line, with the weights that it reads - and host.txt, which says how to
- * call them. What only passes a region is an alias there (v7 := v3). `out` may be NULL. */
+/* Writes network_0.safetensors, ... - a model for each straight line, with the weights that it reads - and host.txt,
+ * which says how to call them. What only passes a region is an alias there (v7 := v3). `out` may be NULL. */
 EPL_API bool epl_partition(const epl_model *m, const char *dir, epl_partition_opts o, epl_partition_result *out);
 
 typedef struct epl_paths_opts {
@@ -158,8 +158,9 @@ typedef struct epl_paths {
     int64_t       labels_different;
 } epl_paths;
 
-/* Which paths samples take, at what cost; then the compiled network against reference kernels: up to `each` samples of each path, and
- * choices forced, all combinations or what no sample reaches and each loop that data can end with 0, 1 and all iterations. NULL on failure; differences are none. */
+/* Which paths samples take, at what cost; then the compiled network against reference kernels: up to `each` samples
+ * of each path, and choices forced, all combinations or what no sample reaches and each loop that data can end with
+ * 0, 1 and all iterations. NULL on failure; differences are none. */
 EPL_API epl_paths *epl_check_paths(const epl_model *m, epl_paths_opts o);
 EPL_API void       epl_paths_free(epl_paths *p);
 

@@ -99,8 +99,8 @@ EPL_API bool epl_prune_weights(epl_model *m, epl_prune_opts o);
  * mask hides nothing). x and target as in training. The caller owns the result. */
 EPL_API epl_weights *epl_weight_gradients(const epl_model *m, const epl_tensor *x, const epl_tensor *target, epl_loss_opts loss);
 
-/* What a criterion looks at, of one batch: "<parameter>" -> tensor. grasp takes the batch as two halves, obd and obs take one sample
- * at a time. The caller owns the result. */
+/* What a criterion looks at, of one batch: "<parameter>" -> tensor. grasp takes the batch as two halves, obd and obs
+ * take one sample at a time. The caller owns the result. */
 EPL_API bool         epl_criterion_needs_data(const char *criterion);
 EPL_API epl_weights *epl_prune_evidence(const epl_model *m, const char *criterion, const epl_tensor *x, const epl_tensor *target,
                                         epl_loss_opts loss);
@@ -219,8 +219,8 @@ EPL_API const epl_sparse_preset *epl_sparse_preset_find(const char *name); /* NU
 /* At once, by magnitude, under frozen masks. */
 EPL_API bool epl_sparse_preset_prune(epl_model *m, const epl_sparse_preset *p);
 
-/* The same as options, one or two: each is of weights of its own, for epl_prune_weights or epl_pruner_opts.prune. Their texts are in
- * *names, the caller's (epl_release). Returns how many; 0 with an error. */
+/* The same as options, one or two: each is of weights of its own, for epl_prune_weights or epl_pruner_opts.prune.
+ * Their texts are in *names, the caller's (epl_release). Returns how many; 0 with an error. */
 EPL_API int epl_sparse_preset_opts(const epl_model *m, const epl_sparse_preset *p, epl_prune_opts out[2], char **names);
 
 /* The names of the weights of dense 1x1 convolutions, "a.weight,b.weight", of those that `among` (epl_glob; NULL: all) matches: a
@@ -249,15 +249,16 @@ typedef struct epl_nm_opts {
     bool        log_changes;    /* log "nm.changes": weights of W_FF that came or went with an update; keeps a mask for each layer */
 } epl_nm_opts;
 
-/* Puts W_FF in the weights' place in the model (epl_keep_largest: with bdwp and srste), so make the hook before the trainer.
- * hook.user is the caller's (epl_release(ctx, hook.user)), NULL on failure: EPL_ERR_SHAPE where a layer has fewer channels than m.
- * Gradients of the step are not those of its forward function; that is the method. */
+/* Puts W_FF in the weights' place in the model (epl_keep_largest: with bdwp and srste), so make the hook before the
+ * trainer. hook.user is the caller's (epl_release(ctx, hook.user)), NULL on failure: EPL_ERR_SHAPE where a layer has
+ * fewer channels than m. Gradients of the step are not those of its forward function; that is the method. */
 EPL_API epl_train_hook epl_nm_hook(epl_model *m, epl_nm_opts o);
 
 /* W_FF becomes the weight: what the model computes stays, the dense weights are gone. */
 EPL_API bool epl_nm_bake(epl_model *m);
 
-/* Multiply-adds of the three products of a training step, of all layers (of the first there are two); a model without or with the hook. */
+/* Multiply-adds of the three products of a training step, of all layers (of the first there are two); a model
+ * without or with the hook. */
 typedef struct epl_nm_cost {
     double dense, sparse;
     int    layers, dense_layers; /* that take part; that do not */
@@ -267,10 +268,11 @@ EPL_API bool epl_nm_cost_of(const epl_model *m, epl_nm_opts o, epl_nm_cost *out)
 /* Bytes of `count` weights packed as values and indices of ceil(log2 m) bits. */
 EPL_API int64_t epl_nm_packed_bytes(int64_t count, int n, int m, int value_bytes);
 
-/* Weights of convolutions and linear layers that are n of m along their input channels become two states, "<weight>.values" [..., n of
- * every m, outputs] and "<weight>.indices" (u8, ceil(log2 m) bits for each value), and the operator UnpackNM, which makes the weight of
- * them, to the bit (-0 becomes 0). Of o count n, m, pattern, skip (default: none). Expressions in weights' places are baked first
- * (epl_bake). The file's metadata "espalier.packed" says how they are stored. Returns how many weights were packed; -1 with an error. */
+/* Weights of convolutions and linear layers that are n of m along their input channels become two states,
+ * "<weight>.values" [..., n of every m, outputs] and "<weight>.indices" (u8, ceil(log2 m) bits for each value), and
+ * the operator UnpackNM, which makes the weight of them, to the bit (-0 becomes 0). Of o count n, m, pattern, skip
+ * (default: none). Expressions in weights' places are baked first (epl_bake). The file's metadata "espalier.packed"
+ * says how they are stored. Returns how many weights were packed; -1 with an error. */
 EPL_API int epl_nm_pack(epl_model *m, epl_nm_opts o);
 EPL_API int epl_nm_unpack(epl_model *m); /* they are parameters again; returns how many, -1 with an error */
 
@@ -324,10 +326,10 @@ typedef struct epl_block_opts {
 /* The model as it was on failure: there is no such block, the target cannot be met. `out` (may be NULL) counts blocks as units. */
 EPL_API bool epl_prune_blocks(epl_model *m, epl_block_opts o, epl_channel_result *out);
 
-/* Removes the units that make no difference, and nothing else: whoever reads them has zeros for them, or they are always 0 (rows of zeros
- * without a bias; norms whose scale and shift are 0). A channel that always says the same goes, too, where no reader has a border of zeros:
- * it becomes part of the reader's bias, or of the mean that its norm takes away. Masks are baked in first. What is computed stays,
- * within rounding. */
+/* Removes the units that make no difference, and nothing else: whoever reads them has zeros for them, or they are
+ * always 0 (rows of zeros without a bias; norms whose scale and shift are 0). A channel that always says the same
+ * goes, too, where no reader has a border of zeros: it becomes part of the reader's bias, or of the mean that its
+ * norm takes away. Masks are baked in first. What is computed stays, within rounding. */
 EPL_API bool epl_compact(epl_model *m, epl_channel_result *out);
 
 /* A row for each group: weight, units, how many parameters they hold, lowest and highest score; and one for each axis of a
@@ -377,12 +379,12 @@ typedef struct epl_ift_result {
     int64_t activations_before, activations_after; /* elements of all values that are computed in one run */
 } epl_ift_result;
 
-/* False, and the model as it was, on failure: a width that somebody else holds (the sentence names the operator), a target out of reach
- * (with what can be reached). `out` may be NULL. */
+/* False, and the model as it was, on failure: a width that somebody else holds (the sentence names the operator), a
+ * target out of reach (with what can be reached). `out` may be NULL. */
 EPL_API bool epl_ift(epl_model *m, epl_ift_opts o, epl_ift_result *out);
 EPL_API bool epl_ift_account(const epl_graph *g, epl_ift_opts o, epl_ift_result *out); /* what it would be, without weights */
 
-/* ---- reports ----------------------------------------------------------------------------------------------------------- */
+/* ---- reports ----------------------------------------------------------------------------------------------------- */
 typedef struct epl_sparsity {
     int64_t weights, nonzero;               /* that can be masked; not zero as the network reads them */
     int64_t parameters, parameters_nonzero; /* all trained scalars */
@@ -391,10 +393,10 @@ typedef struct epl_sparsity {
 } epl_sparsity;
 EPL_API bool epl_sparsity_of(const epl_model *m, epl_sparsity *out);
 
-/* A row for each weight: shape, weights, not zero, density, outputs and inputs without any weight, MACs with and without zeros; bytes
- * dense, as CSR with 32- and 16-bit columns, as bitmap with values, as blocks of 4 x 4 with 32-bit columns, as n of every 4 input
- * channels packed (n the most that a group has), as values with differences of channels (12 bytes each; Elsen et al. 2020,
- * arXiv:1911.09723); then the sums. The caller owns the table. */
+/* A row for each weight: shape, weights, not zero, density, outputs and inputs without any weight, MACs with and
+ * without zeros; bytes dense, as CSR with 32- and 16-bit columns, as bitmap with values, as blocks of 4 x 4 with
+ * 32-bit columns, as n of every 4 input channels packed (n the most that a group has), as values with differences of
+ * channels (12 bytes each; Elsen et al. 2020, arXiv:1911.09723); then the sums. The caller owns the table. */
 EPL_API epl_table *epl_sparsity_report(const epl_model *m);
 
 /* ---- weights that are powers of two ---------------------------------------------------------------------------------------
@@ -413,7 +415,7 @@ typedef enum epl_shift_method { EPL_SHIFT_DENSE = 0, EPL_SHIFT_S3, EPL_SHIFT_Q, 
 typedef enum epl_shift_init {
     EPL_SHIFT_SCRATCH = 0,  /* normal, variance 2 / (taps * outputs) */
     EPL_SHIFT_LOW_VARIANCE, /* normal, deviation sigma */
-    EPL_SHIFT_FROM_FLOAT    /* dense: variables at +-sigma that say the nearest power of two in units of half the channel's mean magnitude (of 2
+    EPL_SHIFT_FROM_FLOAT /* dense: variables at +-sigma that say the nearest power of two in units of half the channel's mean magnitude (of 2
                                bits: of the mean), and a trained "<weight>.scale" for each output channel that fits best. q: the weights */
 } epl_shift_init;
 
@@ -441,23 +443,25 @@ EPL_API bool epl_shift(epl_model *m, epl_shift_opts o, epl_shift_result *out); /
 /* The expression itself: w[0] is the sign's variable, w[1..n] the exponent's (n 1, 3 or 7). */
 EPL_API epl_value *epl_shift_value(epl_graph *g, int n, epl_value *const *w, bool no_rescale);
 
-/* Dense variables become packed codes: the state "<weight>.codes" (u8) and the operator ShiftWeight, to the bit. (epl_bake makes f32
- * weights of them.) Returns how many weights were packed; -1 with an error. */
+/* Dense variables become packed codes: the state "<weight>.codes" (u8) and the operator ShiftWeight, to the bit.
+ * (epl_bake makes f32 weights of them.) Returns how many weights were packed; -1 with an error. */
 EPL_API int epl_shift_pack(epl_model *m);
 
-/* The codes of all dense variables in w as they are now, a byte each (sign * 128 + S), weight after weight; returns how many. NULL: counts. */
+/* The codes of all dense variables in w as they are now, a byte each (sign * 128 + S), weight after weight; returns
+ * how many. NULL: counts. */
 EPL_API int64_t epl_shift_codes(const epl_weights *w, uint8_t *codes);
 
-/* Before each layer that reads packed codes: its input as 8 bits times a factor, affine(cast(cast(clip(round(x / f), -127, 127), i8), f32), f),
- * f the largest magnitude on the samples (a batch for the network's one input) over 127. Programs then add shifted integers, exactly
- * (epl_program_opts.shifts), or multiply integers (passes.h). Depthwise layers and those inside of regions stay. `out` may be NULL. */
+/* Before each layer that reads packed codes: its input as 8 bits times a factor, affine(cast(cast(clip(round(x / f),
+ * -127, 127), i8), f32), f), f the largest magnitude on the samples (a batch for the network's one input) over 127.
+ * Programs then add shifted integers, exactly (epl_program_opts.shifts), or multiply integers (passes.h). Depthwise
+ * layers and those inside of regions stay. `out` may be NULL. */
 typedef struct epl_quantize_result {
     int layers, values; /* layers whose input is quantised; distinct values that are */
 } epl_quantize_result;
 EPL_API bool epl_quantize_activations(epl_model *m, const epl_tensor *samples, epl_quantize_result *out);
 
-/* A row for each weight of dense variables or packed codes: how many are negative, the shares of 1, 2, 4 ... in magnitude, the entropy of a
- * code in bits. The caller owns the table. */
+/* A row for each weight of dense variables or packed codes: how many are negative, the shares of 1, 2, 4 ... in
+ * magnitude, the entropy of a code in bits. The caller owns the table. */
 EPL_API epl_table *epl_shift_report(const epl_model *m);
 
 /* To train with. s3's "dense weight" term: 1e-5 sum of max(0, -w_dense) is added to the loss. Of dense weights the log shows, and

@@ -68,7 +68,8 @@ typedef struct epl_dataset_kind {
 EPL_API int                     epl_dataset_kind_count(void);
 EPL_API const epl_dataset_kind *epl_dataset_kind_at(int i);
 
-/* What a sample is. y is a class (i64, rank 0), a class per pixel (i64 [H, W]) or per token (i64 [L]), or numbers (f32, n_classes 0). */
+/* What a sample is. y is a class (i64, rank 0), a class per pixel (i64 [H, W]) or per token (i64 [L]), or numbers
+ * (f32, n_classes 0). */
 typedef struct epl_dataset_info {
     const char *name;      /* the data set owns it */
     int64_t     count;
@@ -92,17 +93,17 @@ EPL_API bool epl_dataset_tensors(epl_dataset *d, int64_t first, int64_t count, e
 /* Views; the caller owns them. `indices` are copied; a sample may occur more than once. */
 EPL_API epl_dataset *epl_dataset_subset(epl_dataset *d, const int64_t *indices, int64_t n);
 EPL_API epl_dataset *epl_dataset_range(epl_dataset *d, int64_t first, int64_t count);
-/* A copy, in memory, of the samples of these classes alone; the class classes[k] becomes k. The caller owns it. Fails if a class is
- * named twice or has no sample. */
+/* A copy, in memory, of the samples of these classes alone; the class classes[k] becomes k. The caller owns it.
+ * Fails if a class is named twice or has no sample. */
 EPL_API epl_dataset *epl_dataset_of_classes(epl_dataset *d, const int *classes, int n);
-/* A copy, in memory, of every square image turned to the left by 0, 90, 180 and 270 degrees, sample 4 i + k by k quarters; the class is k.
- * A task without labels: Gidaris et al. 2018 (arXiv:1803.07728). The caller owns it. */
+/* A copy, in memory, of every square image turned to the left by 0, 90, 180 and 270 degrees, sample 4 i + k by k
+ * quarters; the class is k. A task without labels: Gidaris et al. 2018 (arXiv:1803.07728). The caller owns it. */
 EPL_API epl_dataset *epl_dataset_of_rotations(epl_dataset *d);
 /* Puts a random `fraction` of the samples in *part and the others in *rest, each in the order of d. */
 EPL_API bool epl_dataset_cut(epl_dataset *d, double fraction, uint64_t seed, epl_dataset **rest, epl_dataset **part);
 
-/* Every sample with these words of augmentation (see below) applied to it once, as at epoch 0 of that seed: another domain to test
- * on, or to train on, in memory. Batch words are refused. The caller owns it. */
+/* Every sample with these words of augmentation (see below) applied to it once, as at epoch 0 of that seed: another
+ * domain to test on, or to train on, in memory. Batch words are refused. The caller owns it. */
 EPL_API epl_dataset *epl_dataset_augmented(epl_dataset *d, const char *words, uint64_t seed);
 
 /* Adds a few lines for people: name, count, shapes, classes with their counts. Reads every label. */

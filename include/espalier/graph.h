@@ -123,7 +123,7 @@ typedef struct epl_use {
 } epl_use;
 EPL_API epl_use epl_use_at(const epl_value *v, int i);
 
-/* ---- rewriting ---------------------------------------------------------------------------------------------------- */
+/* ---- rewriting --------------------------------------------------------------------------------------------------- */
 EPL_API void epl_replace(epl_value *old, epl_value *with);          /* every user of old reads `with` instead */
 EPL_API void epl_set_input(epl_node *n, int i, epl_value *v);
 EPL_API bool epl_add_input(epl_node *n, epl_value *v);
@@ -149,7 +149,7 @@ EPL_API char      *epl_graph_print(const epl_graph *g);
 EPL_API epl_graph *epl_graph_parse(epl_context *ctx, const char *text, size_t length, const char *name); /* name: for errors */
 EPL_API uint64_t   epl_graph_hash(const epl_graph *g); /* equal for graphs that print alike */
 
-/* ---- cost --------------------------------------------------------------------------------------------------------- */
+/* ---- cost -------------------------------------------------------------------------------------------------------- */
 typedef struct epl_cost {
     double macs;  /* multiply-adds of convolutions and matrix products: what papers count */
     double flops; /* everything else, in operations */
@@ -159,7 +159,7 @@ EPL_API epl_cost epl_node_cost(const epl_node *n);
 EPL_API epl_cost epl_graph_cost(const epl_graph *g);
 EPL_API int64_t  epl_graph_n_parameters(const epl_graph *g); /* trained scalars */
 
-/* ---- models: a graph and its weights ------------------------------------------------------------------------------- */
+/* ---- models: a graph and its weights ----------------------------------------------------------------------------- */
 typedef struct epl_model {
     epl_context *ctx;
     epl_graph   *graph;

@@ -9,18 +9,19 @@
 extern "C" {
 #endif
 
-/* ---- deeper while learning, then merged: Chen et al. 2023 (arXiv:2305.12972) -------------------------------------------------- */
+/* ---- deeper while learning, then merged: Chen et al. 2023 (arXiv:2305.12972) ------------------------------------- */
 
-/* Behind each convolution or linear layer whose weight's name matches `pattern` (epl_glob), and behind the batch normalisation that
- * follows it: a fading relu (nn.h) and a 1x1 convolution (linear layer) "<layer>.deep.conv" with its normalisation. The new
- * layer begins as the identity (its normalisation's epsilon apart), so with the slope at 1 the model computes what it did; the slope
- * begins at 0. Weights that
- * are there stay; new ones are made by epl_model_init. Returns how many layers were deepened, -1 on failure: nothing matches. */
+/* Behind each convolution or linear layer whose weight's name matches `pattern` (epl_glob), and behind the batch
+ * normalisation that follows it: a fading relu (nn.h) and a 1x1 convolution (linear layer) "<layer>.deep.conv" with
+ * its normalisation. The new layer begins as the identity (its normalisation's epsilon apart), so with the slope at
+ * 1 the model computes what it did; the slope begins at 0. Weights that are there stay; new ones are made by
+ * epl_model_init. Returns how many layers were deepened, -1 on failure: nothing matches. */
 EPL_API int epl_deepen(epl_model *m, const char *pattern);
 
-/* Moves the slope of fading relus from 0 to 1 while a model learns: in epoch e (from 0) it is e / epochs, or half a cosine of that, and 1
- * from epoch `epochs` on. A run begins with 0. The slope is a state, so a resumed run goes on with it; averaged weights get the same. The hook's memory is the
- * caller's (epl_release(ctx, hook.user)); hook.user is NULL on failure. */
+/* Moves the slope of fading relus from 0 to 1 while a model learns: in epoch e (from 0) it is e / epochs, or half a
+ * cosine of that, and 1 from epoch `epochs` on. A run begins with 0. The slope is a state, so a resumed run goes on
+ * with it; averaged weights get the same. The hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user
+ * is NULL on failure. */
 typedef struct epl_deep_training_opts {
     int  epochs; /* required */
     bool cosine; /* (1 - cos(pi e / epochs)) / 2 */
@@ -28,14 +29,15 @@ typedef struct epl_deep_training_opts {
 EPL_API double         epl_deep_training_slope(epl_deep_training_opts o, int64_t epoch);
 EPL_API epl_train_hook epl_deep_training(epl_model *m, epl_deep_training_opts o);
 
-/* Folds batch normalisations into the convolutions and linear layers before them, and makes one layer of two between which nothing (or
- * a leaky relu of slope 1) stands: k x k and 1x1, 1x1 and k x k (without padding, or where the first has no bias), linear and linear.
- * For inference: keeps results within rounding. Fails with EPL_ERR_ARGUMENT while the slope of fading relus is below 1.
- * `n_merged` (may be NULL): pairs that became one. */
+/* Folds batch normalisations into the convolutions and linear layers before them, and makes one layer of two between
+ * which nothing (or a leaky relu of slope 1) stands: k x k and 1x1, 1x1 and k x k (without padding, or where the
+ * first has no bias), linear and linear. For inference: keeps results within rounding. Fails with EPL_ERR_ARGUMENT
+ * while the slope of fading relus is below 1. `n_merged` (may be NULL): pairs that became one. */
 EPL_API bool epl_merge_linear(epl_model *m, int *n_merged);
 
-/* One more class, without training: Qi et al. 2018 (arXiv:1712.07136). A network with head=cosine gets a column whose direction is the
- * mean of `features` (a batch of what epl_feature_model gives, unit vectors [k, D]), as long as the others are on average. */
+/* One more class, without training: Qi et al. 2018 (arXiv:1712.07136). A network with head=cosine gets a column
+ * whose direction is the mean of `features` (a batch of what epl_feature_model gives, unit vectors [k, D]), as long
+ * as the others are on average. */
 EPL_API bool epl_imprint_class(epl_model *m, const epl_tensor *features);
 
 /* ---- early exits: Kaya et al. 2019 (arXiv:1810.07052) ------------------------------------------------------------------------------
@@ -51,8 +53,9 @@ typedef struct epl_exits_opts {
 } epl_exits_opts;
 EPL_API bool epl_exits_add(epl_model *m, epl_exits_opts o);
 
-/* Leaving early made real: a network for one sample whose layers behind an exit are inside an If, and are not computed when the sample
- * leaves there. Outputs: "logits" [1, classes] of the classifier where it leaves, "exit" i64 [1], which one that is. The caller owns it. */
+/* Leaving early made real: a network for one sample whose layers behind an exit are inside an If, and are not
+ * computed when the sample leaves there. Outputs: "logits" [1, classes] of the classifier where it leaves, "exit"
+ * i64 [1], which one that is. The caller owns it. */
 EPL_API epl_model *epl_exits_dynamic(const epl_model *m, epl_exit_rule rule);
 
 /* ---- channel gates: Elkerdawy et al. 2022, "Fire Together Wire Together" (arXiv:2110.08232) ------------------------------------------
@@ -73,14 +76,15 @@ typedef struct epl_gate_opts {
  * epl_model_init. */
 EPL_API int epl_gates_add(epl_model *m, epl_gate_opts o);
 
-/* What a gate learns from x [N, S..., C]: [N, C], 1 for the channels with the largest max |x| over space, as many as hold the share `mass`
- * of their sum, at least one; mass 1: all but dead ones (a share of at most 1e-5); -1: all. With `uniform` in (0, 1] instead: all but the
- * floor(uniform C) weakest and dead ones. */
+/* What a gate learns from x [N, S..., C]: [N, C], 1 for the channels with the largest max |x| over space, as many as
+ * hold the share `mass` of their sum, at least one; mass 1: all but dead ones (a share of at most 1e-5); -1: all.
+ * With `uniform` in (0, 1] instead: all but the floor(uniform C) weakest and dead ones. */
 EPL_API epl_value *epl_gate_labels(epl_graph *g, epl_value *x, double mass, double uniform);
 
-/* Adds weight times the mean over gates of the sum over channels of the binary cross-entropy with the labels, for the first cooldown x
- * epochs epochs; then gates rest, to the bit. Logs "gates", this loss, and "agreement", the share of masks that are as the labels are. The
- * hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL on failure. */
+/* Adds weight times the mean over gates of the sum over channels of the binary cross-entropy with the labels, for
+ * the first cooldown x epochs epochs; then gates rest, to the bit. Logs "gates", this loss, and "agreement", the
+ * share of masks that are as the labels are. The hook's memory is the caller's (epl_release(ctx, hook.user));
+ * hook.user is NULL on failure. */
 typedef struct epl_gate_train_opts {
     double mass, uniform; /* as above; one of them is required */
     double weight;        /* default 1 */
@@ -90,8 +94,9 @@ typedef struct epl_gate_train_opts {
 EPL_API epl_train_hook epl_gates_hook(const epl_model *m, epl_gate_train_opts o);
 #define EPL_GATE_GROUP(scale) { .pattern = "*.gate.weight,*.gate.bias", .rate_scale = scale, .decay = -1 }
 
-/* Gates that save time, for one sample, which becomes the size of the batch: gated convolutions with at most a relu behind them (fold normalisations first:
- * epl_deploy_batch_norms) become GatedConv. Returns how many; -1 on failure: none. */
+/* Gates that save time, for one sample, which becomes the size of the batch: gated convolutions with at most a relu
+ * behind them (fold normalisations first: epl_deploy_batch_norms) become GatedConv. Returns how many; -1 on failure:
+ * none. */
 EPL_API int epl_gates_skip(epl_model *m);
 
 #ifdef __cplusplus

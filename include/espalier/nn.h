@@ -93,9 +93,9 @@ typedef struct epl_embedding_opts {
 } epl_embedding_opts;
 EPL_API epl_value *epl_embedding(epl_graph *g, epl_value *indices, epl_embedding_opts o);
 
-/* The same with a normal layer norm behind the look-up, before positions are added: Dettmers et al. 2022 (arXiv:2110.02861), sec. 2.3.
- * "<name>.weight" is uniform in +-sqrt(6 / (count + width)), and its optimizer keeps 32-bit slots (epl_slot_opts) while the name
- * ends so (default "stable"); std is not used. */
+/* The same with a normal layer norm behind the look-up, before positions are added: Dettmers et al. 2022
+ * (arXiv:2110.02861), sec. 2.3. "<name>.weight" is uniform in +-sqrt(6 / (count + width)), and its optimizer keeps
+ * 32-bit slots (epl_slot_opts) while the name ends so (default "stable"); std is not used. */
 EPL_API epl_value *epl_stable_embedding(epl_graph *g, epl_value *indices, epl_embedding_opts o);
 
 /* An activation by its name: "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "swish",
@@ -173,7 +173,8 @@ typedef struct epl_residual_unit_opts {
     bool          pre;        /* norm and activation before each convolution ("norm", "b.norm", ...), none at the end: He et al.
                                  2016 (arXiv:1603.05027). The network ends with another pair */
     int           shortcut_kernel; /* default 1 */
-    bool          shortcut_pad;    /* instead, without parameters: x averaged over windows of the stride, and channels of zeros behind its own
+    bool
+                  shortcut_pad; /* instead, without parameters: x averaged over windows of the stride, and channels of zeros behind its own
                                       (option A of the first paper, averaged). There may not be fewer channels than before */
     epl_norm_fn  *normalize;  /* default epl_batch_norm */
     epl_norm_opts norm;
@@ -187,11 +188,12 @@ typedef struct epl_residual_unit_opts {
 } epl_residual_unit_opts;
 EPL_API epl_value *epl_residual_unit(epl_graph *g, epl_value *x, epl_residual_unit_opts o);
 
-/* An inverted bottleneck, Sandler et al. 2018 (arXiv:1801.04381), table 1: 1x1 "expand", depthwise "depthwise", 1x1 "project"
- * without activation; x is added if the shape stays. With squeeze-and-excitation: Howard et al. 2019 (arXiv:1905.02244) and Tan & Le
- * 2019 (arXiv:1905.11946), who call it MBConv. In the `pre` form of Dai et al. 2021 (arXiv:2106.04803) and Yang et al. 2022
- * (arXiv:2210.01820) a "norm" comes first, none last ("project" has a bias), and what is added is x averaged, with a stride, and
- * through the 1x1 "shortcut", with a bias, where channels change. */
+/* An inverted bottleneck, Sandler et al. 2018 (arXiv:1801.04381), table 1: 1x1 "expand", depthwise "depthwise", 1x1
+ * "project" without activation; x is added if the shape stays. With squeeze-and-excitation: Howard et al. 2019
+ * (arXiv:1905.02244) and Tan & Le 2019 (arXiv:1905.11946), who call it MBConv. In the `pre` form of Dai et al. 2021
+ * (arXiv:2106.04803) and Yang et al. 2022 (arXiv:2210.01820) a "norm" comes first, none last ("project" has a bias),
+ * and what is added is x averaged, with a stride, and through the 1x1 "shortcut", with a bias, where channels
+ * change. */
 typedef struct epl_inverted_opts {
     const char   *name;
     int           out;            /* required */
@@ -224,15 +226,15 @@ typedef struct epl_conv_first_opts {
 } epl_conv_first_opts;
 EPL_API epl_value *epl_conv_first(epl_graph *g, epl_value *x, epl_conv_first_opts o);
 
-/* A ConvNeXt block, Liu et al. 2022 (arXiv:2201.03545), fig. 4: depthwise 7x7 "depthwise", layer_norm, a perceptron on each pixel,
- * scaled, added. Its parts go into the current scope. */
+/* A ConvNeXt block, Liu et al. 2022 (arXiv:2201.03545), fig. 4: depthwise 7x7 "depthwise", layer_norm, a perceptron
+ * on each pixel, scaled, added. Its parts go into the current scope. */
 typedef struct epl_convnext_unit_opts {
     double layer_scale, drop_path; /* epl_residual_opts */
 } epl_convnext_unit_opts;
 EPL_API epl_value *epl_convnext_unit(epl_graph *g, epl_value *x, epl_convnext_unit_opts o);
 
-/* A layer of a dense block, Huang et al. 2016 (arXiv:1608.06993): x and `growth` new channels behind it. norm, relu, 1x1 "conv1" to
- * bottleneck * growth channels, norm, relu, 3x3 "conv2". */
+/* A layer of a dense block, Huang et al. 2016 (arXiv:1608.06993): x and `growth` new channels behind it. norm, relu,
+ * 1x1 "conv1" to bottleneck * growth channels, norm, relu, 3x3 "conv2". */
 typedef struct epl_dense_layer_opts {
     const char *name;
     int         growth;     /* required */
@@ -253,15 +255,15 @@ typedef struct epl_classifier_opts {
 } epl_classifier_opts;
 EPL_API epl_value *epl_classifier(epl_graph *g, epl_value *x, epl_classifier_opts o);
 
-/* ---- heads: what reads features ---------------------------------------------------------------------------------------------- */
+/* ---- heads: what reads features ---------------------------------------------------------------------------------- */
 
 /* x divided by its length along an axis: x / sqrt(sum x^2 + 1e-12). Zeros stay zeros, with a finite gradient. */
 EPL_API epl_value *epl_l2_normalize(epl_graph *g, epl_value *x, int axis);
 
-/* Cosines of features and class directions, times a scale: x [N, D] -> [N, classes], with D at least 2. "<name>.weight" [D, classes],
- * no bias. With cross-entropy this is the normalised softmax loss, Zhai & Wu 2018 (arXiv:1811.12649), eq. (3); the lengths of features
- * and weights change nothing. For C classes the loss is at least log(1 + (C - 1) exp(-scale C / (C - 1))), so a small scale does not
- * train. */
+/* Cosines of features and class directions, times a scale: x [N, D] -> [N, classes], with D at least 2.
+ * "<name>.weight" [D, classes], no bias. With cross-entropy this is the normalised softmax loss, Zhai & Wu 2018
+ * (arXiv:1811.12649), eq. (3); the lengths of features and weights change nothing. For C classes the loss is at
+ * least log(1 + (C - 1) exp(-scale C / (C - 1))), so a small scale does not train. */
 typedef struct epl_cosine_head_opts {
     const char *name;        /* default "head" */
     int         classes;     /* required */
@@ -279,7 +281,7 @@ typedef struct epl_prototypes_opts {
 } epl_prototypes_opts;
 EPL_API epl_value *epl_prototypes(epl_graph *g, epl_value *z, epl_prototypes_opts o);
 
-/* ---- recurrence ----------------------------------------------------------------------------------------------------- */
+/* ---- recurrence -------------------------------------------------------------------------------------------------- */
 
 /* Recurrent layers over sequences x [N, L, C] -> [N, L, width] (twice the width if bidirectional): LSTM, Hochreiter &
  * Schmidhuber 1997, with the forget gate's bias starting at one; GRU, Cho et al. 2014, in the form with the reset gate behind the
@@ -306,7 +308,7 @@ EPL_API epl_value *epl_gru(epl_graph *g, epl_value *x, epl_recurrent_layer_opts 
  * not for it. */
 EPL_API epl_value *epl_attention_lstm(epl_graph *g, epl_value *x, epl_value *memory, epl_recurrent_layer_opts o, epl_value **context);
 
-/* ---- transformers --------------------------------------------------------------------------------------------------- */
+/* ---- transformers ------------------------------------------------------------------------------------------------ */
 
 /* Multi-head attention, Vaswani et al. 2017 (arXiv:1706.03762), eq. (1) and sec. 3.2.2. x [N, ..., L, C] attends to context
  * [N, ..., M, C'] (NULL: itself), each of the leading axes for itself. Creates "<name>.query", ".key", ".value", ".out" (linear
@@ -349,19 +351,19 @@ typedef struct epl_transformer_opts {
 } epl_transformer_opts;
 EPL_API epl_value *epl_transformer_block(epl_graph *g, epl_value *x, epl_transformer_opts o);
 
-/* ---- mixers and gates made of them: Tolstikhin et al. 2021 (arXiv:2105.01601), Abdullah 2024 (NiNformer) --------------------------- */
+/* ---- mixers and gates made of them: Tolstikhin et al. 2021 (arXiv:2105.01601), Abdullah 2024 (NiNformer) --------- */
 
-/* A perceptron over positions, the same for every channel: x [N, L, C] -> same shape. An epl_mix_fn; `o` is epl_mix_tokens_opts. It ties
- * the network to L positions. */
+/* A perceptron over positions, the same for every channel: x [N, L, C] -> same shape. An epl_mix_fn; `o` is
+ * epl_mix_tokens_opts. It ties the network to L positions. */
 typedef struct epl_mix_tokens_opts {
     int    hidden;  /* required */
     double dropout; /* between the two */
 } epl_mix_tokens_opts;
 EPL_API epl_value *epl_mix_tokens(epl_graph *g, epl_value *x, const void *o);
 
-/* What a gate's inner network is: a mixer block (epl_transformer_block that mixes tokens so), its first half, a block whose mixing is a
- * depthwise 3x3 convolution over a square of positions, or the real part of the Fourier transform over positions and channels
- * (Lee-Thorp et al. 2021, arXiv:2105.03824). */
+/* What a gate's inner network is: a mixer block (epl_transformer_block that mixes tokens so), its first half, a
+ * block whose mixing is a depthwise 3x3 convolution over a square of positions, or the real part of the Fourier
+ * transform over positions and channels (Lee-Thorp et al. 2021, arXiv:2105.03824). */
 typedef enum epl_gate { EPL_GATE_MIXER = 0, EPL_GATE_TOKEN, EPL_GATE_CONV, EPL_GATE_FOURIER } epl_gate;
 
 /* project(x) * inner(x), element by element: the linear layer "<name>.project" and the inner network "<name>.inner". x [N, L, C]. */
@@ -412,8 +414,8 @@ typedef struct epl_relative_bias_opts {
 } epl_relative_bias_opts;
 EPL_API epl_value *epl_relative_bias(epl_graph *g, epl_relative_bias_opts o);
 
-/* Attention within windows of a map, with the relative bias: x [N, H, W, C] -> same shape. Creates "attention" (epl_attention) and
- * "relative_bias" in the current scope. */
+/* Attention within windows of a map, with the relative bias: x [N, H, W, C] -> same shape. Creates "attention"
+ * (epl_attention) and "relative_bias" in the current scope. */
 typedef struct epl_window_attention_opts {
     int         heads;   /* default 8 */
     int         window;  /* height and width; default: the whole map, which is then one window */
@@ -449,8 +451,9 @@ typedef struct epl_effective_squeeze_excite_opts {
 } epl_effective_squeeze_excite_opts;
 EPL_API epl_value *epl_effective_squeeze_excite(epl_graph *g, epl_value *u, epl_effective_squeeze_excite_opts o);
 
-/* One-shot aggregation, Lee et al. 2019 (arXiv:1904.09730), fig. 3: `layers` 3x3 units ".unit1", ... of `width` channels, one after
- * the other; the 1x1 unit ".collect" reads [x, y1, ..., yL] side by side. x [N, H, W, C] -> [N, H, W, out]. */
+/* One-shot aggregation, Lee et al. 2019 (arXiv:1904.09730), fig. 3: `layers` 3x3 units ".unit1", ... of `width`
+ * channels, one after the other; the 1x1 unit ".collect" reads [x, y1, ..., yL] side by side. x [N, H, W, C] -> [N,
+ * H, W, out]. */
 typedef struct epl_osa_opts {
     const char *name;       /* default "osa" */
     int         width, out; /* required */
@@ -554,8 +557,8 @@ typedef enum epl_deep_form {
     EPL_DEEP_PLAIN      /* "conv", "norm": the same layer without the trick */
 } epl_deep_form;
 
-/* x [N, H, W, C] -> [N, H', W', out], or of rank 2: linear layers, [N, C] -> [N, out], whose end has no norm. All convolutions have
- * biases. */
+/* x [N, H, W, C] -> [N, H', W', out], or of rank 2: linear layers, [N, C] -> [N, out], whose end has no norm. All
+ * convolutions have biases. */
 typedef struct epl_deep_conv_opts {
     const char   *name;    /* default "deep" */
     int           out;     /* required */
@@ -566,8 +569,8 @@ typedef struct epl_deep_conv_opts {
 } epl_deep_conv_opts;
 EPL_API epl_value *epl_deep_conv(epl_graph *g, epl_value *x, epl_deep_conv_opts o);
 
-/* The series activation of the same paper, as its code computes it: relu, a depthwise convolution with a (2 n + 1) x (2 n + 1) window
- * "conv", and "norm" (merged: a bias in its place). n 0 is one weight for each channel. */
+/* The series activation of the same paper, as its code computes it: relu, a depthwise convolution with a (2 n + 1) x
+ * (2 n + 1) window "conv", and "norm" (merged: a bias in its place). n 0 is one weight for each channel. */
 typedef struct epl_series_activation_opts {
     const char *name;   /* default "activation" */
     int         n;
@@ -583,7 +586,9 @@ EPL_API int        epl_n_exits(const epl_graph *g);            /* classifiers, t
 EPL_API int        epl_exit_output(const epl_graph *g, int i); /* which output classifier i is; -1 if there is none */
 EPL_API epl_value *epl_exit_at(const epl_graph *g, int i);     /* its logits [N, classes] */
 
-EPL_API epl_value *epl_scope_value(const epl_graph *g, const char *name); /* the last value of a scope, "stage1.unit2"; NULL without an error */
+EPL_API epl_value *
+epl_scope_value(const epl_graph *g,
+                const char      *name); /* the last value of a scope, "stage1.unit2"; NULL without an error */
 
 /* macs[i]: the multiply-adds that one sample takes if it leaves at classifier i, earlier classifiers included. */
 EPL_API bool epl_exit_macs(const epl_graph *g, double *macs);
@@ -604,8 +609,8 @@ typedef struct epl_exit_head_opts {
 EPL_API bool       epl_exit_kind_from_name(epl_context *ctx, const char *name, epl_exit_kind *out);
 EPL_API epl_value *epl_exit_head(epl_graph *g, epl_value *x, epl_exit_head_opts o);
 
-/* The head of the next exit as an output of the graph; its name is set here, classes default to those of output 0. Add exits in the order of
- * depth, when output 0 is there. Returns its logits. */
+/* The head of the next exit as an output of the graph; its name is set here, classes default to those of output 0.
+ * Add exits in the order of depth, when output 0 is there. Returns its logits. */
 EPL_API epl_value *epl_exit_add(epl_graph *g, epl_value *x, epl_exit_head_opts o);
 
 /* Where a sample leaves: at the first exit that is sure enough. */
@@ -622,8 +627,9 @@ typedef struct epl_exit_rule {
     bool             last;       /* if nowhere: at the final classifier; default: the most confident of all, as in Kaya et al. 2019 */
 } epl_exit_rule;
 
-/* logits [exits, n, classes] -> which classifier speaks for each sample, the class that it names, and the last classifier that was
- * computed: the one that speaks, but the final one where no exit was sure (each [n], may be NULL). */
+/* logits [exits, n, classes] -> which classifier speaks for each sample, the class that it names, and the last
+ * classifier that was computed: the one that speaks, but the final one where no exit was sure (each [n], may be
+ * NULL). */
 EPL_API void epl_exit_decide(const epl_tensor *logits, epl_exit_rule rule, int *taken, int64_t *predicted, int *computed);
 
 #ifdef __cplusplus

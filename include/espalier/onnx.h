@@ -47,9 +47,10 @@ EPL_API epl_tensor *epl_onnx_tensor_load(epl_context *ctx, const char *path, cha
 /* The names of a model's inputs that are not initialisers, one a line; the caller owns the text (epl_release). */
 EPL_API char *epl_onnx_input_names(epl_context *ctx, const char *path);
 
-/* Writes a model's inference as an ONNX file: the network keeps its axes (images channels last) at its inputs and outputs; inside,
- * what ONNX defines channels first stands between transposes, of which an ordinary CNN has one, at its input. Named dimensions
- * stay named where the graph allows another size. Weights keep their names; convolutions' are written in ONNX's order.
+/* Writes a model's inference as an ONNX file: the network keeps its axes (images channels last) at its inputs and
+ * outputs; inside, what ONNX defines channels first stands between transposes, of which an ordinary CNN has one, at
+ * its input. Named dimensions stay named where the graph allows another size. Weights keep their names;
+ * convolutions' are written in ONNX's order.
  *
  * An operator without a counterpart is written in terms of others, or refused with EPL_ERR_UNSUPPORTED and one sentence that
  * names it; a training step is refused. docs/onnx.md has the table of what was checked against ONNX's checker and ONNX Runtime. */

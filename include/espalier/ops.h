@@ -101,7 +101,7 @@ EPL_API epl_value *epl_shift_right(epl_graph *g, epl_value *a, epl_value *b);
 EPL_API epl_value *epl_where(epl_graph *g, epl_value *a, epl_value *b, epl_value *c); /* b where a (bool) holds, else c */
 EPL_API epl_value *epl_clamp(epl_graph *g, epl_value *a, epl_value *b, epl_value *c); /* a into [b, c] */
 
-/* ---- casts, reductions, sorting ------------------------------------------------------------------------------------ */
+/* ---- casts, reductions, sorting ---------------------------------------------------------------------------------- */
 
 /* To another element type. A float becomes an integer by dropping the fraction; NaN becomes 0, and what the integer type
  * cannot hold saturates. Integers wrap into narrower ones. To bool: everything but 0 is true. Float to float carries the
@@ -109,8 +109,9 @@ EPL_API epl_value *epl_clamp(epl_graph *g, epl_value *a, epl_value *b, epl_value
 EPL_API epl_value *epl_cast(epl_graph *g, epl_value *x, epl_dtype to);
 EPL_API epl_value *epl_bit_cast(epl_graph *g, epl_value *x, epl_dtype to); /* the same bits, read as a type of the same width */
 
-/* x rounded to the numbers of a narrow floating-point type, held in x's own: `mantissa` bits behind the point, exponents of normal
- * numbers from least_exponent on (below them the steps stay), magnitudes up to `most`. The gradient is zero, as epl_round's. */
+/* x rounded to the numbers of a narrow floating-point type, held in x's own: `mantissa` bits behind the point,
+ * exponents of normal numbers from least_exponent on (below them the steps stay), magnitudes up to `most`. The
+ * gradient is zero, as epl_round's. */
 typedef struct epl_narrow_opts {
     int    mantissa, least_exponent;
     double most;
@@ -164,7 +165,7 @@ EPL_API epl_value *epl_topk(epl_graph *g, epl_value *x, int axis, int64_t k, epl
  * first stay, and of a last group of r < m elements min(n, r). The gradient passes what stays. */
 EPL_API epl_value *epl_keep_largest(epl_graph *g, epl_value *x, int axis, int64_t n, int64_t m);
 
-/* ---- shapes and movement ------------------------------------------------------------------------------------------- */
+/* ---- shapes and movement ----------------------------------------------------------------------------------------- */
 
 /* Operators with a target shape have a twin `_like` that takes the shape of another value (and reads nothing else of it).
  * Gradients and blocks use the twin: it stays right when a named dimension is bound to another size. A twin returns x itself
@@ -270,7 +271,8 @@ EPL_API epl_value *epl_reverse(epl_graph *g, epl_value *x, int axis); /* the axi
 EPL_API epl_value *epl_shape_value(epl_graph *g, epl_value *x);                    /* i64 [rank] */
 EPL_API epl_value *epl_size(epl_graph *g, epl_value *x, int n_axes, const int *axes); /* i64 scalar: the product of these
                                                                                          dimensions; n_axes 0: of all */
-EPL_API epl_value *epl_range(epl_graph *g, epl_dtype dtype, double start, double limit, double delta); /* start, start + delta, ... < limit */
+EPL_API epl_value *epl_range(epl_graph *g, epl_dtype dtype, double start, double limit,
+                             double delta); /* start, start + delta, ... < limit */
 EPL_API epl_value *epl_positions(epl_graph *g, epl_dtype dtype, epl_value *like, int axis); /* 0, 1, ... along like's axis */
 EPL_API epl_value *epl_eye(epl_graph *g, epl_dtype dtype, int64_t rows, int64_t columns, int64_t k); /* ones on diagonal k */
 
@@ -278,9 +280,9 @@ EPL_API epl_value *epl_eye(epl_graph *g, epl_dtype dtype, int64_t rows, int64_t 
 EPL_API epl_value *epl_non_zero(epl_graph *g, epl_value *x);
 EPL_API epl_value *epl_first_non_zero(epl_graph *g, epl_value *x, int64_t count); /* of any x the first `count`; -1 if there are fewer */
 
-/* The `count` different elements of x (slices along an axis), rising, or in the order in which they first appear. Each of the
- * others may be NULL: *first, where each of them first stands; *inverse, which of them each element (slice) of x is; *times, how often each
- * occurs. Beyond what there is, results are 0, and *first is -1. */
+/* The `count` different elements of x (slices along an axis), rising, or in the order in which they first appear.
+ * Each of the others may be NULL: *first, where each of them first stands; *inverse, which of them each element
+ * (slice) of x is; *times, how often each occurs. Beyond what there is, results are 0, and *first is -1. */
 typedef struct epl_unique_opts {
     bool along_axis; /* slices along `axis`; default: elements of the flattened x */
     int  axis;
@@ -293,7 +295,7 @@ EPL_API epl_value *epl_unique(epl_graph *g, epl_value *x, int64_t count, epl_uni
  * products and sums, from left to right. A letter that repeats within an operand takes its diagonal. */
 EPL_API epl_value *epl_einsum(epl_graph *g, const char *equation, int n, epl_value *const *x);
 
-/* ---- matrix products ----------------------------------------------------------------------------------------------- */
+/* ---- matrix products --------------------------------------------------------------------------------------------- */
 
 /* a [..., m, k] times b [..., k, n] -> [..., m, n]; the leading axes broadcast. Both need at least two axes. */
 typedef struct epl_matmul_opts {
@@ -328,15 +330,16 @@ EPL_API epl_value *epl_convolve(epl_graph *g, epl_value *x, epl_value *w, epl_va
  * S' = (S - 1) stride + dilation (K - 1) + 1 - pads + output_pad. */
 EPL_API epl_value *epl_convolve_transpose(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_convolve_opts o);
 
-/* A convolution, or with a weight [C, M] a linear layer, of integers: scale [M] (f32) times the exact sum of x (i8, u8) by w (i8, i16), in
- * 32 bits, plus bias [M] (f32) or NULL -> f32. Lowering puts it where products of quantised values stand (epl_prepare). `like` (may be
- * NULL): a convolution whose strides, pads, dilations and groups it takes. */
+/* A convolution, or with a weight [C, M] a linear layer, of integers: scale [M] (f32) times the exact sum of x (i8,
+ * u8) by w (i8, i16), in 32 bits, plus bias [M] (f32) or NULL -> f32. Lowering puts it where products of quantised
+ * values stand (epl_prepare). `like` (may be NULL): a convolution whose strides, pads, dilations and groups it
+ * takes. */
 EPL_API epl_value *epl_convolve_integers(epl_graph *g, epl_value *x, epl_value *w, epl_value *scale, epl_value *bias, const epl_node *like);
 
-/* A convolution of images, one group, of which some channels do not count, sample by sample:
- * y = out_mask f(conv(in_mask x, w) + bias), f a relu or nothing. in_mask [N, C] (NULL: all) and out_mask [N, M] are 0 where a channel is not
- * wanted; what is 0 costs nothing when a program runs one sample. `like` (may be NULL): a convolution whose strides, pads and
- * dilations it takes. */
+/* A convolution of images, one group, of which some channels do not count, sample by sample: y = out_mask
+ * f(conv(in_mask x, w) + bias), f a relu or nothing. in_mask [N, C] (NULL: all) and out_mask [N, M] are 0 where a
+ * channel is not wanted; what is 0 costs nothing when a program runs one sample. `like` (may be NULL): a convolution
+ * whose strides, pads and dilations it takes. */
 EPL_API epl_value *epl_convolve_gated(epl_graph *g, epl_value *x, epl_value *w, epl_value *bias, epl_value *in_mask, epl_value *out_mask,
                                       bool relu, const epl_node *like);
 
@@ -366,9 +369,9 @@ EPL_API epl_value *epl_global_max_pool(epl_graph *g, epl_value *x);
 EPL_API epl_value *epl_adaptive_average_pool(epl_graph *g, epl_value *x, const int *size);
 EPL_API epl_value *epl_adaptive_max_pool(epl_graph *g, epl_value *x, const int *size); /* the largest of the same inputs */
 
-/* x [N, S..., C] at another resolution: size, like (whose spatial sizes are taken) or scale alone (S' = floor(S scale)) say which. A scale
- * beside a size says how far apart the places are that are read; by default that is the sizes' ratio. The names, and all formulas, are
- * those of ONNX's Resize. */
+/* x [N, S..., C] at another resolution: size, like (whose spatial sizes are taken) or scale alone (S' = floor(S
+ * scale)) say which. A scale beside a size says how far apart the places are that are read; by default that is the
+ * sizes' ratio. The names, and all formulas, are those of ONNX's Resize. */
 typedef enum epl_resize_mode { EPL_NEAREST = 0, EPL_LINEAR, EPL_CUBIC } epl_resize_mode;
 typedef enum epl_coordinates {
     EPL_HALF_PIXEL = 0, EPL_PYTORCH_HALF_PIXEL, EPL_ASYMMETRIC, EPL_ALIGN_CORNERS, EPL_HALF_PIXEL_SYMMETRIC, EPL_TF_HALF_PIXEL_FOR_NN,
@@ -397,10 +400,10 @@ EPL_API epl_value *epl_resample(epl_graph *g, epl_value *x, epl_resize_opts o);
 EPL_API epl_value *epl_depth_to_space(epl_graph *g, epl_value *x, int block, bool channels_first);
 EPL_API epl_value *epl_space_to_depth(epl_graph *g, epl_value *x, int block);
 
-/* ---- detection ------------------------------------------------------------------------------------------------------ */
+/* ---- detection --------------------------------------------------------------------------------------------------- */
 
-/* Boxes rois [R, 4] (x1, y1, x2, y2) of images [R] (integers) in x [N, H, W, C], resampled to [R, height, width, C]: He et al. 2017
- * (arXiv:1703.06870), sec. 3. Differentiable by x, unless `maximum`. */
+/* Boxes rois [R, 4] (x1, y1, x2, y2) of images [R] (integers) in x [N, H, W, C], resampled to [R, height, width, C]:
+ * He et al. 2017 (arXiv:1703.06870), sec. 3. Differentiable by x, unless `maximum`. */
 typedef struct epl_roi_opts {
     int    height, width;  /* default 1 */
     int    sampling_ratio; /* points along each side of a bin; 0: one for each pixel */
@@ -410,8 +413,8 @@ typedef struct epl_roi_opts {
 } epl_roi_opts;
 EPL_API epl_value *epl_roi_align(epl_graph *g, epl_value *x, epl_value *rois, epl_value *images, epl_roi_opts o);
 
-/* The best boxes [N, B, 4] by scores [N, C, B], class by class, without those that overlap a better one: i64 [count, 3] of (image,
- * class, box); rows beyond those found are -1. */
+/* The best boxes [N, B, 4] by scores [N, C, B], class by class, without those that overlap a better one: i64 [count,
+ * 3] of (image, class, box); rows beyond those found are -1. */
 typedef struct epl_nms_opts {
     int64_t most_per_class;
     double  iou_threshold;   /* a box whose intersection over union with a better one is above it is left out */
@@ -421,7 +424,7 @@ typedef struct epl_nms_opts {
 } epl_nms_opts;
 EPL_API epl_value *epl_non_max_suppression(epl_graph *g, epl_value *boxes, epl_value *scores, int64_t count, epl_nms_opts o);
 
-/* ---- normalisation, softmax, losses --------------------------------------------------------------------------------- */
+/* ---- normalisation, softmax, losses ------------------------------------------------------------------------------ */
 
 EPL_API epl_value *epl_softmax(epl_graph *g, epl_value *x, int axis);
 EPL_API epl_value *epl_log_softmax(epl_graph *g, epl_value *x, int axis);
@@ -473,7 +476,8 @@ EPL_API epl_value *epl_nll_loss(epl_graph *g, epl_value *log_p, epl_value *label
 EPL_API epl_value *epl_mse_loss(epl_graph *g, epl_value *x, epl_value *target, epl_reduction reduction);
 EPL_API epl_value *epl_l1_loss(epl_graph *g, epl_value *x, epl_value *target, epl_reduction reduction);
 EPL_API epl_value *epl_huber_loss(epl_graph *g, epl_value *x, epl_value *target, double delta, epl_reduction reduction);
-EPL_API epl_value *epl_smooth_l1_loss(epl_graph *g, epl_value *x, epl_value *target, double beta, epl_reduction reduction); /* huber / beta */
+EPL_API epl_value *epl_smooth_l1_loss(epl_graph *g, epl_value *x, epl_value *target, double beta,
+                                      epl_reduction reduction); /* huber / beta */
 
 /* Binary cross-entropy of sigmoid(x) against target in [0, 1]. */
 typedef struct epl_bce_opts {
@@ -540,9 +544,10 @@ EPL_API epl_value *epl_shift_weight(epl_graph *g, epl_value *codes, int bits, ep
 EPL_API int64_t    epl_shift_packed_bytes(int64_t n, int bits);
 EPL_API void       epl_shift_pack_codes(const uint8_t *codes, int64_t n, int bits, uint8_t *packed); /* one code a byte -> packed */
 
-/* Weights of which n of every m consecutive elements along an axis are stored (n < m <= 256; a last group of r < m has min(n, r)): values
- * [..., epl_nm_stored(size, n, m), ...], and for each of them its place in its group, epl_nm_index_bits(m) bits, packed as above into u8
- * [epl_shift_packed_bytes(values, bits)] -> [..., size, ...], zeros elsewhere. Places outside are left out; of equal ones the last counts. */
+/* Weights of which n of every m consecutive elements along an axis are stored (n < m <= 256; a last group of r < m
+ * has min(n, r)): values [..., epl_nm_stored(size, n, m), ...], and for each of them its place in its group,
+ * epl_nm_index_bits(m) bits, packed as above into u8 [epl_shift_packed_bytes(values, bits)] -> [..., size, ...],
+ * zeros elsewhere. Places outside are left out; of equal ones the last counts. */
 typedef struct epl_unpack_nm_opts {
     int     axis, n, m;
     int64_t size; /* of the axis in the result */
@@ -595,10 +600,11 @@ EPL_API epl_value *epl_recur_gru(epl_graph *g, epl_value *x, epl_value *w, epl_v
 EPL_API epl_value *epl_recur_rnn(epl_graph *g, epl_value *x, epl_value *w, epl_value *r, epl_value *b, epl_recurrent_opts o,
                                  epl_value **h);
 
-/* ---- control flow and custom gradients ------------------------------------------------------------------------------- */
+/* ---- control flow and custom gradients --------------------------------------------------------------------------- */
 
-/* Regions are made with epl_region_new, filled, and consumed here. A region reads the captures through its inputs, in order,
- * with the same types. Parameters and states that it declares are declared in g and become further captures. Each returns the node and writes its results to `out`, or returns NULL on failure and writes nothing:
+/* Regions are made with epl_region_new, filled, and consumed here. A region reads the captures through its inputs,
+ * in order, with the same types. Parameters and states that it declares are declared in g and become further
+ * captures. Each returns the node and writes its results to `out`, or returns NULL on failure and writes nothing:
  * let `out` begin with NULLs, and building can go on. */
 
 /* If: exactly one region runs, forward and backward. cond is a bool scalar; both regions have results of equal types. */
@@ -616,8 +622,9 @@ EPL_API epl_node *epl_switch(epl_graph *g, epl_value *index, int n_regions, epl_
 EPL_API epl_node *epl_if_each(epl_graph *g, epl_value *cond, epl_graph *then_region, epl_graph *else_region, int n_captures,
                               epl_value *const *captures, int n_shared, epl_value **out);
 
-/* Exit: where cond (a bool scalar, or [N]: of samples) holds, the graph's outputs are these values and what stands behind it does not
- * run. Programs and models make it an If or IfEach whose other branch is the rest (epl_lower_exits); nothing evaluates it as it is. */
+/* Exit: where cond (a bool scalar, or [N]: of samples) holds, the graph's outputs are these values and what stands
+ * behind it does not run. Programs and models make it an If or IfEach whose other branch is the rest
+ * (epl_lower_exits); nothing evaluates it as it is. */
 EPL_API epl_node *epl_exit(epl_graph *g, epl_value *cond, int n, epl_value *const *values);
 
 /* Loop, ONNX's meaning with a known maximum: at most `trip` iterations, as long as the condition holds. EPL_LOOP_UNLIMITED: the

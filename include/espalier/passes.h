@@ -9,8 +9,9 @@
 extern "C" {
 #endif
 
-/* Gives a neutral model its training form: batch normalisation takes the batch's statistics and updates the running ones,
- * Dropout and DropPath draw masks with the graph's random key, LSTM, GRU and RNN become single steps. A graph that keeps its neutral nodes computes inference. */
+/* Gives a neutral model its training form: batch normalisation takes the batch's statistics and updates the running
+ * ones, Dropout and DropPath draw masks with the graph's random key, LSTM, GRU and RNN become single steps. A graph
+ * that keeps its neutral nodes computes inference. */
 EPL_API bool epl_set_training(epl_graph *g);
 
 /* ---- batch norms and the layer before them -------------------------------------------------------------------------------
@@ -50,10 +51,11 @@ typedef struct epl_fold_report {
 } epl_fold_report;
 EPL_API void epl_fold_report_release(epl_context *ctx, epl_fold_report *r);
 
-/* Tune: folds the batch norms that match the pattern (NULL: all) and compute inference - no training form, or before it - into the layer
- * before them, by nodes that gradients go through. Call it before epl_gradient: of a model that is frozen where gradients by its input
- * are needed, say. A norm stays where no such layer stands before it or somebody else reads the layer's result; `report` (NULL: none;
- * start with a zero value, it is added to) says so. A named norm that takes the batch's statistics is refused. */
+/* Tune: folds the batch norms that match the pattern (NULL: all) and compute inference - no training form, or before
+ * it - into the layer before them, by nodes that gradients go through. Call it before epl_gradient: of a model that
+ * is frozen where gradients by its input are needed, say. A norm stays where no such layer stands before it or
+ * somebody else reads the layer's result; `report` (NULL: none; start with a zero value, it is added to) says so. A
+ * named norm that takes the batch's statistics is refused. */
 EPL_API bool epl_tune_batch_norms(epl_graph *g, const char *pattern, epl_fold_report *report);
 
 /* Deploy: the same, and what was folded is stored (epl_bake). The weights' metadata "espalier.folded" tells, and steps in
@@ -71,7 +73,7 @@ typedef struct epl_cut_point {
 } epl_cut_point;
 EPL_API bool epl_cut_points(epl_graph *g, epl_value *x, epl_value *y, epl_cut_point **points, int *n);
 
-/* ---- weights as expressions ------------------------------------------------------------------------------------------------ */
+/* ---- weights as expressions -------------------------------------------------------------------------------------- */
 
 /* Puts an expression in a parameter's place: for each parameter whose name matches `pattern` (epl_glob), `build` returns the
  * value that its readers take instead, of the parameter's type, made of the parameter, of others and of states (use names with
@@ -99,44 +101,49 @@ typedef struct epl_pass_opts {
  * becomes its iterations, of which there may be `unroll` (0: 64; negative: loops stay). Exact. */
 EPL_API bool epl_fold_control(epl_graph *g, int unroll);
 
-/* A loop whose condition alone ends it (EPL_LOOP_UNLIMITED), or NULL; and a limit for all of them, which is another meaning where one
- * would have gone on. */
+/* A loop whose condition alone ends it (EPL_LOOP_UNLIMITED), or NULL; and a limit for all of them, which is another
+ * meaning where one would have gone on. */
 EPL_API const epl_node *epl_endless_loop(const epl_graph *g);
 EPL_API bool            epl_limit_loops(epl_graph *g, int64_t most);
 
-/* What crosses the border of a region, by liveness: captures that no region reads and results that nobody reads go; constants are
- * declared inside, and with `weights` parameters and states, too (for graphs that do not change them); a result that is the same
- * capture, or the same constant, in every region is that outside; what a loop never changes is captured and not carried. Nodes that
- * are left without a result go. Exact. */
+/* What crosses the border of a region, by liveness: captures that no region reads and results that nobody reads go;
+ * constants are declared inside, and with `weights` parameters and states, too (for graphs that do not change them);
+ * a result that is the same capture, or the same constant, in every region is that outside; what a loop never
+ * changes is captured and not carried. Nodes that are left without a result go. Exact. */
 EPL_API bool epl_trim_regions(epl_graph *g, bool weights);
 
 /* Early exits (epl_exit) become If or IfEach: the rest of the graph moves into the other branch. Exact. */
 EPL_API bool epl_lower_exits(epl_graph *g);
 
-/* IfEach carried out: both regions for all samples and a selection (it has a gradient), or each region on its samples, `chunk` at a
- * time (default 8), gathered before and put back after; a region without multiply-adds runs on all. Of one sample splitting leaves an
- * If. Programs split; epl_set_training masks. Within the rounding of kernels that depend on the number of samples. */
+/* IfEach carried out: both regions for all samples and a selection (it has a gradient), or each region on its
+ * samples, `chunk` at a time (default 8), gathered before and put back after; a region without multiply-adds runs on
+ * all. Of one sample splitting leaves an If. Programs split; epl_set_training masks. Within the rounding of kernels
+ * that depend on the number of samples. */
 EPL_API bool epl_mask_choices(epl_graph *g);
 EPL_API bool epl_split_choices(epl_graph *g, int chunk);
 
-/* If and Switch nodes whose regions cost at most so many multiply-adds and other operations, all together, and hold no control flow: every
- * region is computed, and the results of the chosen one are selected. Exact. */
+/* If and Switch nodes whose regions cost at most so many multiply-adds and other operations, all together, and hold
+ * no control flow: every region is computed, and the results of the chosen one are selected. Exact. */
 EPL_API bool epl_select_small(epl_graph *g, double most);
 
-/* What lowering does to a graph: carry out exits and choices, settle shapes, fold and trim control flow, inline regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation
- * into the weights before it (if they are constants), put sums of integers where quantised values are multiplied, merge common sub-expressions, remove what is dead, order, and (if asked) fuse. */
+/* What lowering does to a graph: carry out exits and choices, settle shapes, fold and trim control flow, inline
+ * regions with custom gradients, unroll recurrent layers, fold constants, simplify, fold normalisation into the
+ * weights before it (if they are constants), put sums of integers where quantised values are multiplied, merge
+ * common sub-expressions, remove what is dead, order, and (if asked) fuse. */
 EPL_API bool epl_prepare(epl_graph *g, epl_pass_opts o);
 
-/* Runs narrow-wide-narrow pieces (inverted bottlenecks, perceptrons on every pixel, ConvNeXt's blocks) strip by strip of output rows, as
- * Lavin 2024 (arXiv:2404.03617) fuses blocks: each becomes a Loop, whose body holds the wide tensors of one strip alone. A strip has as
- * many rows as let what is alive in it fit into workspace_bytes, divides the map's height, and may repeat at most 30 % of the
- * multiply-adds in its halo; pieces for which there is no such strip stay. Three quarters of a second cache of 1 MiB measured best on one
- * thread; several meet after every layer of a strip, which takes what is won. For inference, after normalisation is folded (epl_prepare
- * does both). Within rounding. Returns the number of pieces; -1 with the graph failed. */
+/* Runs narrow-wide-narrow pieces (inverted bottlenecks, perceptrons on every pixel, ConvNeXt's blocks) strip by
+ * strip of output rows, as Lavin 2024 (arXiv:2404.03617) fuses blocks: each becomes a Loop, whose body holds the
+ * wide tensors of one strip alone. A strip has as many rows as let what is alive in it fit into workspace_bytes,
+ * divides the map's height, and may repeat at most 30 % of the multiply-adds in its halo; pieces for which there is
+ * no such strip stay. Three quarters of a second cache of 1 MiB measured best on one thread; several meet after
+ * every layer of a strip, which takes what is won. For inference, after normalisation is folded (epl_prepare does
+ * both). Within rounding. Returns the number of pieces; -1 with the graph failed. */
 EPL_API int epl_fuse_blocks(epl_graph *g, size_t workspace_bytes);
 
-/* What it would do to a copy of g: a row for each piece - bytes that go through memory layer by layer and strip by strip (its two ends),
- * rows of a strip, what is alive in it, multiply-adds with halos over those without; empty where no strip fits. The caller owns it. */
+/* What it would do to a copy of g: a row for each piece - bytes that go through memory layer by layer and strip by
+ * strip (its two ends), rows of a strip, what is alive in it, multiply-adds with halos over those without; empty
+ * where no strip fits. The caller owns it. */
 EPL_API epl_table *epl_fuse_blocks_report(const epl_graph *g, size_t workspace_bytes);
 
 /* Moves transposes towards the outputs, where those that undo each other vanish. Exact. An imported network in channels-first

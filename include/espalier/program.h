@@ -72,9 +72,10 @@ EPL_API const char        *epl_program_isa(const epl_program *p);
 /* The steps, one line each: kernel, operator, scope, shapes, why a fast kernel declined. The caller owns the text. */
 EPL_API char *epl_program_print(const epl_program *p);
 
-/* What one run executes, counted from the plan: products and sums of convolutions and matrix products as their kernels make them, and
- * all else (element-wise operators, normalisations, pooling) as epl_cost counts it. A multiply-add is one of each. Sparse weights
- * count as dense ones; regions of control flow and what is computed once are not counted. */
+/* What one run executes, counted from the plan: products and sums of convolutions and matrix products as their
+ * kernels make them, and all else (element-wise operators, normalisations, pooling) as epl_cost counts it. A
+ * multiply-add is one of each. Sparse weights count as dense ones; regions of control flow and what is computed once
+ * are not counted. */
 typedef struct epl_operations {
     double multiplications, float_additions;
     double integer_additions; /* to the bits of floats, in the place of multiplications; sums of integers */
@@ -110,8 +111,9 @@ EPL_API epl_region_profile epl_program_region(const epl_program *p, int i);
 EPL_API void               epl_program_clear_regions(epl_program *p);
 EPL_API epl_cost           epl_program_outside(const epl_program *p); /* what every run costs, whatever is chosen */
 
-/* What a step (epl_program_step) executed, in the mean of the runs since then: of control flow the regions that ran, of gated convolutions the
- * products of active channels. Before the first run, and where nothing is chosen, what it costs. */
+/* What a step (epl_program_step) executed, in the mean of the runs since then: of control flow the regions that ran,
+ * of gated convolutions the products of active channels. Before the first run, and where nothing is chosen, what it
+ * costs. */
 EPL_API epl_cost epl_program_step_executed(const epl_program *p, int i);
 
 /* Programs by shape: search and varying batches make many. A cache returns the program of (graph, binding of the named

@@ -114,8 +114,8 @@ EPL_API bool         epl_weights_rename(epl_weights *w, const char *from, const 
 EPL_API const char  *epl_weights_metadata(const epl_weights *w, const char *key); /* NULL if absent */
 EPL_API bool         epl_weights_set_metadata(epl_weights *w, const char *key, const char *value); /* NULL: the key goes */
 
-/* The mean of n sets with the same names, shapes and types: of checkpoints of one run, say. Integers, and the metadata, are the last
- * set's. The caller owns the result. */
+/* The mean of n sets with the same names, shapes and types: of checkpoints of one run, say. Integers, and the
+ * metadata, are the last set's. The caller owns the result. */
 EPL_API epl_weights *epl_weights_average(epl_context *ctx, int n, const epl_weights *const *sets);
 
 /* safetensors: u64 little-endian n, then n bytes of JSON, then the tensor data. Every offset, shape and dtype is checked

@@ -78,10 +78,11 @@ typedef enum epl_optimizer_kind {
     EPL_SGD = 0, EPL_ADAM, EPL_ADAMW, EPL_RMSPROP, EPL_ADAGRAD, EPL_LARS, EPL_LAMB, EPL_MUON, EPL_ADADELTA, EPL_LION
 } epl_optimizer_kind;
 
-/* Slots of 8 bits: Dettmers et al. 2022 (arXiv:2110.02861). A slot is then two states, the codes "train.<slot>.<parameter>" (u8, of
- * the parameter's shape) and "train.<slot>_max.<parameter>" (f32, one for each block), coded as epl_quantize_blockwise says: with
- * the unsigned map where a slot is a mean of squares ("v"), else with the signed one. A step decodes, updates and codes again in
- * one kernel, and the parameter moves by the values before they are coded. */
+/* Slots of 8 bits: Dettmers et al. 2022 (arXiv:2110.02861). A slot is then two states, the codes
+ * "train.<slot>.<parameter>" (u8, of the parameter's shape) and "train.<slot>_max.<parameter>" (f32, one for each
+ * block), coded as epl_quantize_blockwise says: with the unsigned map where a slot is a mean of squares ("v"), else
+ * with the signed one. A step decodes, updates and codes again in one kernel, and the parameter moves by the values
+ * before they are coded. */
 typedef struct epl_slot_opts {
     int     bits;         /* 32 (default) or 8 */
     int64_t block;        /* default 2048; a power of two from 64 to 4096; EPL_SLOT_WHOLE: one block */
@@ -103,10 +104,11 @@ typedef struct epl_parameter_group {
     int         bits;       /* of its slots; default the optimizer's */
 } epl_parameter_group;
 
-/* The pattern (for a group that is frozen) of all that comes before the last `blocks` blocks of a network. Blocks are the top scopes
- * of one name with numbers, "stage1", "stage2", ... or "block1", ...: of several names the one that holds most parameters. What
- * stands between two blocks (a transition) goes with the second, what follows the last (norm, classifier) is always trained, and
- * with all blocks the stem is, too: the pattern is then "". NULL with an error if there are fewer blocks. The caller owns it. */
+/* The pattern (for a group that is frozen) of all that comes before the last `blocks` blocks of a network. Blocks
+ * are the top scopes of one name with numbers, "stage1", "stage2", ... or "block1", ...: of several names the one
+ * that holds most parameters. What stands between two blocks (a transition) goes with the second, what follows the
+ * last (norm, classifier) is always trained, and with all blocks the stem is, too: the pattern is then "". NULL with
+ * an error if there are fewer blocks. The caller owns it. */
 EPL_API char *epl_finetune_pattern(const epl_graph *g, int blocks);
 
 enum { EPL_MAX_CLIP_APART = 128 };
@@ -147,8 +149,9 @@ typedef struct epl_optimizer_opts {
 EPL_API const char *epl_optimizer_name(epl_optimizer_kind kind);
 EPL_API double      epl_optimizer_rate(const epl_optimizer_opts *o); /* with the default filled in */
 
-/* "adamw:rate=1e-3,decay=0.05", "sgd:rate=0.1,momentum=0.9,nesterov=1,clip_norm=1,ema=0.999": the fields above; of slots: "adam:bits=8,
- * block=2048,min_size=4096,map=dynamic,stochastic=0,second_floor=0,full=*embedding*" (block=tensor, map=linear). */
+/* "adamw:rate=1e-3,decay=0.05", "sgd:rate=0.1,momentum=0.9,nesterov=1,clip_norm=1,ema=0.999": the fields above; of
+ * slots: "adam:bits=8, block=2048,min_size=4096,map=dynamic,stochastic=0,second_floor=0,full=*embedding*"
+ * (block=tensor, map=linear). */
 EPL_API bool epl_optimizer_parse(epl_context *ctx, const char *text, epl_optimizer_opts *out);
 
 /* Adds the gradient of `loss` and the updates of every parameter of g that no group freezes. `rate` is an f32 scalar, usually
@@ -220,13 +223,15 @@ EPL_API bool epl_train_step_log(epl_train_step *s, const char *name, epl_value *
  * each step. With accumulation it is that of the batch. */
 EPL_API bool epl_train_step_gradient(epl_train_step *s, const char *name, epl_value *v);
 
-/* Gradients end at v, which its readers take through a StopGradient from now on: what comes before is a module of its own, that other losses
- * have to train. The step runs module by module, each forward and backward, so that only one module's activations are alive at a time;
- * clip_norm counts for each module. Returns what the readers take. Cuts have to follow one another from x to the logits. */
+/* Gradients end at v, which its readers take through a StopGradient from now on: what comes before is a module of
+ * its own, that other losses have to train. The step runs module by module, each forward and backward, so that only
+ * one module's activations are alive at a time; clip_norm counts for each module. Returns what the readers take.
+ * Cuts have to follow one another from x to the logits. */
 EPL_API epl_value *epl_train_step_cut(epl_train_step *s, epl_value *v);
 
-/* A link between tensors: at the end of each update dst := keep dst + (1 - keep) src, with src as it was before it, and dst as the
- * optimizer left it where dst is a parameter that is trained. dst is a parameter or a state, src likewise, of one type and shape. */
+/* A link between tensors: at the end of each update dst := keep dst + (1 - keep) src, with src as it was before it,
+ * and dst as the optimizer left it where dst is a parameter that is trained. dst is a parameter or a state, src
+ * likewise, of one type and shape. */
 EPL_API bool epl_train_step_follow(epl_train_step *s, epl_value *dst, epl_value *src, double keep);
 
 /* More parameters that are not trained, and that checkpoints leave out: a teacher's. */
@@ -236,7 +241,9 @@ typedef struct epl_train_hook {
     bool (*build)(void *user, epl_train_step *s);
     bool (*after_step)(void *user, epl_trainer *t, int64_t step);   /* after update `step`, from 1; may change weights */
     bool (*after_epoch)(void *user, epl_trainer *t, int64_t epoch); /* after validation of epoch `epoch`, from 1 */
-    bool (*settled)(void *user, const epl_trainer *t); /* NULL: always. A validation before that is not the best, nor one without a new best */
+    bool (*settled)(void *user,
+                    const epl_trainer
+                        *t); /* NULL: always. A validation before that is not the best, nor one without a new best */
     void    *user;
     uint64_t options; /* a hash (epl_hash) of what decides about the run and does not show in the step's graph; 0: nothing. A run goes on
                          from a checkpoint only with the same */
@@ -259,9 +266,9 @@ EPL_API epl_train_hook epl_distill_hook(const epl_model *teacher, epl_distill_op
 /* The teacher's logits for every sample of d, prepared as the teacher says that its inputs have to be. The caller owns them. */
 EPL_API epl_tensor *epl_distill_answers(const epl_model *teacher, epl_dataset *d, epl_progress progress);
 
-/* Objectives: losses that look at more than each sample's logits and target, as hooks that put themselves in the loss's place. The
- * first four read embeddings, the network's output 0 as numbers [N, D] (a network of the zoo with classes=0), in batches that a
- * sampler put together; the rows below are those of z, d is Euclidean.
+/* Objectives: losses that look at more than each sample's logits and target, as hooks that put themselves in the
+ * loss's place. The first four read embeddings, the network's output 0 as numbers [N, D] (a network of the zoo with
+ * classes=0), in batches that a sampler put together; the rows below are those of z, d is Euclidean.
  *
  *   contrastive  pairs: d^2 of one class, max(0, margin - d)^2 of two; margin 1. Hadsell et al. 2006
  *   triplet      max(0, d(a, p)^2 - d(a, n)^2 + margin) of unit vectors; margin 0.2. Schroff et al. 2015 (arXiv:1503.03832), eq. (1)
@@ -293,8 +300,8 @@ EPL_API epl_sampler epl_objective_sampler(epl_objective_opts o); /* of batches t
 /* The hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL after an unknown name. */
 EPL_API epl_train_hook epl_objective_hook(epl_context *ctx, epl_objective_opts o);
 
-/* The first four as nodes: z [N, D], labels [N] -> one number for each row (a pair's or triplet's stands at all of its rows; rows without
- * a loss of their own have 0). `active` may be NULL. */
+/* The first four as nodes: z [N, D], labels [N] -> one number for each row (a pair's or triplet's stands at all of
+ * its rows; rows without a loss of their own have 0). `active` may be NULL. */
 EPL_API epl_value *epl_metric_loss(epl_graph *g, epl_value *z, epl_value *labels, epl_objective_opts o, epl_value **active);
 
 /* R1 and R2 of distances d [N, M]: [M] and [N]. Of equal distances the first gets the gradient. */
@@ -341,8 +348,8 @@ typedef struct epl_local_opts {
     bool        fresh;       /* copies start at random, not as copies */
 } epl_local_opts;
 
-/* The hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL after an unknown word. What the texts point to has to
- * live as long. It logs each module's loss as "local<j>". */
+/* The hook's memory is the caller's (epl_release(ctx, hook.user)); hook.user is NULL after an unknown word. What the
+ * texts point to has to live as long. It logs each module's loss as "local<j>". */
 EPL_API epl_train_hook epl_local_hook(epl_context *ctx, epl_local_opts o);
 
 /* The networks that are put behind a cut, for [N, ..., C] of `like`, and what a decoder has to restore; for counting. */
@@ -362,7 +369,8 @@ typedef enum epl_exits_objective { EPL_EXITS_SDN = 0, EPL_EXITS_ONLY, EPL_EXITS_
 typedef struct epl_exits_train_opts {
     epl_exits_objective objective;
     int           epochs;  /* E; sdn: required */
-    const double *weights; /* C, one for each early exit, copied; default 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, of more than six exits i / (n + 1) */
+    const double *
+        weights; /* C, one for each early exit, copied; default 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, of more than six exits i / (n + 1) */
 } epl_exits_train_opts;
 EPL_API bool           epl_exits_objective_from_name(epl_context *ctx, const char *name, epl_exits_objective *out);
 EPL_API double         epl_exit_tau(double c, int64_t epoch, int epochs);
@@ -385,8 +393,9 @@ typedef struct epl_step_opts {
 /* What a training step of the model takes, before anything runs. */
 EPL_API bool epl_train_memory(const epl_model *m, epl_step_opts o, epl_program_memory *out);
 
-/* What the mode tune would do to the step: adds each pair of layer and norm to *pairs (NULL: not wanted), folded or skipped with the reason,
- * and sets *bytes to what the plan of mode eval takes beyond that of tune. o.norms.pattern chooses; its mode is not read. */
+/* What the mode tune would do to the step: adds each pair of layer and norm to *pairs (NULL: not wanted), folded or
+ * skipped with the reason, and sets *bytes to what the plan of mode eval takes beyond that of tune. o.norms.pattern
+ * chooses; its mode is not read. */
 EPL_API bool epl_tune_saves(const epl_model *m, epl_step_opts o, epl_fold_report *pairs, size_t *bytes);
 
 /* The step as a graph, for programs and for the compiler: inputs "x", "target", "weights" [N], "rate"; outputs "logits",
@@ -395,7 +404,7 @@ EPL_API bool epl_tune_saves(const epl_model *m, epl_step_opts o, epl_fold_report
  * `accumulate` runs of the first (NULL otherwise; `update` itself may then be NULL). The caller owns both. */
 EPL_API epl_graph *epl_train_graph(const epl_model *m, epl_weights *weights, epl_step_opts o, uint64_t seed, epl_graph **update);
 
-/* ---- evaluation ------------------------------------------------------------------------------------------------------ */
+/* ---- evaluation -------------------------------------------------------------------------------------------------- */
 typedef struct epl_metrics {
     int64_t count;          /* samples */
     double  loss;           /* mean over samples; NaN without data */
@@ -426,7 +435,7 @@ EPL_API void epl_evaluation_release(epl_context *ctx, epl_evaluation *e);
  * caller owns the text. */
 EPL_API char *epl_augment_fixed_words(epl_context *ctx, const char *words);
 
-/* ---- the loop ---------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 typedef struct epl_epoch_record {
     int64_t epoch, step; /* from 1; updates made until its end */
     double  rate;        /* of its last step */

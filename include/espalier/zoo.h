@@ -50,8 +50,9 @@ EPL_API const epl_zoo_option *epl_zoo_option_at(const epl_zoo_entry *e, int i);
  * closest that exists. The graph's name is the full description. The caller owns the result. */
 EPL_API epl_graph *epl_zoo_build(epl_context *ctx, const char *description);
 
-/* A network of the zoo with other options, "image=384,window3=12", and the weights of m, which have to be all that it needs and to
- * fit. What makes m is its graph's name, so it must not have been rewritten since. The caller owns the result. */
+/* A network of the zoo with other options, "image=384,window3=12", and the weights of m, which have to be all that
+ * it needs and to fit. What makes m is its graph's name, so it must not have been rewritten since. The caller owns
+ * the result. */
 EPL_API epl_model *epl_zoo_rebuild(const epl_model *m, const char *changes);
 
 /* Entry i with its options `small`. */
@@ -70,10 +71,11 @@ EPL_API int         epl_zoo_n_published(void);
 EPL_API const char *epl_zoo_published_name(int i);
 EPL_API const char *epl_zoo_published_description(epl_context *ctx, const char *arch);
 
-/* Fills m, a network of that description (another number of classes is fine), with a state dict of that architecture: convolutions
- * [O, I, H, W] become [H, W, I, O], linear layers [out, in] become [in, out], fused query-key-value projections are split, other
- * element types are converted. Every name has to be there, fit, and be known, or it fails with the lists of what is missing,
- * unexpected and misshapen (m is then filled in part); "num_batches_tracked" is ignored. */
+/* Fills m, a network of that description (another number of classes is fine), with a state dict of that
+ * architecture: convolutions [O, I, H, W] become [H, W, I, O], linear layers [out, in] become [in, out], fused
+ * query-key-value projections are split, other element types are converted. Every name has to be there, fit, and be
+ * known, or it fails with the lists of what is missing, unexpected and misshapen (m is then filled in part);
+ * "num_batches_tracked" is ignored. */
 EPL_API bool epl_zoo_import_weights(epl_model *m, const epl_weights *w, const char *arch);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-/* 8bit-optimizers: the slots of optimizers as 8-bit codes in blocks. Exact tables, the errors of coding, and trainings with 32 and
- * with 8 bits side by side. */
+/* 8bit-optimizers: the slots of optimizers as 8-bit codes in blocks. Exact tables, the errors of coding, and
+ * trainings with 32 and with 8 bits side by side. */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -80,7 +80,8 @@ static void check_errors(paper_run *r)
         const double within = loose ? 0.15 : 0.05;
         if (cases[i].error > 0)
             paper_check_near(r, paper_textf(r, "mean error, %s", cases[i].name), c.error, cases[i].error, within * cases[i].error);
-        paper_check_near(r, paper_textf(r, "mean relative error, %s, %%", cases[i].name), c.relative, cases[i].relative, within * cases[i].relative);
+        paper_check_near(r, paper_textf(r, "mean relative error, %s, %%", cases[i].name), c.relative, cases[i].relative,
+                         within * cases[i].relative);
     }
     epl_tensor_free(x);
 }
@@ -171,7 +172,8 @@ static const float *after_a_step(paper_run *r, const slots *s)
 static void check_slots(paper_run *r)
 {
     const epl_shape shape = EPL_SHAPE(64, 128);
-    paper_check(r, "bytes of a parameter's slots, Adam", (double)make_slots(r, "adam:bits=8", shape).bytes.bytes / 8192, PAPER_EQUAL, 2 + 8.0 / 2048);
+    paper_check(r, "bytes of a parameter's slots, Adam", (double)make_slots(r, "adam:bits=8", shape).bytes.bytes / 8192,
+                PAPER_EQUAL, 2 + 8.0 / 2048);
     paper_check(r, "bytes of a parameter's slots, momentum", (double)make_slots(r, "sgd:momentum=0.9,bits=8", shape).bytes.bytes / 8192,
                 PAPER_EQUAL, 1 + 4.0 / 2048);
     paper_check(r, "the same of 4095 parameters", (double)make_slots(r, "adam:bits=8", EPL_SHAPE(4095)).bytes.bytes / 4095, PAPER_EQUAL, 8);
@@ -181,7 +183,8 @@ static void check_slots(paper_run *r)
     static const char *const refused[][2] = { { "adam:bits=8,block=100", "power of two" }, { "sgd:bits=8", "without momentum" },
                                               { "lars:bits=8", "without momentum" } };
     for (size_t i = 0; i < EPL_COUNT(refused); i++)
-        paper_check_refused(r, paper_textf(r, "%s is refused", refused[i][0]), make_slots(r, refused[i][0], shape).m != NULL, refused[i][1]);
+        paper_check_refused(r, paper_textf(r, "%s is refused", refused[i][0]),
+                            make_slots(r, refused[i][0], shape).m != NULL, refused[i][1]);
     paper_check_model(r, "transformer-lm", 248544, 0);
 }
 
@@ -240,7 +243,8 @@ static bool see_step(void *user, epl_trainer *t, int64_t step)
     if (step > 1)
         return true;
     const epl_slot_bytes b = epl_slots_measure(w);
-    paper_add(paper_series_named(c->run, "bytes of slots, of those in 32 bits", c->name, "%"), 100 * (double)b.bytes / (double)b.full_bytes);
+    paper_add(paper_series_named(c->run, "bytes of slots, of those in 32 bits", c->name, "%"),
+              100 * (double)b.bytes / (double)b.full_bytes);
     return true;
 }
 
@@ -293,12 +297,14 @@ static void compare(paper_run *r, const paper_variant *v, const paper_series *co
         loss[i] = paper_series_named(r, "test loss", v[i].name, "");
     const double full = paper_mean(loss[FULL_BITS]);
     paper_check(r, "language: loss of 8 bits / of 32 bits", paper_mean(loss[BLOCKS]) / full, PAPER_AT_MOST, 1.01);
-    paper_check(r, "language, stable embedding: the same", paper_mean(loss[STABLE_BLOCKS]) / paper_mean(loss[STABLE_FULL]), PAPER_AT_MOST, 1.01);
+    paper_check(r, "language, stable embedding: the same",
+                paper_mean(loss[STABLE_BLOCKS]) / paper_mean(loss[STABLE_FULL]), PAPER_AT_MOST, 1.01);
     paper_check(r, "language: loss of linear 8 bits / of 32 bits", paper_mean(loss[LINEAR]) / full, PAPER_AT_LEAST, 1.02);
     paper_check(r, "language: bytes of slots, %", paper_mean(bytes), PAPER_AT_MOST, 27);
-    paper_check(r, "pictures: accuracy of 8 bits - of 32 bits, points", paper_mean(accuracy[PICTURE_BLOCKS]) - paper_mean(accuracy[PICTURE_FULL]),
-                PAPER_AT_LEAST, -0.5);
-    const paper_series *shown[] = { loss[FULL_BITS], loss[BLOCKS], loss[TENSOR], loss[STABLE_FULL], loss[STABLE_BLOCKS] }; // linear: another scale
+    paper_check(r, "pictures: accuracy of 8 bits - of 32 bits, points",
+                paper_mean(accuracy[PICTURE_BLOCKS]) - paper_mean(accuracy[PICTURE_FULL]), PAPER_AT_LEAST, -0.5);
+    const paper_series *shown[] = { loss[FULL_BITS], loss[BLOCKS], loss[TENSOR], loss[STABLE_FULL],
+                                    loss[STABLE_BLOCKS] }; // linear: another scale
     paper_plot_series(r, "loss", "test loss of the language model", shown, (int)EPL_COUNT(shown));
     paper_plot_series(r, "pictures", "test accuracy on pictures [%]", accuracy, N_PICTURE);
 }
@@ -307,17 +313,26 @@ static void full(paper_run *r)
 {
     static const char *const words[N_LM] = { [FULL_BITS] = "bits=32", [BLOCKS] = "bits=8", [TENSOR] = "bits=8,block=tensor",
                                              [LINEAR] = "bits=8,map=linear", [STABLE_FULL] = "bits=32", [STABLE_BLOCKS] = "bits=8" };
-    paper_variant v[N_LM] = { [FULL_BITS] = { .name = "32 bits" }, [BLOCKS] = { .name = "8 bits, blocks" }, [TENSOR] = { .name = "8 bits, tensor" },
-                              [LINEAR] = { .name = "8 bits, linear" }, [STABLE_FULL] = { .name = "stable, 32 bits" },
-                              [STABLE_BLOCKS] = { .name = "stable, 8 bits" } };
+    paper_variant            v[N_LM] = {
+                   [FULL_BITS] = { .name = "32 bits" },           [BLOCKS] = { .name = "8 bits, blocks" },
+                   [TENSOR] = { .name = "8 bits, tensor" },       [LINEAR] = { .name = "8 bits, linear" },
+                   [STABLE_FULL] = { .name = "stable, 32 bits" }, [STABLE_BLOCKS] = { .name = "stable, 8 bits" }
+    };
     paper_recipe   recipe[N_LM], picture[N_PICTURE];
     epl_train_hook hook[N_LM];
     census        *c = paper_alloc(r, N_LM * sizeof *c);
     for (int i = 0; c && i < N_LM; i++) {
         c[i]    = (census){ .run = r, .name = v[i].name };
         hook[i] = (epl_train_hook){ .after_step = see_step, .user = &c[i] };
-        recipe[i] = (paper_recipe){ .data = "text", .samples = 8000, .test = 1000, .epochs = 1, .batch = 16, .hooks = &hook[i], .n_hooks = 1,
-                                    .optimizer = paper_textf(r, "adam:rate=1e-3,%s", words[i]), .schedule = "constant" };
+        recipe[i] = (paper_recipe){ .data = "text",
+                                    .samples = 8000,
+                                    .test = 1000,
+                                    .epochs = 1,
+                                    .batch = 16,
+                                    .hooks = &hook[i],
+                                    .n_hooks = 1,
+                                    .optimizer = paper_textf(r, "adam:rate=1e-3,%s", words[i]),
+                                    .schedule = "constant" };
         v[i].model  = i >= STABLE_FULL ? "transformer-lm:stable=1" : "transformer-lm";
         v[i].recipe = &recipe[i];
         v[i].end    = keep_loss;
@@ -341,12 +356,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_8bit_optimizers = {
-    .slug = "8bit-optimizers", .title = "8-bit Optimizers via Block-wise Quantization",
-    .source = "Dettmers, Lewis, Shleifer, Zettlemoyer 2022, arXiv:2110.02861", .kind = "training",
-    .claim = "an optimizer's slots in 8 bits, coded by blocks with a map that is fine over seven decades, train as well as those in 32 bits, where a "
+    .slug = "8bit-optimizers",
+    .title = "8-bit Optimizers via Block-wise Quantization",
+    .source = "Dettmers, Lewis, Shleifer, Zettlemoyer 2022, arXiv:2110.02861",
+    .kind = "training",
+    .claim = "an optimizer's slots in 8 bits, coded by blocks with a map that is fine over seven decades, train as "
+             "well as those in 32 bits, where a "
              "linear map does not",
-    .criterion = "the loss of a small language model with Adam in 8 bits is at most 1 % above that with 32 bits, with and without a stable "
-                 "embedding, a linear map's at least 2 %; the slots take at most 27 % of the bytes; a residual network with momentum in 8 bits "
+    .criterion = "the loss of a small language model with Adam in 8 bits is at most 1 % above that with 32 bits, with "
+                 "and without a stable "
+                 "embedding, a linear map's at least 2 %; the slots take at most 27 % of the bytes; a residual network "
+                 "with momentum in 8 bits "
                  "is at most 0.5 points worse on Fashion-MNIST",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

@@ -92,7 +92,10 @@ static double difference_of_ways(paper_run *r, const epl_model *m, int64_t batch
     return difference;
 }
 
-double paper_folding_difference(paper_run *r, const epl_model *m, int64_t batch) { return difference_of_ways(r, m, batch, by_definition, fast); }
+double paper_folding_difference(paper_run *r, const epl_model *m, int64_t batch)
+{
+    return difference_of_ways(r, m, batch, by_definition, fast);
+}
 
 double paper_strips_difference(paper_run *r, const epl_model *m, int64_t batch, size_t block_bytes)
 {

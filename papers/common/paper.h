@@ -140,14 +140,15 @@ epl_tensor *paper_logits(paper_run *r, const epl_model *m, const epl_tensor *x);
 /* The largest |a - b| of two networks' outputs for a batch, divided by the largest |a|. */
 double paper_relative_difference(paper_run *r, const epl_model *a, const epl_model *b, const epl_tensor *x);
 
-/* The same of one network: as frozen programs run it (normalisation folded, layers fused) against reference kernels, node by node. */
+/* The same of one network: as frozen programs run it (normalisation folded, layers fused) against reference kernels,
+ * node by node. */
 double paper_folding_difference(paper_run *r, const epl_model *m, int64_t batch);
 
 /* The same of one network whose blocks run strip by strip (epl_fuse_blocks), against layer by layer. */
 double paper_strips_difference(paper_run *r, const epl_model *m, int64_t batch, size_t block_bytes);
 
-/* Latency of networks side by side: each runs once in a round, on one thread and random input; the median over the rounds, of which
- * there are as many as fit into `budget_s` (at least 5). Measures "latency" in ms. */
+/* Latency of networks side by side: each runs once in a round, on one thread and random input; the median over the
+ * rounds, of which there are as many as fit into `budget_s` (at least 5). Measures "latency" in ms. */
 typedef struct paper_timed {
     const char      *name;
     const epl_model *model;

@@ -237,8 +237,8 @@ static void add_head(view *v)
     else
         epl_text_addf(&v->out, "%s%s%s%s", bold, passed ? "Reproduced" : "Not reproduced", bold,
                       truth_of(v->result, "shortened") ? " by a shortened run" : "");
-    epl_text_addf(&v->out, ": commit %s, %.0f seeds, %s with %.0f threads on %s.\n\n", text_of(v->result, "commit"), number_of(v->result, "seeds"),
-                  time, number_of(machine, "threads"), text_of(machine, "cpu"));
+    epl_text_addf(&v->out, ": commit %s, %.0f seeds, %s with %.0f threads on %s.\n\n", text_of(v->result, "commit"),
+                  number_of(v->result, "seeds"), time, number_of(machine, "threads"), text_of(machine, "cpu"));
 }
 
 static void add_rest(view *v)

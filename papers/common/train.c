@@ -105,8 +105,16 @@ static bool learn(paper_run *r, paper_training *t, journey *j)
 static bool train_one(paper_run *r, const paper_variant *v, const paper_recipe *recipe, uint64_t seed, journey *j, paper_training *t)
 {
     epl_graph *g = paper_ok(r) ? graph_of(r, v) : NULL;
-    *t = (paper_training){ .variant = v, .seed = seed, .recipe = *recipe, .accuracy = NAN, .loss = NAN, .test_loss = NAN, .user = v->user,
-                           .train = paper_train_data(r, recipe), .test = paper_test_data(r, recipe), .model = g ? epl_model_new_take(g) : NULL };
+    *t = (paper_training){ .variant = v,
+                           .seed = seed,
+                           .recipe = *recipe,
+                           .accuracy = NAN,
+                           .loss = NAN,
+                           .test_loss = NAN,
+                           .user = v->user,
+                           .train = paper_train_data(r, recipe),
+                           .test = paper_test_data(r, recipe),
+                           .model = g ? epl_model_new_take(g) : NULL };
     bool ok = t->model && t->train && t->test && epl_model_init(t->model, seed);
     if (ok) {
         ok = (!v->begin || v->begin(r, t)) && learn(r, t, j);

@@ -1,5 +1,5 @@
-/* convbn-tune: a network that knows five classes learns five others, with its batch norms in each of four modes. Tune has to learn what
- * eval learns, for what deploy costs; deploy has to be unstable. */
+/* convbn-tune: a network that knows five classes learns five others, with its batch norms in each of four modes.
+ * Tune has to learn what eval learns, for what deploy costs; deploy has to be unstable. */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -37,7 +37,9 @@ static epl_model *model_with_statistics(paper_run *r)
         return NULL;
     epl_rng rng = epl_rng_at(1, 1);
     for (int i = 0; i < epl_weights_count(m->weights); i++)
-        for (int64_t k = 0; epl_glob("*norm.*", epl_weights_name(m->weights, i)) && k < epl_tensor_count(epl_weights_at(m->weights, i)); k++)
+        for (int64_t k = 0; epl_glob("*norm.*", epl_weights_name(m->weights, i)) &&
+                            k < epl_tensor_count(epl_weights_at(m->weights, i));
+             k++)
             epl_tensor_set(epl_weights_at(m->weights, i), k, 0.5 + (double)epl_rng_uniform(&rng));
     return m;
 }
@@ -74,7 +76,8 @@ static void check_steps(paper_run *r, const epl_model *m)
     int    kept = 0, statistics = 0;
     for (int i = 0; eval && tune && i < epl_weights_count(m->weights); i++) {
         const char       *name = epl_weights_name(m->weights, i);
-        const epl_tensor *a = epl_weights_find(eval->weights, name), *b = epl_weights_find(tune->weights, name), *start = epl_weights_at(m->weights, i);
+        const epl_tensor *a = epl_weights_find(eval->weights, name), *b = epl_weights_find(tune->weights, name),
+                         *start = epl_weights_at(m->weights, i);
         if (epl_glob("*.running_*", name)) {
             statistics++;
             kept += epl_tensor_equal(b, start);
@@ -143,7 +146,8 @@ static void check_number(paper_run *r)
     paper_check_near(r, "dy/dscale", of_number(r, m, "norm.weight"), 1.5, 1e-6);
     paper_check_near(r, "dy/dshift", of_number(r, m, "norm.bias"), 1, 1e-6);
     paper_check_near(r, "dy/dx", of_number(r, m, "x"), 4, 1e-6);
-    const double dw = of_number(r, folded, "linear.weight"), db = of_number(r, folded, "norm.bias"), tune = of_number(r, m, "linear.weight");
+    const double dw = of_number(r, folded, "linear.weight"), db = of_number(r, folded, "norm.bias"),
+                 tune = of_number(r, m, "linear.weight");
     paper_check_near(r, "change of y by a step of deploy", -0.1 * (dw * dw + db * db), -1, 1e-6);
     paper_check_near(r, "change of y by a step of tune, of the weight alone", -0.1 * tune * tune, -3.6, 1e-6);
 }
@@ -275,7 +279,8 @@ static bool fine_tune_all(paper_run *r, transfer *d)
     int                done = 0;
     for (int i = 0; i < N_RATES; i++)
         for (int k = 0; k < N_RUNS; k++) {
-            paper_series *s = paper_series_named(r, paper_textf(r, "accuracy on new classes at rate %g", rates[i]), k == MOVED ? "eval, moved" : mode_names[k], "%");
+            paper_series *s = paper_series_named(r, paper_textf(r, "accuracy on new classes at rate %g", rates[i]),
+                                                 k == MOVED ? "eval, moved" : mode_names[k], "%");
             d->accuracy[i][k] = s;
             d->finite[i][k]   = true;
             for (int seed = 0; seed < seeds; seed++, done++) {
@@ -329,11 +334,19 @@ static void check_accuracy(paper_run *r, const transfer *d)
         }
     }
     paper_check(r, "largest |tune - eval| of mean accuracies at a rate where eval trains, points", means, PAPER_AT_MOST, 1);
-    paper_remark(r, "Eval whose new head begins a millionth larger ends within 1 point of itself in every seed at %d of %d rates. There tune and eval "
-                    "are at most %.2f points apart in any seed; at the others chance decides, not the mode.", stable, N_RATES, seeds);
+    paper_remark(r,
+                 "Eval whose new head begins a millionth larger ends within 1 point of itself in every seed at %d of "
+                 "%d rates. There tune and eval "
+                 "are at most %.2f points apart in any seed; at the others chance decides, not the mode.",
+                 stable, N_RATES, seeds);
     const double tune = largest_rate(d, 2), deploy = largest_rate(d, 3), lost = best_accuracy(d, 2) - best_accuracy(d, 3);
-    paper_check_true(r, paper_textf(r, "deploy trains up to rate %g, tune up to %g; best accuracies %.2f points apart: smaller, or 1 point lost",
-                                    deploy, tune, lost), deploy < tune || lost >= 1);
+    paper_check_true(
+        r,
+        paper_textf(
+            r,
+            "deploy trains up to rate %g, tune up to %g; best accuracies %.2f points apart: smaller, or 1 point lost",
+            deploy, tune, lost),
+        deploy < tune || lost >= 1);
 }
 
 static void check_cost(paper_run *r, const epl_model *m)
@@ -353,7 +366,9 @@ static void check_cost(paper_run *r, const epl_model *m)
 
 static void plot_rates(paper_run *r, const transfer *d)
 {
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "learning rate", .y_label = "accuracy on new classes [%]", .x_log = true });
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "learning rate",
+                                                                  .y_label = "accuracy on new classes [%]",
+                                                                  .x_log = true });
     for (int k = 0; k < N_MODES; k++) {
         double y[N_RATES];
         for (int i = 0; i < N_RATES; i++)
@@ -404,12 +419,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_convbn_tune = {
-    .slug = "convbn-tune", .title = "Efficient ConvBN Blocks for Transfer Learning and Beyond",
-    .source = "You, Liu, Fang, Wang, Zhang, Long 2023, arXiv:2305.11624", .kind = "training",
-    .claim = "folding batch norms into convolutions anew in every step, with gradients through it, trains like frozen statistics do and costs what "
+    .slug = "convbn-tune",
+    .title = "Efficient ConvBN Blocks for Transfer Learning and Beyond",
+    .source = "You, Liu, Fang, Wang, Zhang, Long 2023, arXiv:2305.11624",
+    .kind = "training",
+    .claim = "folding batch norms into convolutions anew in every step, with gradients through it, trains like frozen "
+             "statistics do and costs what "
              "a network folded for good costs, which itself is unstable to train",
-    .criterion = "fine-tuned on five other classes of Fashion-MNIST at five rates, tune and eval are at most 1 point apart wherever eval trains (above 60 %); deploy trains "
-                 "up to a smaller rate only or loses at least a point; tune's planned memory is at most 0.85 of eval's and 1.05 of "
+    .criterion = "fine-tuned on five other classes of Fashion-MNIST at five rates, tune and eval are at most 1 point "
+                 "apart wherever eval trains (above 60 %); deploy trains "
+                 "up to a smaller rate only or loses at least a point; tune's planned memory is at most 0.85 of eval's "
+                 "and 1.05 of "
                  "deploy's, and its step is shorter than eval's",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,5 @@
-/* convfirst: multiply-adds, and how well they use the machine - does a bottleneck that begins with its spatial convolution do better than
- * ConvNeXt's block? */
+/* convfirst: multiply-adds, and how well they use the machine - does a bottleneck that begins with its spatial
+ * convolution do better than ConvNeXt's block? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -39,19 +39,24 @@ static void check_blocks(paper_run *r)
         double  macs; /* a pixel */
         int64_t parameters; /* 0: not asked */
         double  traffic;    /* elements a pixel and channel, unfused; 0: not asked */
-    } blocks[] = { { CONV_FIRST, 37376, 38144, 13 }, { MBCONV_GROUPS, 51200, 52352, 19 }, { MBCONV, 35072, 36224, 19 }, { CONVNEXT, 35904, 0, 0 } };
+    } blocks[] = { { CONV_FIRST, 37376, 38144, 13 },
+                   { MBCONV_GROUPS, 51200, 52352, 19 },
+                   { MBCONV, 35072, 36224, 19 },
+                   { CONVNEXT, 35904, 0, 0 } };
     for (size_t i = 0; i < EPL_COUNT(blocks); i++) {
         const char      *name = block_names[blocks[i].kind];
         const epl_model *m = block_alone(r, blocks[i].kind, SIDE, C);
         epl_waterline    w = { 0 };
         if (!m || !epl_waterline_of(m->graph, 1e30, 1, &w))
             return;
-        paper_check(r, paper_textf(r, "multiply-adds a pixel, %s", name), epl_graph_cost(m->graph).macs / SIDE / SIDE, PAPER_EQUAL, blocks[i].macs);
+        paper_check(r, paper_textf(r, "multiply-adds a pixel, %s", name), epl_graph_cost(m->graph).macs / SIDE / SIDE,
+                    PAPER_EQUAL, blocks[i].macs);
         if (blocks[i].parameters)
-            paper_check(r, paper_textf(r, "parameters, %s", name), (double)epl_graph_n_parameters(m->graph), PAPER_EQUAL, (double)blocks[i].parameters);
+            paper_check(r, paper_textf(r, "parameters, %s", name), (double)epl_graph_n_parameters(m->graph),
+                        PAPER_EQUAL, (double)blocks[i].parameters);
         if (blocks[i].traffic > 0)
-            paper_check_near(r, paper_textf(r, "elements moved a pixel and channel, %s", name), w.bytes / 4 / SIDE / SIDE / C, blocks[i].traffic,
-                             0.1 * blocks[i].traffic);
+            paper_check_near(r, paper_textf(r, "elements moved a pixel and channel, %s", name),
+                             w.bytes / 4 / SIDE / SIDE / C, blocks[i].traffic, 0.1 * blocks[i].traffic);
         paper_check_near(r, paper_textf(r, "as one kernel, %s", name), w.fused_s / 4 / SIDE / SIDE / C, 2, 0.2);
     }
 }
@@ -95,16 +100,20 @@ static void quick(paper_run *r)
         const char *variant;
         int64_t     parameters;
         double      at_224, at_128;
-    } sizes[] = { { "pico", 1854264, 311397376, 101853184 }, { "nano", 4521568, 794042880, 259537920 }, { "tiny", 10647944, 1822803968, 595546112 } };
+    } sizes[] = { { "pico", 1854264, 311397376, 101853184 },
+                  { "nano", 4521568, 794042880, 259537920 },
+                  { "tiny", 10647944, 1822803968, 595546112 } };
     for (size_t i = 0; i < EPL_COUNT(sizes); i++) {
         paper_check_model(r, paper_textf(r, "convfirst:variant=%s", sizes[i].variant), sizes[i].parameters, sizes[i].at_224);
         paper_check_model(r, paper_textf(r, "convfirst:variant=%s,image=128", sizes[i].variant), sizes[i].parameters, sizes[i].at_128);
     }
-    paper_check_model_refused(r, "convfirst:group_width=5", "'group_width' is 5 and does not divide the width of the first stage, which is 32");
+    paper_check_model_refused(r, "convfirst:group_width=5",
+                              "'group_width' is 5 and does not divide the width of the first stage, which is 32");
     check_blocks(r);
     check_strips(r);
     check_waterline(r);
-    paper_check(r, "folded against unfolded, relative", paper_folding_difference(r, paper_model(r, "convfirst:image=64", 1), 2), PAPER_AT_MOST, 1e-4);
+    paper_check(r, "folded against unfolded, relative",
+                paper_folding_difference(r, paper_model(r, "convfirst:image=64", 1), 2), PAPER_AT_MOST, 1e-4);
 }
 
 /* ---- full ---- */
@@ -124,9 +133,11 @@ static bool measure_blocks(paper_run *r, double peak, double efficiency[N_WIDTHS
 {
     paper_timed timed[N_WIDTHS * N_BLOCKS] = { 0 };
     for (int i = 0; i < N_WIDTHS * N_BLOCKS; i++)
-        timed[i] = (paper_timed){ .name = paper_textf(r, "%s, %d channels", name_of(r, i % N_BLOCKS), widths[i / N_BLOCKS]), .batch = BLOCK_BATCH,
-                                  .block_bytes = i % N_BLOCKS < N_KINDS ? 0 : STRIP_BYTES,
-                                  .model = block_alone(r, kind_of[i % N_BLOCKS], BLOCK_SIDE, widths[i / N_BLOCKS]) };
+        timed[i] =
+            (paper_timed){ .name = paper_textf(r, "%s, %d channels", name_of(r, i % N_BLOCKS), widths[i / N_BLOCKS]),
+                           .batch = BLOCK_BATCH,
+                           .block_bytes = i % N_BLOCKS < N_KINDS ? 0 : STRIP_BYTES,
+                           .model = block_alone(r, kind_of[i % N_BLOCKS], BLOCK_SIDE, widths[i / N_BLOCKS]) };
     if (!paper_ok(r) || !paper_latency(r, timed, N_WIDTHS * N_BLOCKS, 30))
         return false;
     for (int i = 0; i < N_WIDTHS * N_BLOCKS; i++) {
@@ -141,11 +152,16 @@ static bool measure_blocks(paper_run *r, double peak, double efficiency[N_WIDTHS
 /* Whole networks of equal widths and depths, for one image; the time of ConvFirst over that of ConvNeXt. */
 static double measure_networks(paper_run *r, double peak)
 {
-    static const char *const names[3] = { "3, 3, 9, 3 blocks, ConvFirst", "3, 3, 9, 3 blocks, ConvFirst in strips", "3, 3, 9, 3 blocks, ConvNeXt" };
+    static const char *const names[3] = { "3, 3, 9, 3 blocks, ConvFirst", "3, 3, 9, 3 blocks, ConvFirst in strips",
+                                          "3, 3, 9, 3 blocks, ConvNeXt" };
     paper_timed timed[3] = { 0 };
     for (int i = 0; i < 3; i++)
-        timed[i] = (paper_timed){ .name = names[i], .block_bytes = i == 1 ? STRIP_BYTES : 0,
-                                  .model = paper_model(r, i < 2 ? "convfirst:variant=tiny,width=32,image=128" : "convnext:width=32,image=128", 0) };
+        timed[i] = (paper_timed){
+            .name = names[i],
+            .block_bytes = i == 1 ? STRIP_BYTES : 0,
+            .model =
+                paper_model(r, i < 2 ? "convfirst:variant=tiny,width=32,image=128" : "convnext:width=32,image=128", 0)
+        };
     if (!paper_ok(r) || !paper_latency(r, timed, 3, 6))
         return NAN;
     for (int i = 0; i < 3; i++) {
@@ -193,7 +209,10 @@ static bool plot_gap(paper_run *r, double peak, const paper_variant *v, const pa
         const double macs = epl_graph_cost(timed[i].model->graph).macs;
         seconds[i] = timed[i].seconds;
         heights[i] = paper_mean(accuracy[i]);
-        e[i] = (epl_efficiency){ .macs = macs, .ideal_s = macs / peak, .measured_s = seconds[i] / 64, .efficiency = macs * 64 / peak / seconds[i] };
+        e[i] = (epl_efficiency){ .macs = macs,
+                                 .ideal_s = macs / peak,
+                                 .measured_s = seconds[i] / 64,
+                                 .efficiency = macs * 64 / peak / seconds[i] };
         paper_add(paper_series_named(r, "multiply-adds", timed[i].name, "M"), macs / 1e6);
         paper_add(paper_series_named(r, "efficiency", timed[i].name, "%"), 100 * e[i].efficiency);
     }
@@ -210,19 +229,21 @@ static void check_speed(paper_run *r, double efficiency[N_WIDTHS][N_BLOCKS], dou
         for (int b = 0; b < N_BLOCKS; b++)
             paper_check(r, paper_textf(r, "efficiency, %s, %d channels", name_of(r, b), widths[w]), efficiency[w][b], PAPER_AT_MOST, 1.05);
     }
-    paper_check(r, "ConvFirst of 32 channels, time by layers / in strips", seconds[1][CONV_FIRST] / seconds[1][CONV_FIRST_STRIPS], PAPER_AT_LEAST, 1.15);
+    paper_check(r, "ConvFirst of 32 channels, time by layers / in strips",
+                seconds[1][CONV_FIRST] / seconds[1][CONV_FIRST_STRIPS], PAPER_AT_LEAST, 1.15);
     for (int w = 1; w < N_WIDTHS; w++) {
         const double strips = efficiency[w][CONV_FIRST_STRIPS];
-        paper_check(r, paper_textf(r, "efficiency, ConvFirst in strips / by layers, %d channels", widths[w]), strips / efficiency[w][CONV_FIRST],
-                    PAPER_ABOVE, 1);
-        paper_check(r, paper_textf(r, "efficiency, ConvFirst in strips / ConvNeXt, %d channels", widths[w]), strips / efficiency[w][CONVNEXT],
-                    PAPER_ABOVE, 1);
+        paper_check(r, paper_textf(r, "efficiency, ConvFirst in strips / by layers, %d channels", widths[w]),
+                    strips / efficiency[w][CONV_FIRST], PAPER_ABOVE, 1);
+        paper_check(r, paper_textf(r, "efficiency, ConvFirst in strips / ConvNeXt, %d channels", widths[w]),
+                    strips / efficiency[w][CONVNEXT], PAPER_ABOVE, 1);
     }
 }
 
 static void full(paper_run *r)
 {
-    const double peak = epl_bench_peak_gflops(paper_context(r), 1) / 2 * 1e9, bandwidth = epl_bench_bandwidth_gbs(paper_context(r), 1) * 1e9;
+    const double peak = epl_bench_peak_gflops(paper_context(r), 1) / 2 * 1e9,
+                 bandwidth = epl_bench_bandwidth_gbs(paper_context(r), 1) * 1e9;
     double       efficiency[N_WIDTHS][N_BLOCKS] = { 0 }, times[N_WIDTHS][N_BLOCKS] = { 0 }, seconds[2] = { 0 };
     int          kinds[2] = { CONV_FIRST, CONVNEXT };
     const paper_variant networks[2] = { { .name = block_names[CONV_FIRST], .build = four_blocks, .user = &kinds[0] },
@@ -238,7 +259,9 @@ static void full(paper_run *r)
     paper_add(paper_series_named(r, "waterline", "convfirst-pico at 128: bound of the efficiency", "%"), 100 * w.efficiency);
     paper_add(paper_series_named(r, "waterline", "kernels under water", "%"), 100.0 * w.n_under_water / w.n_kernels);
     const double whole = measure_networks(r, peak);
-    if (!paper_train(r, networks, 2, (paper_recipe){ .samples = 10000, .epochs = 3, .optimizer = "adamw:rate=2e-3,decay=0.05" }, accuracy) ||
+    if (!paper_train(r, networks, 2,
+                     (paper_recipe){ .samples = 10000, .epochs = 3, .optimizer = "adamw:rate=2e-3,decay=0.05" },
+                     accuracy) ||
         !plot_gap(r, peak, networks, accuracy, seconds))
         return;
     check_speed(r, efficiency, times);
@@ -249,12 +272,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_convfirst = {
-    .slug = "convfirst", .title = "On the Efficiency of Convolutional Neural Networks", .source = "Lavin 2024, arXiv:2404.03617",
+    .slug = "convfirst",
+    .title = "On the Efficiency of Convolutional Neural Networks",
+    .source = "Lavin 2024, arXiv:2404.03617",
     .kind = "block, analysis",
-    .claim = "latency is multiply-adds over peak times efficiency, and a bottleneck whose grouped spatial convolution comes first, on the narrow side, "
+    .claim = "latency is multiply-adds over peak times efficiency, and a bottleneck whose grouped spatial convolution "
+             "comes first, on the narrow side, "
              "is better than ConvNeXt's block in both",
-    .criterion = "ConvFirst of 32 channels, fused in strips, at least 1.15 times as fast as by layers; its efficiency above that by layers and above "
-                 "ConvNeXt's at 32 and 64 channels; networks of ConvFirst blocks faster than those of ConvNeXt's, mean accuracy on Fashion-MNIST at most "
+    .criterion = "ConvFirst of 32 channels, fused in strips, at least 1.15 times as fast as by layers; its efficiency "
+                 "above that by layers and above "
+                 "ConvNeXt's at 32 and 64 channels; networks of ConvFirst blocks faster than those of ConvNeXt's, mean "
+                 "accuracy on Fashion-MNIST at most "
                  "1 point below",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

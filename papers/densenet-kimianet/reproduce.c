@@ -1,5 +1,6 @@
-/* densenet-kimianet: slides have one label each, and most of a slide says nothing about it. Do the tiles that are rich in content, under that
- * label, teach a network that was trained on other pictures to find slides of the same kind - the better, the more of its blocks learn? */
+/* densenet-kimianet: slides have one label each, and most of a slide says nothing about it. Do the tiles that are
+ * rich in content, under that label, teach a network that was trained on other pictures to find slides of the same
+ * kind - the better, the more of its blocks learn? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -54,7 +55,8 @@ static void check_mosaic(paper_run *r)
     epl_dataset *d = epl_dataset_open(ctx, "tissue:image=192,count=1", (epl_dataset_opts){ 0 });
     epl_tensor  *slide = d ? epl_tensor_new(ctx, EPL_U8, epl_dataset_info_of(d).x_shape) : NULL;
     epl_mosaic   m = { 0 };
-    if (slide && epl_dataset_fetch(d, 0, slide->data, NULL) && epl_mosaic_of(ctx, slide, (epl_mosaic_opts){ .tile = 24, .spatial = 0.5 }, &m)) {
+    if (slide && epl_dataset_fetch(d, 0, slide->data, NULL) &&
+        epl_mosaic_of(ctx, slide, (epl_mosaic_opts){ .tile = 24, .spatial = 0.5 }, &m)) {
         double n = 0, least = INFINITY, most = -INFINITY;
         for (int64_t i = 0; i < m.n; i++) {
             const epl_slide_tile *t = &m.tiles[i];
@@ -100,7 +102,8 @@ static void quick(paper_run *r)
 
 /* ---- full: the data ---- */
 
-/* Two kinds of slides: of garments, 20 patches of which six show the class and the rest are remains of anything; of tissue, pictures. */
+/* Two kinds of slides: of garments, 20 patches of which six show the class and the rest are remains of anything; of
+ * tissue, pictures. */
 enum { GARMENTS, TISSUE, N_KINDS };
 enum { RICH, CHANCE };
 enum { SIDE = 28, PIXELS = SIDE * SIDE, TILE = 32, PATCHES = 20, OF_CLASS = 6, KEPT = 4, SLIDES = 200, TEST_SLIDES = 100 };
@@ -368,7 +371,8 @@ static bool search(paper_run *r, const epl_model *m, const tiles *t, int kind, c
     epl_tensor    *f = epl_features(m, t->test, (epl_features_opts){ .augment = words[kind] });
     for (int k = 0; k < 2 && f && paper_ok(r); k++) {
         epl_retrieval found;
-        if (!epl_retrieve(paper_context(r), f, &all, (epl_retrieve_opts){ .distance = k ? EPL_DISTANCE_EUCLIDEAN : EPL_DISTANCE_BARCODE }, &found))
+        if (!epl_retrieve(paper_context(r), f, &all,
+                          (epl_retrieve_opts){ .distance = k ? EPL_DISTANCE_EUCLIDEAN : EPL_DISTANCE_BARCODE }, &found))
             break;
         paper_add(paper_series_named(r, what[k], name, "%"), 100 * found.accuracy);
         if (k == 0 && nearest)
@@ -457,7 +461,8 @@ static void compare(paper_run *r)
     for (int b = 1; b <= 4; b++) {
         const double rich = of_variant(r, GARMENTS, b, RICH);
         paper_check(r, paper_textf(r, "%d blocks learn: above the source, points", b), rich - source, PAPER_AT_LEAST, 15);
-        paper_check(r, paper_textf(r, "%d blocks learn: rich tiles above any tiles, points", b), rich - of_variant(r, GARMENTS, b, CHANCE), PAPER_AT_LEAST, 10);
+        paper_check(r, paper_textf(r, "%d blocks learn: rich tiles above any tiles, points", b),
+                    rich - of_variant(r, GARMENTS, b, CHANCE), PAPER_AT_LEAST, 10);
     }
     paper_check(r, "IV above I, points", of_variant(r, GARMENTS, 4, RICH) - of_variant(r, GARMENTS, 1, RICH), PAPER_AT_LEAST, -2);
     paper_check(r, "IV above a CBR as small, points", of_variant(r, GARMENTS, 4, RICH) - retrieval(r, tower), PAPER_AT_LEAST, 0);
@@ -472,7 +477,8 @@ static void compare(paper_run *r)
 
 static void plot_configurations(paper_run *r)
 {
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "blocks that learn (0: the source)", .y_label = "retrieval accuracy [%]" });
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "blocks that learn (0: the source)",
+                                                                  .y_label = "retrieval accuracy [%]" });
     for (int by = 0; by < 2; by++) {
         double y[5], low[5], high[5];
         for (int b = 0; b <= 4; b++) {
@@ -535,7 +541,9 @@ static void plot_answers(paper_run *r, const study *s)
             names[at] = k < 0 ? paper_textf(r, "asked: class %d", class) : paper_textf(r, "class %d", (int)b.label[slide]);
             x[at++]   = tile_of(r, t->test, b.first[slide]);
         }
-    paper_plot_tiles(r, "answers", "Search among slides of tissue with configuration IV, seed 0: a tile of the slide asked about, and of the three found.",
+    paper_plot_tiles(r, "answers",
+                     "Search among slides of tissue with configuration IV, seed 0: a tile of the slide asked about, "
+                     "and of the three found.",
                      (const epl_tensor *const *)x, names, at, (epl_pictures_opts){ .columns = 4, .size = 72 });
     for (int i = 0; i < at; i++)
         epl_tensor_free(x[i]);
@@ -567,12 +575,17 @@ static void full(paper_run *r)
         return;
     for (int i = 0; i < N_VARIANTS; i++) {
         const int k = i - FIRST;
-        plans[i] = i >= ON_TISSUE ? (plan){ s, TISSUE, i - ON_TISSUE, 4 } : i == SOURCE || i == TOWER || i == LARGE_TOWER ? (plan){ s, GARMENTS, RICH, 0 }
-                 : (plan){ s, GARMENTS, k / 4, 1 + k % 4 };
+        plans[i] = i >= ON_TISSUE                                  ? (plan){ s, TISSUE, i - ON_TISSUE, 4 }
+                   : i == SOURCE || i == TOWER || i == LARGE_TOWER ? (plan){ s, GARMENTS, RICH, 0 }
+                                                                   : (plan){ s, GARMENTS, k / 4, 1 + k % 4 };
         v[i] = (paper_variant){ .name = variant_name(r, plans[i].kind, plans[i].blocks, plans[i].by), .build = small_densenet,
                                 .begin = begin_from_source, .end = search_slides, .user = &plans[i] };
     }
-    v[SOURCE] = (paper_variant){ .name = "source", .build = small_densenet, .begin = use_garments, .end = keep_source, .user = &plans[SOURCE],
+    v[SOURCE] = (paper_variant){ .name = "source",
+                                 .build = small_densenet,
+                                 .begin = use_garments,
+                                 .end = keep_source,
+                                 .user = &plans[SOURCE],
                                  .recipe = &garments };
     v[TOWER].build = small_tower;
     v[TOWER].name  = tower;
@@ -591,13 +604,21 @@ static void full(paper_run *r)
 
 const paper paper_densenet_kimianet = {
     .slug = "densenet-kimianet",
-    .title = "Fine-Tuning and Training of DenseNet for Histopathology Image Representation Using TCGA Diagnostic Slides",
-    .source = "Riasatian et al. 2021, arXiv:2101.07903; DenseNet: Huang et al. 2016, arXiv:1608.06993", .kind = "training",
-    .claim = "a DenseNet that is fine-tuned on tiles rich in content, each under its slide's label, finds slides of the same kind by its features, and "
-             "does so better than the network that it came from, than one fine-tuned on any tiles, and than a small one trained from nothing",
-    .criterion = "on slides of garments, retrieval accuracy (barcodes, median of the least distances, three nearest) of every configuration I to IV is "
-                 "at least 15 points above the source network and 10 above the same on any tiles, IV at most 2 points below I, and not below a "
-                 "CBR network of about as many parameters trained from nothing; on slides of generated tissue IV is at least 15 points above the "
+    .title =
+        "Fine-Tuning and Training of DenseNet for Histopathology Image Representation Using TCGA Diagnostic Slides",
+    .source = "Riasatian et al. 2021, arXiv:2101.07903; DenseNet: Huang et al. 2016, arXiv:1608.06993",
+    .kind = "training",
+    .claim = "a DenseNet that is fine-tuned on tiles rich in content, each under its slide's label, finds slides of "
+             "the same kind by its features, and "
+             "does so better than the network that it came from, than one fine-tuned on any tiles, and than a small "
+             "one trained from nothing",
+    .criterion = "on slides of garments, retrieval accuracy (barcodes, median of the least distances, three nearest) "
+                 "of every configuration I to IV is "
+                 "at least 15 points above the source network and 10 above the same on any tiles, IV at most 2 points "
+                 "below I, and not below a "
+                 "CBR network of about as many parameters trained from nothing; on slides of generated tissue IV is at "
+                 "least 15 points above the "
                  "source and 10 above any tiles",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

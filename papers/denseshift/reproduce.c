@@ -1,5 +1,5 @@
-/* denseshift: weights that are powers of two, without a zero. Exact checks of values and sizes, and trainings from scratch beside float
- * weights, shift weights with a zero, and rounded ones. */
+/* denseshift: weights that are powers of two, without a zero. Exact checks of values and sizes, and trainings from
+ * scratch beside float weights, shift weights with a zero, and rounded ones. */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -15,14 +15,17 @@ static void check_sizes(paper_run *r)
         { 50, 23445504, 2111528, { 14307488, 17238176, 20168864 } },
     };
     for (size_t i = 0; i < EPL_COUNT(nets); i++) {
-        epl_graph *g = epl_zoo_build(paper_context(r), paper_textf(r, "resnet:depth=%d,stem=imagenet,width=64,classes=1000,image=224", nets[i].depth));
+        epl_graph       *g = epl_zoo_build(paper_context(r),
+                                           paper_textf(r, "resnet:depth=%d,stem=imagenet,width=64,classes=1000,image=224",
+                                                       nets[i].depth));
         epl_model *m = g ? epl_model_new_take(g) : NULL; // nobody asks for the weights' values
         epl_shift_result s = { 0 };
         if (m)
             paper_keep_model_take(r, m);
         if (!m || !epl_shift(m, (epl_shift_opts){ .method = EPL_SHIFT_Q, .bits = 3 }, &s))
             return;
-        paper_check(r, paper_textf(r, "ResNet-%d: weights replaced", nets[i].depth), (double)s.weights, PAPER_EQUAL, (double)nets[i].weights);
+        paper_check(r, paper_textf(r, "ResNet-%d: weights replaced", nets[i].depth), (double)s.weights, PAPER_EQUAL,
+                    (double)nets[i].weights);
         paper_check(r, paper_textf(r, "ResNet-%d: other parameters", nets[i].depth), (double)s.others, PAPER_EQUAL, (double)nets[i].others);
         for (int bits = 2; bits <= 4; bits++)
             paper_check(r, paper_textf(r, "ResNet-%d: bytes with %d bits", nets[i].depth, bits),
@@ -49,7 +52,8 @@ static void check_moments(paper_run *r)
         }
         paper_check_near(r, paper_textf(r, "%d bits: exponents of 0", bits), zeros / (double)n, 0.5, 0.01);
         paper_check_near(r, paper_textf(r, "%d bits: negative signs", bits), negative / (double)n, 0.5, 0.01);
-        paper_check_near(r, paper_textf(r, "%d bits: mean square of a weight", bits), sum / (double)n, square[bits - 2], 0.03 * square[bits - 2]);
+        paper_check_near(r, paper_textf(r, "%d bits: mean square of a weight", bits), sum / (double)n, square[bits - 2],
+                         0.03 * square[bits - 2]);
     }
 }
 
@@ -82,9 +86,11 @@ static void check_operations(paper_run *r)
             o[shifts] = epl_program_operations(p);
         epl_program_free(p);
     }
-    paper_check_true(r, "by shifts, less than a tenth of the multiplications are left", ok && 10 * o[1].multiplications < o[0].multiplications);
-    paper_check_true(r, "the others are additions of integers", ok && o[0].integer_additions == 0 && o[1].float_additions == o[0].float_additions &&
-                     o[1].multiplications + o[1].integer_additions >= o[0].multiplications);
+    paper_check_true(r, "by shifts, less than a tenth of the multiplications are left",
+                     ok && 10 * o[1].multiplications < o[0].multiplications);
+    paper_check_true(r, "the others are additions of integers",
+                     ok && o[0].integer_additions == 0 && o[1].float_additions == o[0].float_additions &&
+                         o[1].multiplications + o[1].integer_additions >= o[0].multiplications);
 }
 
 /* 8-bit inputs: shifted and added, or multiplied, the sums are the same integers. */
@@ -94,7 +100,8 @@ static void check_integers(paper_run *r)
         epl_model  *m = paper_model(r, "resnet:depth=8,width=8,image=14,channels=1", 1);
         epl_tensor *x = paper_draw(r, EPL_SHAPE(1, 14, 14, 1), 1, 2), *y[2] = { NULL };
         epl_quantize_result q = { 0 };
-        bool ok = m && x && epl_shift(m, (epl_shift_opts){ .bits = bits, .seed = 3 }, NULL) && epl_shift_pack(m) > 0 && epl_quantize_activations(m, x, &q);
+        bool ok = m && x && epl_shift(m, (epl_shift_opts){ .bits = bits, .seed = 3 }, NULL) && epl_shift_pack(m) > 0 &&
+                  epl_quantize_activations(m, x, &q);
         for (int shifts = 0; ok && shifts < 2; shifts++) {
             epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .shifts = shifts });
             ok = p != NULL;
@@ -226,8 +233,8 @@ static void compare(paper_run *r, const paper_variant *v, const paper_series *co
     paper_check(r, "3 bits: DenseShift - S3, points", paper_mean(a[DENSE_3]) - paper_mean(a[S3]), PAPER_AT_LEAST, -0.3);
     paper_check(r, "3 bits: DenseShift - DeepShift-Q, points", paper_mean(a[DENSE_3]) - paper_mean(a[DEEP_Q]), PAPER_AT_LEAST, 0);
     paper_check(r, "DenseShift of 3 bits - float, points", paper_mean(a[DENSE_3]) - paper_mean(a[FLOAT]), PAPER_AT_LEAST, -1.5);
-    paper_check(r, "transfer: low variance - usual start, points", paper_mean(transfer[TRANSFER_LOW]) - paper_mean(transfer[TRANSFER_USUAL]),
-                PAPER_AT_LEAST, 0);
+    paper_check(r, "transfer: low variance - usual start, points",
+                paper_mean(transfer[TRANSFER_LOW]) - paper_mean(transfer[TRANSFER_USUAL]), PAPER_AT_LEAST, 0);
     paper_check(r, "signs that change: DenseShift / DeepShift-Q", paper_mean(dense) / paper_mean(deep), PAPER_ABOVE, 1);
     paper_plot_series(r, "accuracy", "test accuracy [%]", a, N_METHODS);
     paper_plot_series(r, "transfer", "test accuracy on the other five classes [%]", transfer, N_TRANSFER);
@@ -271,8 +278,13 @@ static void full(paper_run *r)
     for (int i = 0; k && i < N_TRANSFER; i++) {
         watched *mine = &k[N_METHODS + i];
         *mine = (watched){ .run = r, .name = i ? "low variance" : "usual start", .shift = { .init = i ? EPL_SHIFT_LOW_VARIANCE : EPL_SHIFT_SCRATCH } };
-        transfer[i] = (paper_variant){ .name = mine->name, .model = NETWORK "5", .begin = learn_first_half, .end = drop_second_half, .user = mine,
-                                       .recipe = &second, .what = "test accuracy on the other five classes" };
+        transfer[i] = (paper_variant){ .name = mine->name,
+                                       .model = NETWORK "5",
+                                       .begin = learn_first_half,
+                                       .end = drop_second_half,
+                                       .user = mine,
+                                       .recipe = &second,
+                                       .what = "test accuracy on the other five classes" };
     }
     const paper_series *a[N_METHODS], *b[N_TRANSFER];
     if (k && paper_train(r, v, N_METHODS, common, a) && paper_train(r, transfer, N_TRANSFER, second, b)) {
@@ -282,12 +294,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_denseshift = {
-    .slug = "denseshift", .title = "DenseShift: Towards Accurate and Efficient Low-Bit Power-of-Two Quantization",
-    .source = "Li, Liu, Yu, Wang, Liu, Partovi Nia 2023, arXiv:2208.09708", .kind = "quantization",
-    .claim = "weights of 2 to 4 bits that are powers of two train from scratch as well as float weights and better than those with a zero or those that "
+    .slug = "denseshift",
+    .title = "DenseShift: Towards Accurate and Efficient Low-Bit Power-of-Two Quantization",
+    .source = "Li, Liu, Yu, Wang, Liu, Partovi Nia 2023, arXiv:2208.09708",
+    .kind = "quantization",
+    .claim = "weights of 2 to 4 bits that are powers of two train from scratch as well as float weights and better "
+             "than those with a zero or those that "
              "are rounded, because their signs and exponents do not freeze",
-    .criterion = "on Fashion-MNIST at 14x14 DenseShift of 3 bits is at most 0.3 points below S3, not below DeepShift-Q and at most 1.5 points below float "
-                 "weights; a last stage that begins anew with low variance learns new classes at least as well as with the usual start; more "
+    .criterion = "on Fashion-MNIST at 14x14 DenseShift of 3 bits is at most 0.3 points below S3, not below DeepShift-Q "
+                 "and at most 1.5 points below float "
+                 "weights; a last stage that begins anew with low variance learns new classes at least as well as with "
+                 "the usual start; more "
                  "signs change in an epoch than with DeepShift-Q",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,6 @@
-/* dycl: three dynamic networks - early exits, skipped blocks, text written letter by letter - compiled with their control flow. Is the
- * compiled network right on every path, where a recorded one is right on one; is it faster than the library that runs the graph? */
+/* dycl: three dynamic networks - early exits, skipped blocks, text written letter by letter - compiled with their
+ * control flow. Is the compiled network right on every path, where a recorded one is right on one; is it faster than
+ * the library that runs the graph? */
 #define _XOPEN_SOURCE 700
 #include "papers/common/paper.h"
 
@@ -18,8 +19,9 @@ enum { INPUTS = 1000 };
 #define SKIPNET   "skipnet-ff:depth=8,width=12,image=28,channels=1"
 #define CAPTIONER "captioner:image=28,channels=1,length=20,width=48,channels_inside=12"
 
-/* Shallow-deep network: a classifier behind each of three pairs of convolutions, Kaya et al. 2019 (arXiv:1810.07052). Trained with
- * all classifiers as outputs; dynamic, a sample leaves where the largest probability is above the state "exit<k>.threshold". */
+/* Shallow-deep network: a classifier behind each of three pairs of convolutions, Kaya et al. 2019
+ * (arXiv:1810.07052). Trained with all classifiers as outputs; dynamic, a sample leaves where the largest
+ * probability is above the state "exit<k>.threshold". */
 static epl_graph *shallow_deep(epl_context *ctx, bool dynamic)
 {
     epl_graph *g = epl_graph_new(ctx, dynamic ? "sdn" : "sdn-training");
@@ -154,7 +156,8 @@ static void check_exits(paper_run *r)
         int64_t    runs = 0;
         for (int i = 0; p && i < p->n_regions; i++)
             runs += epl_program_region(p->program, i).region == 1 ? p->runs[i] : 0;
-        paper_check(r, all ? "rests that run with a threshold above 1" : "rests that run with threshold 0", (double)runs, PAPER_EQUAL, all ? 12 : 0);
+        paper_check(r, all ? "rests that run with a threshold above 1" : "rests that run with threshold 0",
+                    (double)runs, PAPER_EQUAL, all ? 12 : 0);
         epl_paths_free(p);
     }
 }
@@ -298,8 +301,8 @@ typedef struct course {
     int64_t names[CLASSES][LENGTH];
 } course;
 
-/* The network that writes all letters, and what it is asked: output 0 is how likely each class's name is, the sum of the letters' log
- * probabilities [N, classes]. */
+/* The network that writes all letters, and what it is asked: output 0 is how likely each class's name is, the sum of
+ * the letters' log probabilities [N, classes]. */
 static epl_graph *words_training(epl_context *ctx, void *user)
 {
     epl_graph  *g = epl_zoo_build(ctx, CAPTIONER ",stop=0");
@@ -314,7 +317,9 @@ static epl_graph *words_training(epl_context *ctx, void *user)
             epl_node_remove(n);
     }
     if (w)
-        epl_output(g, "logits", epl_matmul(g, epl_reshape(g, epl_log_softmax(g, logits, -1), EPL_SHAPE(EPL_KEEP, LENGTH * LETTERS)), epl_constant(g, w), (epl_matmul_opts){ 0 }));
+        epl_output(g, "logits",
+                   epl_matmul(g, epl_reshape(g, epl_log_softmax(g, logits, -1), EPL_SHAPE(EPL_KEEP, LENGTH * LETTERS)),
+                              epl_constant(g, w), (epl_matmul_opts){ 0 }));
     epl_tensor_free(w);
     return g;
 }
@@ -324,7 +329,9 @@ static bool letter_loss(void *user, epl_train_step *s)
 {
     (void)user;
     epl_graph *g = s->graph;
-    epl_value *of_name = epl_reduce_sum(g, epl_mul(g, s->outputs[0], epl_one_hot(g, s->target, CLASSES, (epl_one_hot_opts){ 0 })), (epl_reduce_opts){ EPL_AXES(1) });
+    epl_value *of_name =
+        epl_reduce_sum(g, epl_mul(g, s->outputs[0], epl_one_hot(g, s->target, CLASSES, (epl_one_hot_opts){ 0 })),
+                       (epl_reduce_opts){ EPL_AXES(1) });
     s->loss = epl_weighted_mean(g, epl_affine(g, of_name, -1.0 / LENGTH, 0), s->sample_weights);
     return s->loss != NULL;
 }
@@ -342,7 +349,9 @@ static bool keep(paper_run *r, paper_training *t)
     course *c = t->user;
     if (t->seed > 0 || !isfinite(t->test_loss))
         return paper_ok(r);
-    const int which = strcmp(t->variant->name, "early exits") == 0 ? EXITS : strcmp(t->variant->name, "skipped blocks") == 0 ? BLOCKS : TEXTS;
+    const int which = strcmp(t->variant->name, "early exits") == 0      ? EXITS
+                      : strcmp(t->variant->name, "skipped blocks") == 0 ? BLOCKS
+                                                                        : TEXTS;
     c->s[which].trained = epl_model_copy(t->model);
     paper_keep_model_take(r, c->s[which].trained);
     return c->s[which].trained != NULL;
@@ -381,7 +390,8 @@ static double mean_of(const double *x, int64_t n)
 }
 
 /* Its mean time for these inputs, each the least of five, by its own clock. */
-static bool time_compiled(paper_run *r, const epl_model *m, const char *dir, epl_compile_opts o, const epl_tensor *x, double *each_us, double *mean)
+static bool time_compiled(paper_run *r, const epl_model *m, const char *dir, epl_compile_opts o, const epl_tensor *x,
+                          double *each_us, double *mean)
 {
     epl_verify_result *v = paper_alloc(r, sizeof *v);
     const bool ok = v && epl_compile(m, dir, o, NULL) &&
@@ -512,11 +522,20 @@ static void plot_paths(paper_run *r, const subject *s, const epl_paths *p, const
         latency[n++] = sum / (double)p->paths[i].samples;
     }
     for (int latencies = 0; latencies < 2; latencies++) {
-        epl_plot *plot = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "path", .y_label = latencies ? "latency [us]" : "share of inputs [%]" });
+        epl_plot *plot = epl_plot_new(paper_context(r),
+                                      (epl_plot_opts){ .x_label = "path",
+                                                       .y_label = latencies ? "latency [us]" : "share of inputs [%]" });
         epl_plot_categories(plot, names, n);
         epl_plot_bars(plot, NULL, latencies ? latency : share, NULL, n);
-        paper_plot_take(r, paper_textf(r, "%s-%s", latencies ? "latency" : "paths", s->texts ? "texts" : strcmp(s->name, "early exits") ? "blocks" : "exits"),
-                        paper_textf(r, "%s: %s.", s->name, latencies ? "latency of the compiled network by path" : "how often each path is taken"), plot);
+        paper_plot_take(r,
+                        paper_textf(r, "%s-%s", latencies ? "latency" : "paths",
+                                    s->texts                         ? "texts"
+                                    : strcmp(s->name, "early exits") ? "blocks"
+                                                                     : "exits"),
+                        paper_textf(r, "%s: %s.", s->name,
+                                    latencies ? "latency of the compiled network by path"
+                                              : "how often each path is taken"),
+                        plot);
     }
 }
 
@@ -535,7 +554,8 @@ static bool examine(paper_run *r, subject *s, const epl_tensor *x)
         paper_add(paper_series_named(r, "multiply-adds of a sample", s->name, ""), p->expected_macs);
     }
     ok = ok && time_compiled(r, s->model, folder, (epl_compile_opts){ .plain = true }, x, each_us, &s->plain_us) &&
-         time_compiled(r, s->model, folder, (epl_compile_opts){ 0 }, x, each_us, &s->compiled_us) && time_library(r, s->model, x, &s->library_us);
+         time_compiled(r, s->model, folder, (epl_compile_opts){ 0 }, x, each_us, &s->compiled_us) &&
+         time_library(r, s->model, x, &s->library_us);
     if (ok)
         plot_paths(r, s, p, each_us);
     if (ok && s->texts)
@@ -557,7 +577,8 @@ static void report(paper_run *r, const course *c)
         paper_add(paper_series_named(r, "latency of the library", s->name, "us"), s->library_us);
         paper_add(paper_series_named(r, "latency compiled", s->name, "us"), s->compiled_us);
         paper_add(paper_series_named(r, "latency compiled without optimisation of the graph", s->name, "us"), s->plain_us);
-        paper_check(r, paper_textf(r, "%s: labels of the compiled network that differ", s->name), (double)s->labels_different, PAPER_EQUAL, 0);
+        paper_check(r, paper_textf(r, "%s: labels of the compiled network that differ", s->name),
+                    (double)s->labels_different, PAPER_EQUAL, 0);
         paper_check(r, paper_textf(r, "%s: largest difference on all inputs", s->name), s->max_abs, PAPER_AT_MOST, 1e-4);
         if (!s->texts)
             paper_check(r, paper_textf(r, "%s: the rarest side of a choice, %%", s->name), 100 * s->share, PAPER_AT_LEAST, 5);
@@ -572,7 +593,9 @@ static void report(paper_run *r, const course *c)
 
 static void full(paper_run *r)
 {
-    course c = { .s = { [EXITS] = { .name = "early exits" }, [BLOCKS] = { .name = "skipped blocks" }, [TEXTS] = { .name = "texts", .texts = true } } };
+    course               c = { .s = { [EXITS] = { .name = "early exits" },
+                                      [BLOCKS] = { .name = "skipped blocks" },
+                                      [TEXTS] = { .name = "texts", .texts = true } } };
     const paper_recipe   recipe = { .samples = 12000, .test = 2000, .epochs = 2, .optimizer = "adam:rate=3e-3" };
     const epl_train_hook all_exits = { .build = add_other_losses }, letters = { .build = letter_loss };
     paper_recipe         of_exits = recipe, of_texts = recipe;
@@ -599,12 +622,20 @@ static void full(paper_run *r)
 }
 
 const paper paper_dycl = {
-    .slug = "dycl", .title = "DyCL: Dynamic Neural Network Compilation Via Program Rewriting and Graph Optimization",
-    .source = "Chen, Wei, Liu, Yang 2023, ISSTA, arXiv:2307.04963", .kind = "compiler", .n_seeds = 1,
-    .claim = "a dynamic network compiled with its control flow is right on every input, where a compiler that records one path is not, and "
+    .slug = "dycl",
+    .title = "DyCL: Dynamic Neural Network Compilation Via Program Rewriting and Graph Optimization",
+    .source = "Chen, Wei, Liu, Yang 2023, ISSTA, arXiv:2307.04963",
+    .kind = "compiler",
+    .n_seeds = 1,
+    .claim = "a dynamic network compiled with its control flow is right on every input, where a compiler that records "
+             "one path is not, and "
              "faster than the framework",
-    .criterion = "for early exits, skipped blocks and a greedy decoder the compiled network has the labels of reference kernels on all of 1000 "
-                 "inputs and differs by at most 1e-4; recording the first input's path gets at least two of the three wrong; compiled is at least "
-                 "1.12 times as fast as the library on average, and no slower with optimisation of the graph than without",
-    .quick = quick, .full = full,
+    .criterion =
+        "for early exits, skipped blocks and a greedy decoder the compiled network has the labels of reference kernels "
+        "on all of 1000 "
+        "inputs and differs by at most 1e-4; recording the first input's path gets at least two of the three wrong; "
+        "compiled is at least "
+        "1.12 times as fast as the library on average, and no slower with optimisation of the graph than without",
+    .quick = quick,
+    .full = full,
 };

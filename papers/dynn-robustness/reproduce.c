@@ -1,5 +1,5 @@
-/* dynn-robustness: a network and its twin with early exits, attacked. On which of the two are images made that deceive the other, and can the early
- * exits be deceived while the final classifier stands by its answer? */
+/* dynn-robustness: a network and its twin with early exits, attacked. On which of the two are images made that
+ * deceive the other, and can the early exits be deceived while the final classifier stands by its answer? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -59,7 +59,10 @@ static void check_dynamic(paper_run *r, const epl_model *m)
         if (p)
             memcpy(epl_program_input(p, 0)->data, x->data, epl_tensor_bytes(x));
         const double exit = p && epl_program_run(p) ? epl_tensor_get(epl_program_output_named(p, "exit"), 0) : NAN;
-        paper_check(r, paper_textf(r, "threshold %g: the exit that is taken", thresholds[i]), exit, PAPER_EQUAL, i == 0 ? 0 : i == 2 ? 6 : taken);
+        paper_check(r, paper_textf(r, "threshold %g: the exit that is taken", thresholds[i]), exit, PAPER_EQUAL,
+                    i == 0   ? 0
+                    : i == 2 ? 6
+                             : taken);
         epl_program_free(p);
         epl_model_free(one);
     }
@@ -156,7 +159,12 @@ static bool transfer(paper_run *r, const study *s, epl_dataset *images, int seed
     for (int a = 0; a < 2; a++) {
         const epl_model *pair[] = { s->models[2 * a][seed], s->models[2 * a + 1][seed] };
         double success[4];
-        const epl_attack_opts o = { .kind = EPL_ATTACK_PGD, .eps = 0.1, .steps = 20, .step_size = 0.0125, .run.batch = 125, .run.progress = paper_progress(r) };
+        const epl_attack_opts o = { .kind = EPL_ATTACK_PGD,
+                                    .eps = 0.1,
+                                    .steps = 20,
+                                    .step_size = 0.0125,
+                                    .run.batch = 125,
+                                    .run.progress = paper_progress(r) };
         if (!epl_transfer(2, pair, rules, images, o, success))
             return false;
         const char *const kinds[] = { "plain on itself", "plain to exits", "exits to plain", "exits on themselves" };
@@ -191,7 +199,11 @@ static double deceived(const epl_attack_result *a, const epl_model *m, epl_exit_
 static bool early(paper_run *r, const epl_model *m, const char *name, epl_dataset *images)
 {
     epl_attack_result a;
-    const epl_attack_opts o = { .kind = EPL_ATTACK_EARLY, .steps = 500, .rule = deployed, .run.batch = EARLY_IMAGES, .run.progress = paper_progress(r) };
+    const epl_attack_opts o = { .kind = EPL_ATTACK_EARLY,
+                                .steps = 500,
+                                .rule = deployed,
+                                .run.batch = EARLY_IMAGES,
+                                .run.progress = paper_progress(r) };
     if (!epl_attack(m, images, o, &a))
         return false;
     epl_exit_rule patient = deployed;
@@ -227,7 +239,9 @@ static bool sweep_alpha(paper_run *r, const epl_model *m, epl_dataset *images)
             epl_attack_result_release(&a);
     }
     epl_dataset_free(few);
-    epl_plot *p = ok ? epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "alpha", .y_label = "success [%]", .x_log = true }) : NULL;
+    epl_plot *p = ok ? epl_plot_new(paper_context(r),
+                                    (epl_plot_opts){ .x_label = "alpha", .y_label = "success [%]", .x_log = true })
+                     : NULL;
     epl_plot_line(p, "tower", alphas, success, 4, (epl_line_opts){ .markers = true });
     paper_plot_take(r, "alpha", "Success of the early attack on 20 images, by the weight of the final classifier's margin, seed 0.", p);
     return ok;
@@ -253,8 +267,8 @@ static void compare(paper_run *r)
     paper_check(r, "exits to plain - plain to exits, less the standard error, points", mean - error, PAPER_ABOVE, 0);
     for (int a = 0; a < 2; a++) {
         const double wrong = paper_mean(paper_series_named(r, "early attack: wrong where they leave", names[a], "%"));
-        paper_check(r, paper_textf(r, "%s: early attack, success, %%", names[a]), paper_mean(paper_series_named(r, "early attack: success", names[a], "%")),
-                    PAPER_AT_LEAST, 50);
+        paper_check(r, paper_textf(r, "%s: early attack, success, %%", names[a]),
+                    paper_mean(paper_series_named(r, "early attack: success", names[a], "%")), PAPER_AT_LEAST, 50);
         paper_check(r, paper_textf(r, "%s: early attack, change of a pixel", names[a]),
                     paper_mean(paper_series_named(r, "early attack: change of a pixel", names[a], "")), PAPER_AT_MOST, 0.15);
         paper_check(r, paper_textf(r, "%s: final accuracy lost, points", names[a]),
@@ -276,7 +290,9 @@ static void full(paper_run *r)
     paper_variant variants[N_NETWORKS];
     for (int i = 0; i < N_NETWORKS; i++) {
         n[i] = (network){ &s, i };
-        variants[i] = (paper_variant){ .name = names[i], .build = i < RESNET ? tower : residual, .begin = begin, .end = keep, .user = &n[i] };
+        variants[i] = (paper_variant){
+            .name = names[i], .build = i < RESNET ? tower : residual, .begin = begin, .end = keep, .user = &n[i]
+        };
     }
     epl_dataset *test = paper_train(r, variants, N_NETWORKS, recipe, NULL) ? paper_test_data(r, &recipe) : NULL;
     const int64_t count = test ? epl_dataset_info_of(test).count : 0;
@@ -284,7 +300,8 @@ static void full(paper_run *r)
     epl_dataset *few    = images ? epl_dataset_range(images, 0, count < EARLY_IMAGES ? count : EARLY_IMAGES) : NULL;
     bool ok = few != NULL;
     for (int seed = 0; ok && seed < paper_n_seeds(r); seed++)
-        ok = transfer(r, &s, images, seed) && early(r, s.models[CNN_EXITS][seed], "tower", few) && early(r, s.models[RESNET_EXITS][seed], "residual", few);
+        ok = transfer(r, &s, images, seed) && early(r, s.models[CNN_EXITS][seed], "tower", few) &&
+             early(r, s.models[RESNET_EXITS][seed], "residual", few);
     if (ok && sweep_alpha(r, s.models[CNN_EXITS][0], images))
         compare(r);
     epl_dataset_free(few);
@@ -292,12 +309,20 @@ static void full(paper_run *r)
 }
 
 const paper paper_dynn_robustness = {
-    .slug = "dynn-robustness", .title = "Dynamic Neural Network is All You Need: Understanding the Robustness of Dynamic Mechanisms in Neural Networks",
-    .source = "ICCV workshop 2023", .kind = "analysis",
-    .claim = "adversarial images made on a network with early exits deceive the plain network more than the reverse, and early exits can be deceived while "
+    .slug = "dynn-robustness",
+    .title =
+        "Dynamic Neural Network is All You Need: Understanding the Robustness of Dynamic Mechanisms in Neural Networks",
+    .source = "ICCV workshop 2023",
+    .kind = "analysis",
+    .claim = "adversarial images made on a network with early exits deceive the plain network more than the reverse, "
+             "and early exits can be deceived while "
              "the final classifier stands by its answer",
-    .criterion = "on Fashion-MNIST, with two architectures, PGD's success from exits to plain is above that from plain to exits by more than the standard "
-                 "error; the early attack succeeds on at least half of 50 images with a mean change of a pixel of at most 0.15 and at most 2 points of "
-                 "the final classifier's accuracy; fewer or as many images leave wrongly when two exits in a row have to agree",
-    .quick = quick, .full = full,
+    .criterion =
+        "on Fashion-MNIST, with two architectures, PGD's success from exits to plain is above that from plain to exits "
+        "by more than the standard "
+        "error; the early attack succeeds on at least half of 50 images with a mean change of a pixel of at most 0.15 "
+        "and at most 2 points of "
+        "the final classifier's accuracy; fewer or as many images leave wrongly when two exits in a row have to agree",
+    .quick = quick,
+    .full = full,
 };

@@ -122,7 +122,9 @@ static void measure_kernels(paper_run *r)
     static const double sparsity[] = { 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95 };
     enum { N = EPL_COUNT(sparsity) };
     double one[2][N], four[2][N];
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "zeros", .y_label = "dense time / sparse time, geometric mean" });
+    epl_plot *p =
+        epl_plot_new(paper_context(r),
+                     (epl_plot_opts){ .x_label = "zeros", .y_label = "dense time / sparse time, geometric mean" });
     for (int threads = 1; threads <= 2; threads++) {
         for (int i = 0; i < N && paper_ok(r); i++) {
             const speed a = over_shapes(r, sparsity[i], 1, threads), b = over_shapes(r, sparsity[i], 4, threads);
@@ -134,14 +136,20 @@ static void measure_kernels(paper_run *r)
             paper_add(paper_series_named(r, rate, paper_textf(r, "%g %%, blocks of 1", 100 * sparsity[i]), "GFLOP/s"), a.useful);
             paper_add(paper_series_named(r, rate, paper_textf(r, "%g %%, blocks of 4", 100 * sparsity[i]), "GFLOP/s"), b.useful);
         }
-        epl_plot_line(p, paper_textf(r, "blocks of 1, %d thread%s", threads, threads > 1 ? "s" : ""), sparsity, one[threads - 1], N, (epl_line_opts){ .markers = true });
-        epl_plot_line(p, paper_textf(r, "blocks of 4, %d thread%s", threads, threads > 1 ? "s" : ""), sparsity, four[threads - 1], N, (epl_line_opts){ .markers = true });
+        epl_plot_line(p, paper_textf(r, "blocks of 1, %d thread%s", threads, threads > 1 ? "s" : ""), sparsity,
+                      one[threads - 1], N, (epl_line_opts){ .markers = true });
+        epl_plot_line(p, paper_textf(r, "blocks of 4, %d thread%s", threads, threads > 1 ? "s" : ""), sparsity,
+                      four[threads - 1], N, (epl_line_opts){ .markers = true });
         const char *with = threads > 1 ? "2 threads" : "1 thread";
         paper_check(r, paper_textf(r, "speed-up at 80 %%, %s", with), one[threads - 1][6], PAPER_AT_LEAST, 1.3);
         paper_check(r, paper_textf(r, "speed-up at 90 %%, %s", with), one[threads - 1][7], PAPER_AT_LEAST, 2);
         paper_check(r, paper_textf(r, "blocks of 4 / of 1 at 90 %%, %s", with), four[threads - 1][7] / one[threads - 1][7], PAPER_ABOVE, 1);
-        paper_remark(r, "With %s sparse and dense are equally fast at %.0f %% zeros one by one, and at %.0f %% in blocks of four; the rule of two "
-                     "thirds says 67 %%.", with, 100 * break_even(sparsity, one[threads - 1], N), 100 * break_even(sparsity, four[threads - 1], N));
+        paper_remark(r,
+                     "With %s sparse and dense are equally fast at %.0f %% zeros one by one, and at %.0f %% in blocks "
+                     "of four; the rule of two "
+                     "thirds says 67 %%.",
+                     with, 100 * break_even(sparsity, one[threads - 1], N),
+                     100 * break_even(sparsity, four[threads - 1], N));
     }
     paper_plot_take(r, "kernels", "Sparse against dense products, geometric mean over the 13 pointwise convolutions of MobileNetV1.", p);
 }
@@ -224,7 +232,11 @@ static void compare(paper_run *r, const network *k, const paper_series *const *a
         return;
     const double gain = paper_mean(accuracy[SPARSE]) - paper_mean(accuracy[HALF]), times = timed[SPARSE].seconds / timed[HALF].seconds;
     paper_check(r, "latency: sparse / dense of the same width", timed[SPARSE].seconds / timed[WHOLE].seconds, PAPER_BELOW, 1);
-    paper_check_true(r, paper_textf(r, "sparse against dense of half the width: more accurate (%.2f points), or within 0.3 and no slower (%.2f times)", gain, times),
+    paper_check_true(r,
+                     paper_textf(r,
+                                 "sparse against dense of half the width: more accurate (%.2f points), or within 0.3 "
+                                 "and no slower (%.2f times)",
+                                 gain, times),
                      gain > 0 || (gain >= -0.3 && times <= 1));
     plot_latency(r, timed, accuracy);
 }
@@ -251,12 +263,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_fast_sparse_convnets = {
-    .slug = "fast-sparse-convnets", .title = "Fast Sparse ConvNets",
-    .source = "Elsen, Dukhan, Gale, Simonyan 2019, arXiv:1911.09723", .kind = "kernel",
-    .claim = "kernels for 1x1 convolutions with 70 to 95 % zeros lose little of the dense kernels' rate per multiply-add, so that wide sparse networks are "
+    .slug = "fast-sparse-convnets",
+    .title = "Fast Sparse ConvNets",
+    .source = "Elsen, Dukhan, Gale, Simonyan 2019, arXiv:1911.09723",
+    .kind = "kernel",
+    .claim = "kernels for 1x1 convolutions with 70 to 95 % zeros lose little of the dense kernels' rate per "
+             "multiply-add, so that wide sparse networks are "
              "more accurate than narrow dense ones at the same latency",
-    .criterion = "over MobileNetV1's pointwise convolutions the geometric mean of speed-ups over the library's dense kernel is at least 1.3 at 80 % zeros and 2 "
-                 "at 90 %, blocks of four channels are faster than single ones at 90 %, and a network with 90 % zeros is faster than the same "
+    .criterion = "over MobileNetV1's pointwise convolutions the geometric mean of speed-ups over the library's dense "
+                 "kernel is at least 1.3 at 80 % zeros and 2 "
+                 "at 90 %, blocks of four channels are faster than single ones at 90 %, and a network with 90 % zeros "
+                 "is faster than the same "
                  "without, and more accurate than a dense one of half its width (or within 0.3 points and no slower)",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,5 @@
-/* filter-design: does it matter where the filters of the first layer come from - drawn, computed, or learned without labels - when they
- * stay as they are, and when they learn on? */
+/* filter-design: does it matter where the filters of the first layer come from - drawn, computed, or learned without
+ * labels - when they stay as they are, and when they learn on? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -29,7 +29,8 @@ static void check_variance(paper_run *r, const char *method, double expected)
     epl_tensor_free(t);
 }
 
-/* The largest difference of W W^T (rows are filters; W^T W where there are more of them than numbers) from `square` times the identity. */
+/* The largest difference of W W^T (rows are filters; W^T W where there are more of them than numbers) from `square`
+ * times the identity. */
 static double from_identity(const epl_tensor *t, double square)
 {
     const int64_t z = t->shape.dim[t->shape.rank - 1], p = epl_tensor_count(t) / z, n = z < p ? z : p;
@@ -70,7 +71,9 @@ static void check_delta_orthogonal(paper_run *r)
     epl_graph  *g = w ? epl_graph_new(paper_context(r), "delta") : NULL;
     if (g) {
         epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 6, 6, C), NULL);
-        epl_output(g, "y", epl_convolve(g, x, epl_parameter(g, "w", EPL_F32, w->shape, EPL_INIT_ZEROS, 0), NULL, (epl_convolve_opts){ .pad = 1 }));
+        epl_output(g, "y",
+                   epl_convolve(g, x, epl_parameter(g, "w", EPL_F32, w->shape, EPL_INIT_ZEROS, 0), NULL,
+                                (epl_convolve_opts){ .pad = 1 }));
     }
     epl_model *m = g && epl_graph_finish(g) ? epl_model_new_take(g) : NULL;
     paper_keep_model_take(r, m);
@@ -217,7 +220,8 @@ static void check_constant(paper_run *r)
     design       d = { .method = "constant", .kernel = 3, .number = 4 };
     epl_graph   *g = paper_ok(r) ? network(paper_context(r), &d) : NULL;
     epl_model   *m = g && epl_graph_finish(g) ? epl_model_new_take(g) : NULL;
-    epl_tensor  *x = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(64, 28, 28, 1)), *y = epl_tensor_new(paper_context(r), EPL_I64, EPL_SHAPE(64));
+    epl_tensor  *x = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(64, 28, 28, 1)),
+               *y = epl_tensor_new(paper_context(r), EPL_I64, EPL_SHAPE(64));
     epl_rng      rng = epl_rng_at(8, 0);
     paper_keep_model_take(r, m);
     for (int i = 0; y && i < 64; i++)
@@ -264,8 +268,8 @@ static void check_components(paper_run *r)
         paper_check_near(r, "oja: length", length, 1, 0.05);
         for (int i = 0; i < 2; i++) {
             const double u = epl_tensor_get(both, 2 * i), v = epl_tensor_get(both, 2 * i + 1);
-            paper_check(r, paper_textf(r, "sanger: |cos| of filter %d with component %d", i + 1, i + 1), fabs(i ? v : u) / sqrt(u * u + v * v),
-                        PAPER_ABOVE, 0.99);
+            paper_check(r, paper_textf(r, "sanger: |cos| of filter %d with component %d", i + 1, i + 1),
+                        fabs(i ? v : u) / sqrt(u * u + v * v), PAPER_ABOVE, 0.99);
         }
     }
     epl_tensor_free(x);
@@ -340,7 +344,8 @@ static void check_whitening(paper_run *r)
             m[i % 2] += epl_tensor_get(x, i) / 2000;
         for (int i = 0; i < 2000; i++) {
             const double v[2] = { epl_tensor_get(x, 2 * i) - m[0], epl_tensor_get(x, 2 * i + 1) - m[1] };
-            const double u[2] = { v[0] * epl_tensor_get(w, 0) + v[1] * epl_tensor_get(w, 2), v[0] * epl_tensor_get(w, 1) + v[1] * epl_tensor_get(w, 3) };
+            const double u[2] = { v[0] * epl_tensor_get(w, 0) + v[1] * epl_tensor_get(w, 2),
+                                  v[0] * epl_tensor_get(w, 1) + v[1] * epl_tensor_get(w, 3) };
             for (int a = 0; a < 2; a++)
                 for (int b = 0; b < 2; b++) {
                     c[a][b] += v[a] * v[b] / 2000;
@@ -366,16 +371,22 @@ static void check_refused(paper_run *r, const char *name, epl_filters_opts o, co
 
 static void check_errors(paper_run *r)
 {
-    epl_dataset *d = paper_ok(r) ? epl_dataset_open(paper_context(r), "shapes:image=16,channels=1", (epl_dataset_opts){ .limit = 50 }) : NULL;
+    epl_dataset *d = paper_ok(r) ? epl_dataset_open(paper_context(r), "shapes:image=16,channels=1",
+                                                    (epl_dataset_opts){ .limit = 50 })
+                                 : NULL;
     check_refused(r, "gabor of one pixel", (epl_filters_opts){ .method = "gabor", .kernel = 1, .number = 4 }, "at least 2");
     check_refused(r, "dct of one pixel", (epl_filters_opts){ .method = "dct", .kernel = 1, .number = 1 }, "at least 2");
-    check_refused(r, "more dct filters than numbers", (epl_filters_opts){ .method = "dct", .kernel = 3, .number = 10, .no_fill = true }, "9 filters");
-    check_refused(r, "fewer patches than filters", (epl_filters_opts){ .method = "kmeans", .kernel = 3, .number = 30, .patches = 20, .data = d },
+    check_refused(r, "more dct filters than numbers",
+                  (epl_filters_opts){ .method = "dct", .kernel = 3, .number = 10, .no_fill = true }, "9 filters");
+    check_refused(r, "fewer patches than filters",
+                  (epl_filters_opts){ .method = "kmeans", .kernel = 3, .number = 30, .patches = 20, .data = d },
                   "30 filters from 20");
-    check_refused(r, "more components than numbers", (epl_filters_opts){ .method = "pca", .kernel = 2, .number = 5, .data = d, .no_fill = true },
+    check_refused(r, "more components than numbers",
+                  (epl_filters_opts){ .method = "pca", .kernel = 2, .number = 5, .data = d, .no_fill = true },
                   "4 filters");
     check_refused(r, "learning without pictures", (epl_filters_opts){ .method = "kmeans", .kernel = 3, .number = 5 }, "data set is needed");
-    check_refused(r, "filters of other channels", (epl_filters_opts){ .method = "kmeans", .kernel = 3, .channels = 3, .number = 5, .data = d },
+    check_refused(r, "filters of other channels",
+                  (epl_filters_opts){ .method = "kmeans", .kernel = 3, .channels = 3, .number = 5, .data = d },
                   "3 channels");
     check_refused(r, "an unknown method", (epl_filters_opts){ .method = "gabbor", .kernel = 3, .number = 5 }, "'gabor'");
     epl_dataset_free(d);
@@ -426,8 +437,13 @@ static bool is_drawn(const char *method) { return epl_glob("constant,normal,lecu
 static bool begin(paper_run *r, paper_training *t)
 {
     const design *d = t->user;
-    epl_tensor *bank = epl_filters_make(paper_context(r), (epl_filters_opts){ .method = d->method, .kernel = d->kernel, .number = d->number,
-                                                                              .seed = t->seed, .data = t->train, .patches = 5000, .even = !is_drawn(d->method) });
+    epl_tensor          *bank = epl_filters_make(paper_context(r), (epl_filters_opts){ .method = d->method,
+                                                                                       .kernel = d->kernel,
+                                                                                       .number = d->number,
+                                                                                       .seed = t->seed,
+                                                                                       .data = t->train,
+                                                                                       .patches = 5000,
+                                                                                       .even = !is_drawn(d->method) });
     epl_filters_measures m;
     bool ok = bank != NULL;
     if (ok && d->tiles && epl_filters_measure(paper_context(r), bank, &m)) { // the comparison's own, when they are first made
@@ -495,10 +511,15 @@ static bool sweep(paper_run *r, const paper_series **accuracy)
     for (int i = 0; i < N_SWEEPS; i++) {
         const int  at = i % (N_SIZES + N_NUMBERS);
         const bool size = at < N_SIZES;
-        designs[i]  = (design){ .method = swept[i / (N_SIZES + N_NUMBERS)], .kernel = size ? sizes[at] : 7, .number = size ? 32 : numbers[at - N_SIZES] };
-        variants[i] = (paper_variant){ .build = network, .begin = begin, .user = &designs[i], .what = "test accuracy by size and number, frozen",
-                                       .name = paper_textf(r, "%s, %d filters of %d x %d", designs[i].method, designs[i].number,
-                                                           designs[i].kernel, designs[i].kernel) };
+        designs[i] = (design){ .method = swept[i / (N_SIZES + N_NUMBERS)],
+                               .kernel = size ? sizes[at] : 7,
+                               .number = size ? 32 : numbers[at - N_SIZES] };
+        variants[i] = (paper_variant){ .build = network,
+                                       .begin = begin,
+                                       .user = &designs[i],
+                                       .what = "test accuracy by size and number, frozen",
+                                       .name = paper_textf(r, "%s, %d filters of %d x %d", designs[i].method,
+                                                           designs[i].number, designs[i].kernel, designs[i].kernel) };
     }
     return paper_train(r, variants, N_SWEEPS, (paper_recipe){ .samples = 5000, .test = 5000, .epochs = 2, .freeze = "conv1.*" }, accuracy);
 }
@@ -533,7 +554,8 @@ static double largest_fall(const paper_series *const *accuracy, const paper_seri
     return fall;
 }
 
-static void check_claims(paper_run *r, const paper_series *const *frozen, const paper_series *const *trained, const paper_series *const *swept_accuracy)
+static void check_claims(paper_run *r, const paper_series *const *frozen, const paper_series *const *trained,
+                         const paper_series *const *swept_accuracy)
 {
     static const char *const designed[] = { "gabor", "pca", "kmeans", "hebb-wta", "sanger" };
     static const char *const drawn[] = { "lecun-2.4", "xavier", "he", "orthogonal" };
@@ -565,12 +587,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_filter_design = {
-    .slug = "filter-design", .title = "On filter design in deep convolutional neural network",
-    .source = "Hirani and Abdulla 2024", .kind = "initialisers, unsupervised filters, analysis of filters",
-    .claim = "where a network's filters come from matters, and most while they cannot learn: filters that are computed or learned without labels "
+    .slug = "filter-design",
+    .title = "On filter design in deep convolutional neural network",
+    .source = "Hirani and Abdulla 2024",
+    .kind = "initialisers, unsupervised filters, analysis of filters",
+    .claim = "where a network's filters come from matters, and most while they cannot learn: filters that are computed "
+             "or learned without labels "
              "beat random ones, and bad scales beat nobody",
-    .criterion = "with a frozen first layer the mean of gabor, pca, kmeans, hebb-wta and sanger is at least a point above that of lecun-2.4, "
-                 "xavier, he and orthogonal; constant and normal(0.01) are the two worst; whitening helps k-means; convolutional k-means "
+    .criterion = "with a frozen first layer the mean of gabor, pca, kmeans, hebb-wta and sanger is at least a point "
+                 "above that of lecun-2.4, "
+                 "xavier, he and orthogonal; constant and normal(0.01) are the two worst; whitening helps k-means; "
+                 "convolutional k-means "
                  "repeats itself less; more filters do not hurt; training the first layer brings the methods together",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

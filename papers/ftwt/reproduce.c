@@ -112,9 +112,21 @@ static double learn(paper_run *r, const study *s, epl_model *m, double rate, con
 {
     epl_parameter_group gates = EPL_GATE_GROUP(1);
     gates.rate = 4; // published: 0.1, for 39 000 updates; here there are a thousand, and what is learned is convex
-    epl_trainer_opts o = { .epochs = s->epochs, .batch = 32, .augment = "resize:14", .seed = seed, .val_every = s->epochs, .hooks = hook, .n_hooks = hook != NULL,
-                           .optimizer = { .kind = EPL_SGD, .rate = rate, .momentum = 0.9, .decay = 5e-4, .groups = &gates, .n_groups = hook != NULL },
-                           .schedule = { .kind = EPL_RATE_COSINE, .final = hook ? 0.1 : 0 }, .progress = paper_progress(r) };
+    epl_trainer_opts o = { .epochs = s->epochs,
+                           .batch = 32,
+                           .augment = "resize:14",
+                           .seed = seed,
+                           .val_every = s->epochs,
+                           .hooks = hook,
+                           .n_hooks = hook != NULL,
+                           .optimizer = { .kind = EPL_SGD,
+                                          .rate = rate,
+                                          .momentum = 0.9,
+                                          .decay = 5e-4,
+                                          .groups = &gates,
+                                          .n_groups = hook != NULL },
+                           .schedule = { .kind = EPL_RATE_COSINE, .final = hook ? 0.1 : 0 },
+                           .progress = paper_progress(r) };
     epl_trainer *t = paper_ok(r) && m ? epl_trainer_new(m, s->train, s->test, o) : NULL;
     double accuracy = NAN;
     int    n = 0;
@@ -163,7 +175,10 @@ static epl_tensor *some_images(const study *s)
     return x;
 }
 
-static void add(paper_run *r, const char *what, const char *name, const char *unit, double value) { paper_add(paper_series_named(r, what, name, unit), value); }
+static void add(paper_run *r, const char *what, const char *name, const char *unit, double value)
+{
+    paper_add(paper_series_named(r, what, name, unit), value);
+}
 
 /* Gates from the trained network, and channels removed until as many multiply-adds are left. */
 static bool compare_at(paper_run *r, const study *s, const epl_model *base, double mass, uint64_t seed, const epl_tensor *x)
@@ -173,7 +188,8 @@ static bool compare_at(paper_run *r, const study *s, const epl_model *base, doub
     if (!epl_gates_measure(base, s->train, (epl_gates_opts){ .forecast = true, .mass = mass }, &forecast))
         return false;
     epl_model     *gated = epl_model_copy(base), *pruned = epl_model_copy(base);
-    epl_train_hook hook  = gated ? epl_gates_hook(gated, (epl_gate_train_opts){ .mass = mass, .epochs = s->epochs }) : (epl_train_hook){ 0 };
+    epl_train_hook hook = gated ? epl_gates_hook(gated, (epl_gate_train_opts){ .mass = mass, .epochs = s->epochs })
+                                : (epl_train_hook){ 0 };
     bool ok = hook.user && pruned && epl_gates_add(gated, (epl_gate_opts){ .embedding = 64 }) > 0 && epl_model_init(gated, seed);
     const double accuracy = ok ? learn(r, s, gated, 0.01, &hook, seed) : NAN;
     ok = ok && isfinite(accuracy) && epl_gates_measure(gated, s->test, (epl_gates_opts){ .mass = mass }, &found);
@@ -211,10 +227,13 @@ static void judge(paper_run *r)
         nearest    = fabs(saved[i] - 40) < fabs(saved[nearest] - 40) ? i : nearest;
         paper_check(r, paper_textf(r, "%s: forecast - measured saving, points, absolute", name),
                     fabs(paper_mean(paper_series_named(r, "forecast of it", name, "%")) - saved[i]), PAPER_AT_MOST, 10);
-        paper_check(r, paper_textf(r, "%s: masks foreseen, %%", name), paper_mean(paper_series_named(r, "masks foreseen", name, "%")), PAPER_AT_LEAST, 85);
+        paper_check(r, paper_textf(r, "%s: masks foreseen, %%", name),
+                    paper_mean(paper_series_named(r, "masks foreseen", name, "%")), PAPER_AT_LEAST, 85);
     }
-    paper_check(r, paper_textf(r, "mass %g: gates - channels removed, points", masses[nearest]), gates[nearest] - removed[nearest], PAPER_AT_LEAST, 0);
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "multiply-adds saved, gates included [%]", .y_label = "test accuracy [%]" });
+    paper_check(r, paper_textf(r, "mass %g: gates - channels removed, points", masses[nearest]),
+                gates[nearest] - removed[nearest], PAPER_AT_LEAST, 0);
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "multiply-adds saved, gates included [%]",
+                                                                  .y_label = "test accuracy [%]" });
     epl_plot_line(p, "gates", saved, gates, N_MASSES, (epl_line_opts){ .markers = true });
     epl_plot_line(p, "channels removed", saved, removed, N_MASSES, (epl_line_opts){ .markers = true });
     paper_plot_take(r, "accuracy", "Accuracy against the multiply-adds saved, means of the seeds.", p);
@@ -245,12 +264,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_ftwt = {
-    .slug = "ftwt", .title = "Fire Together Wire Together: A Dynamic Pruning Approach with Self-Supervised Mask Prediction",
-    .source = "Elkerdawy, Elhoushi, Zhang, Ray 2022, arXiv:2110.08232", .kind = "training",
-    .claim = "small heads learn from a layer's own responses which channels a sample needs; what that saves can be told before training, and it costs less "
+    .slug = "ftwt",
+    .title = "Fire Together Wire Together: A Dynamic Pruning Approach with Self-Supervised Mask Prediction",
+    .source = "Elkerdawy, Elhoushi, Zhang, Ray 2022, arXiv:2110.08232",
+    .kind = "training",
+    .claim = "small heads learn from a layer's own responses which channels a sample needs; what that saves can be "
+             "told before training, and it costs less "
              "accuracy than removing channels for good",
-    .criterion = "on Fashion-MNIST, at the mass whose saving is nearest to 40 % (gates included), gates are at least as accurate as channels removed by L1 norm "
-                 "with as many multiply-adds left; the forecast is within 10 points of the measured saving and at least 85 % of the masks are foreseen for "
+    .criterion = "on Fashion-MNIST, at the mass whose saving is nearest to 40 % (gates included), gates are at least "
+                 "as accurate as channels removed by L1 norm "
+                 "with as many multiply-adds left; the forecast is within 10 points of the measured saving and at "
+                 "least 85 % of the masks are foreseen for "
                  "every mass",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,6 @@
-/* gradual-pruning: with as many weights that are not zero, is a large network that was pruned better than a small dense one? For a
- * network of convolutions and for a language model; and is pruning little by little better than at once? */
+/* gradual-pruning: with as many weights that are not zero, is a large network that was pruned better than a small
+ * dense one? For a network of convolutions and for a language model; and is pruning little by little better than at
+ * once? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -68,7 +69,8 @@ static void check_mobilenet(paper_run *r)
     const int64_t norms = m ? norm_parameters(m->graph) : 0;
     for (size_t i = 0; m && i < EPL_COUNT(published); i++) {
         epl_sparsity s;
-        if (!epl_prune_weights(m, (epl_prune_opts){ .skip = "first,depthwise", .sparsity = published[i].sparsity }) || !epl_sparsity_of(m, &s))
+        if (!epl_prune_weights(m, (epl_prune_opts){ .skip = "first,depthwise", .sparsity = published[i].sparsity }) ||
+            !epl_sparsity_of(m, &s))
             return;
         paper_check_near(r, paper_textf(r, "MobileNet at %g %%: not zero, without norms", 100 * published[i].sparsity),
                          (double)(s.parameters_nonzero - norms), (double)published[i].left, 1);
@@ -150,10 +152,15 @@ static void check_refused(paper_run *r)
     const epl_layer_sparsity all = { "linear1.weight", 1.0 }, nobody = { "linear9.weight", 0.5 };
     if (!m)
         return;
-    paper_check_refused(r, "an end before the begin", hooks_up(r, m, (epl_pruner_opts){ .prune.sparsity = 0.5, .begin = 0.6, .end = 0.5 }), "ends at 0.5");
-    paper_check_refused(r, "sparsity that falls", hooks_up(r, m, (epl_pruner_opts){ .prune.sparsity = 0.5, .initial = 0.6 }), "below the 0.6");
-    paper_check_refused(r, "a layer without any weight", epl_prune_weights(m, (epl_prune_opts){ .layers = &all, .n_layers = 1, .sparsity = 0.5 }), "1");
-    paper_check_refused(r, "a layer that is not there", epl_prune_weights(m, (epl_prune_opts){ .layers = &nobody, .n_layers = 1, .sparsity = 0.5 }),
+    paper_check_refused(r, "an end before the begin",
+                        hooks_up(r, m, (epl_pruner_opts){ .prune.sparsity = 0.5, .begin = 0.6, .end = 0.5 }),
+                        "ends at 0.5");
+    paper_check_refused(r, "sparsity that falls",
+                        hooks_up(r, m, (epl_pruner_opts){ .prune.sparsity = 0.5, .initial = 0.6 }), "below the 0.6");
+    paper_check_refused(r, "a layer without any weight",
+                        epl_prune_weights(m, (epl_prune_opts){ .layers = &all, .n_layers = 1, .sparsity = 0.5 }), "1");
+    paper_check_refused(r, "a layer that is not there",
+                        epl_prune_weights(m, (epl_prune_opts){ .layers = &nobody, .n_layers = 1, .sparsity = 0.5 }),
                         "there are linear1.weight");
 }
 
@@ -211,7 +218,8 @@ static int64_t weights_of(paper_run *r, epl_graph *(*build)(epl_context *, void 
     epl_graph   *g = build(paper_context(r), &s);
     int64_t      n = 0;
     for (const epl_node *p = g ? epl_first(g) : NULL; p; p = epl_next(p))
-        if (strcmp(epl_node_op_name(p), "Parameter") == 0 && epl_rank(epl_node_output(p, 0)) > 1 && !epl_glob("*.bias", epl_value_name(epl_node_output(p, 0))))
+        if (strcmp(epl_node_op_name(p), "Parameter") == 0 && epl_rank(epl_node_output(p, 0)) > 1 &&
+            !epl_glob("*.bias", epl_value_name(epl_node_output(p, 0))))
             n += epl_shape_count(epl_shape_of(epl_node_output(p, 0)));
     epl_graph_free(g);
     return n;
@@ -248,7 +256,9 @@ static bool begin(paper_run *r, paper_training *t)
         epl_sparsity all;
         if (!epl_sparsity_of(t->model, &all))
             return false;
-        s->pruner = (epl_pruner_opts){ .prune.skip = s->spared ? "first" : NULL, .schedule = s->schedule, .begin = s->begin, .end = s->end };
+        s->pruner = (epl_pruner_opts){
+            .prune.skip = s->spared ? "first" : NULL, .schedule = s->schedule, .begin = s->begin, .end = s->end
+        };
         s->pruner.prune.sparsity = 1 - (double)(s->budget - s->spared) / (double)(all.weights - s->spared);
         s->hooks[n++] = epl_pruner_hook(t->model, s->pruner);
         if (!s->hooks[0].user)
@@ -290,9 +300,12 @@ static void compare(paper_run *r, const char *what, const paper_series *sparse, 
     *clear += better > standard_error(sparse, dense);
 }
 
-static void plot_frontier(paper_run *r, const char *file, const char *label, const paper_series *const *s, const subject *subjects, int n, int n_dense)
+static void plot_frontier(paper_run *r, const char *file, const char *label, const paper_series *const *s,
+                          const subject *subjects, int n, int n_dense)
 {
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "weights that are not zero", .y_label = label, .x_log = true });
+    epl_plot *p =
+        epl_plot_new(paper_context(r),
+                     (epl_plot_opts){ .x_label = "weights that are not zero", .y_label = label, .x_log = true });
     double x[8], y[8];
     for (int i = 0; i < n && i < 8; i++) {
         x[i] = subjects[i].nonzero;
@@ -327,7 +340,8 @@ static void pictures(paper_run *r, int *clear)
                      { .width = 1, .budget = quarter, .spared = 72, .begin = first, .end = last },
                      { .width = 1, .budget = half, .spared = 72, .begin = first, .end = last },
                      { .width = 1, .budget = quarter, .spared = 72, .schedule = "oneshot", .begin = last, .end = last } };
-    static const char *const names[N] = { "dense, x 0.25", "dense, x 0.5", "dense", "pruned to x 0.25", "pruned to x 0.5", "to x 0.25 at once" };
+    static const char *const names[N] = { "dense, x 0.25",    "dense, x 0.5",    "dense",
+                                          "pruned to x 0.25", "pruned to x 0.5", "to x 0.25 at once" };
     paper_variant v[N];
     const paper_series *accuracy[N] = { NULL };
     s[TO_QUARTER].room = 2000;
@@ -338,7 +352,8 @@ static void pictures(paper_run *r, int *clear)
         return;
     compare(r, "pictures, weights of x 0.5: pruned - dense, points", accuracy[TO_HALF], accuracy[HALF], 1, clear);
     compare(r, "pictures, weights of x 0.25: pruned - dense, points", accuracy[TO_QUARTER], accuracy[QUARTER], 1, clear);
-    paper_check(r, "pictures: little by little - at once, points", paper_mean(accuracy[TO_QUARTER]) - paper_mean(accuracy[AT_ONCE]), PAPER_AT_LEAST, 0);
+    paper_check(r, "pictures: little by little - at once, points",
+                paper_mean(accuracy[TO_QUARTER]) - paper_mean(accuracy[AT_ONCE]), PAPER_AT_LEAST, 0);
     plot_frontier(r, "pictures", "test accuracy [%]", accuracy, s, N - 1, WHOLE + 1);
     plot_course(r, &s[TO_QUARTER]);
 }
@@ -355,8 +370,18 @@ static void language(paper_run *r, int *clear)
     const char *names[N] = { paper_textf(r, "LSTM of %d", (int)s[NINETY].width), paper_textf(r, "LSTM of %d", (int)s[EIGHTY].width),
                              "LSTM of 192", "LSTM of 192, 90 % zero", "LSTM of 192, 80 % zero" };
     for (int i = 0; i < N; i++)
-        v[i] = (paper_variant){ .name = names[i], .build = language_net, .begin = begin, .end = end, .user = &s[i], .what = "next character, accuracy" };
-    const paper_recipe recipe = { .data = "text:window=32", .samples = 12500, .test = 2000, .epochs = 2, .batch = 28, .optimizer = "adam:rate=1e-2,clip_norm=5" };
+        v[i] = (paper_variant){ .name = names[i],
+                                .build = language_net,
+                                .begin = begin,
+                                .end = end,
+                                .user = &s[i],
+                                .what = "next character, accuracy" };
+    const paper_recipe recipe = { .data = "text:window=32",
+                                  .samples = 12500,
+                                  .test = 2000,
+                                  .epochs = 2,
+                                  .batch = 28,
+                                  .optimizer = "adam:rate=1e-2,clip_norm=5" };
     if (!paper_train(r, v, N, recipe, bits))
         return;
     for (int i = 0; i < N; i++)

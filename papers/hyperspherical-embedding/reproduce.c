@@ -1,5 +1,5 @@
-/* hyperspherical-embedding: does a classifier of directions embed classes that it never saw better than a plain one, and as well as
- * triplets do for the same number of encoded images? */
+/* hyperspherical-embedding: does a classifier of directions embed classes that it never saw better than a plain one,
+ * and as well as triplets do for the same number of encoded images? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -140,7 +140,8 @@ static void check_protocol(paper_run *r)
     paper_check_refused(r, "a class that is novel and in the base",
                         epl_novel_classes(&e, &e, (epl_novel_opts){ .novel = one, .n_novel = 1, .base = two, .n_base = 2, .shots = 1 }, &n),
                         "class 1 is novel and in the base");
-    paper_check_refused(r, "fewer images than shots", epl_novel_classes(&e, &e, (epl_novel_opts){ .novel = two, .n_novel = 2, .shots = 5 }, &n),
+    paper_check_refused(r, "fewer images than shots",
+                        epl_novel_classes(&e, &e, (epl_novel_opts){ .novel = two, .n_novel = 2, .shots = 5 }, &n),
                         "class 1 has 1 samples in support, 5 are needed");
 }
 
@@ -202,7 +203,10 @@ static bool learn(paper_run *r, int method, epl_model *m, const split *s, int se
     epl_context       *ctx = paper_context(r);
     epl_objective_opts o   = { .name = "triplet" };
     epl_train_hook     hook = { 0 };
-    epl_trainer_opts   t = { .epochs = paper_epochs(r, methods[method].epochs), .batch = 128, .seed = (uint64_t)seed, .progress = paper_progress(r),
+    epl_trainer_opts   t = { .epochs = paper_epochs(r, methods[method].epochs),
+                             .batch = 128,
+                             .seed = (uint64_t)seed,
+                             .progress = paper_progress(r),
                              .optimizer = { .kind = EPL_ADAM, .rate = 1e-3 } };
     if (method == TRIPLET) {
         hook      = epl_objective_hook(ctx, o);
@@ -232,13 +236,20 @@ static const char *scenario(paper_run *r, bool joint, int k, const char *how)
     return paper_textf(r, "%s, %d shot%s%s", joint ? "novel and base classes" : "novel classes alone", k, k > 1 ? "s" : "", how);
 }
 
-static bool measure_novel(paper_run *r, const char *name, const split *s, const epl_embedded *support, const epl_embedded *query, bool euclidean)
+static bool measure_novel(paper_run *r, const char *name, const split *s, const epl_embedded *support,
+                          const epl_embedded *query, bool euclidean)
 {
     for (int joint = 0; joint < 2; joint++)
         for (int k = 0; k < N_SHOTS; k++) {
             epl_novel_result n;
-            const epl_novel_opts o = { .novel = s->novel, .n_novel = N_NOVEL, .base = s->base, .n_base = joint ? N_BASE : 0, .shots = shots[k],
-                                       .episodes = 50, .euclidean = euclidean, .seed = 1 };
+            const epl_novel_opts o = { .novel = s->novel,
+                                       .n_novel = N_NOVEL,
+                                       .base = s->base,
+                                       .n_base = joint ? N_BASE : 0,
+                                       .shots = shots[k],
+                                       .episodes = 50,
+                                       .euclidean = euclidean,
+                                       .seed = 1 };
             if (!epl_novel_classes(support, query, o, &n))
                 return false;
             paper_add(paper_series_named(r, scenario(r, joint, shots[k], euclidean ? ", by distance" : ""), name, "%"), 100 * n.accuracy);
@@ -246,7 +257,8 @@ static bool measure_novel(paper_run *r, const char *name, const split *s, const 
     return true;
 }
 
-static bool measure_sphere(paper_run *r, const char *name, const split *s, const epl_embedded *support, const epl_embedded *query, epl_sphere *out)
+static bool measure_sphere(paper_run *r, const char *name, const split *s, const epl_embedded *support,
+                           const epl_embedded *query, epl_sphere *out)
 {
     epl_open_set_result  open;
     const epl_novel_opts o = { .novel = s->novel, .n_novel = N_NOVEL, .base = s->base, .n_base = N_BASE };
@@ -282,7 +294,9 @@ static bool measure(paper_run *r, int method, const epl_model *m, const split *s
 static void plot_shots(paper_run *r)
 {
     double    x[N_SHOTS], y[N_SHOTS];
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "examples of a novel class", .y_label = "accuracy [%]", .x_log = true });
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "examples of a novel class",
+                                                                  .y_label = "accuracy [%]",
+                                                                  .x_log = true });
     for (int joint = 0; joint < 2; joint++)
         for (int m = 0; m < N_METHODS; m++) {
             for (int k = 0; k < N_SHOTS; k++) {
@@ -302,7 +316,8 @@ static void plot_cosines(paper_run *r, const epl_sphere *spheres)
     for (int b = 0; b < EPL_SPHERE_BINS; b++)
         x[b] = -1 + 2 * (b + 0.5) / EPL_SPHERE_BINS;
     for (int m = 0; m <= NSL; m++) {
-        epl_plot_line(p, paper_textf(r, "%s, one class", methods[m].name), x, spheres[m].intra_share, EPL_SPHERE_BINS, (epl_line_opts){ .color = m + 1 });
+        epl_plot_line(p, paper_textf(r, "%s, one class", methods[m].name), x, spheres[m].intra_share, EPL_SPHERE_BINS,
+                      (epl_line_opts){ .color = m + 1 });
         epl_plot_line(p, paper_textf(r, "%s, two classes", methods[m].name), x, spheres[m].inter_share, EPL_SPHERE_BINS,
                       (epl_line_opts){ .color = m + 1, .dashed = true });
     }
@@ -341,13 +356,17 @@ static void full(paper_run *r)
         return;
     const double nsl = mean_of(r, true, NSL, ""), alone = mean_of(r, false, NSL, "");
     paper_check(r, "all classes, 5 shots: normalised softmax - softmax, points", nsl - mean_of(r, true, SOFTMAX, ""), PAPER_AT_LEAST, 2);
-    paper_check(r, "novel classes alone, 5 shots: normalised softmax - softmax, points", alone - mean_of(r, false, SOFTMAX, ""), PAPER_AT_LEAST, 0);
+    paper_check(r, "novel classes alone, 5 shots: normalised softmax - softmax, points",
+                alone - mean_of(r, false, SOFTMAX, ""), PAPER_AT_LEAST, 0);
     paper_check(r, "all classes, 5 shots: normalised softmax - triplet, points", nsl - mean_of(r, true, TRIPLET, ""), PAPER_AT_LEAST, -1);
     const paper_series *time[] = { paper_series_named(r, "time of an epoch", methods[NSL].name, "s"),
                                    paper_series_named(r, "time of an epoch", methods[TRIPLET].name, "s") };
     paper_check(r, "time of an epoch, normalised softmax / triplet", paper_mean(time[0]) / paper_mean(time[1]), PAPER_AT_MOST, 0.6);
-    paper_remark(r, "novel classes alone, 5 shots: normalised softmax - triplet is %+.1f points. The paper says up to 81 %% (relative) better than "
-                    "metric learning on pairs; that is not a criterion here.", alone - mean_of(r, false, TRIPLET, ""));
+    paper_remark(r,
+                 "novel classes alone, 5 shots: normalised softmax - triplet is %+.1f points. The paper says up to 81 "
+                 "%% (relative) better than "
+                 "metric learning on pairs; that is not a criterion here.",
+                 alone - mean_of(r, false, TRIPLET, ""));
     paper_remark(r, "softmax by Euclidean distance instead of the cosine: %.1f %% of all classes, %.1f %% of novel classes alone (5 shots)",
                  mean_of(r, true, SOFTMAX, ", by distance"), mean_of(r, false, SOFTMAX, ", by distance"));
     plot_shots(r);
@@ -357,12 +376,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_hyperspherical_embedding = {
-    .slug = "hyperspherical-embedding", .title = "Hyperspherical embedding for novel class classification",
-    .source = "Pereira, Joly, Valduriez, Porto 2021", .kind = "training",
-    .claim = "a classifier whose features and class vectors are unit vectors embeds classes that it never saw better than a plain softmax "
+    .slug = "hyperspherical-embedding",
+    .title = "Hyperspherical embedding for novel class classification",
+    .source = "Pereira, Joly, Valduriez, Porto 2021",
+    .kind = "training",
+    .claim = "a classifier whose features and class vectors are unit vectors embeds classes that it never saw better "
+             "than a plain softmax "
              "classifier, without the pairs and triplets of metric learning",
-    .criterion = "mean over three splits of Fashion-MNIST's classes, 5 examples of each of three novel ones: among all ten classes at least "
-                 "2 points above softmax and at most 1 below triplets for as many encoded images; among the novel ones not below softmax; an "
+    .criterion = "mean over three splits of Fashion-MNIST's classes, 5 examples of each of three novel ones: among all "
+                 "ten classes at least "
+                 "2 points above softmax and at most 1 below triplets for as many encoded images; among the novel ones "
+                 "not below softmax; an "
                  "epoch takes at most 0.6 of the time of triplets",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

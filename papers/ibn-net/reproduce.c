@@ -1,5 +1,5 @@
-/* ibn-net: networks learn on one look of pictures and are tested on another that they have never seen. Does instance normalisation
- * beside batch normalisation help there, without loss at home? */
+/* ibn-net: networks learn on one look of pictures and are tested on another that they have never seen. Does instance
+ * normalisation beside batch normalisation help there, without loss at home? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -24,7 +24,9 @@ static void check_sizes(paper_run *r)
     };
     static const char imagenet[] = ",stem=imagenet,width=64,classes=1000,image=224";
     for (size_t i = 0; i < EPL_COUNT(sizes); i++)
-        paper_check_model(r, paper_textf(r, "%s%s", sizes[i].model, epl_glob("resnet:*", sizes[i].model) ? imagenet : ""), sizes[i].parameters, 0);
+        paper_check_model(r,
+                          paper_textf(r, "%s%s", sizes[i].model, epl_glob("resnet:*", sizes[i].model) ? imagenet : ""),
+                          sizes[i].parameters, 0);
     for (int i = 0; i < 3; i++)
         paper_check_model(r, paper_textf(r, "resnet:depth=50,ibn=%s%s", i == 0 ? "none" : i == 1 ? "a" : "b", imagenet), 0, 4089184256);
     paper_check_model_refused(r, "resnet:depth=8,width=1,ibn=a", "1 channels leaves 0");
@@ -144,7 +146,9 @@ static epl_graph *instance_everywhere(epl_context *ctx, void *user)
 
 static void plot_divergence(paper_run *r, const domains *d, const paper_variant *v)
 {
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "layer", .y_label = "divergence of the two domains", .y_log = true });
+    epl_plot *p =
+        epl_plot_new(paper_context(r),
+                     (epl_plot_opts){ .x_label = "layer", .y_label = "divergence of the two domains", .y_log = true });
     for (int i = 0; i <= IBN_B; i++)
         epl_plot_line(p, v[i].name, NULL, d->divergence[i].values, (size_t)d->divergence[i].n, (epl_line_opts){ .markers = true });
     paper_plot_take(r, "divergence", "Divergence of features between the two domains after the stem and each block, seed 0.", p);
@@ -172,7 +176,8 @@ static void compare(paper_run *r, const paper_variant *v, const paper_series *co
     paper_check(r, "under other lights: IBN-a - batch, points", paper_mean(away[IBN_A]) - paper_mean(away[BATCH]), PAPER_AT_LEAST, 0);
     paper_check(r, "at home: IBN-a - batch, points", paper_mean(home[IBN_A]) - paper_mean(home[BATCH]), PAPER_AT_LEAST, -1);
     paper_check(r, "at home: instance - IBN-a, points", paper_mean(home[INSTANCE]) - paper_mean(home[IBN_A]), PAPER_BELOW, 0);
-    paper_check(r, "divergence in shallow layers: IBN-b / batch", shallow(&d->divergence[IBN_B]) / shallow(&d->divergence[BATCH]), PAPER_BELOW, 0.5);
+    paper_check(r, "divergence in shallow layers: IBN-b / batch",
+                shallow(&d->divergence[IBN_B]) / shallow(&d->divergence[BATCH]), PAPER_BELOW, 0.5);
     paper_plot_series(r, "home", "test accuracy [%]", home, N_NETWORKS);
     paper_plot_series(r, "away", "accuracy under other lights [%]", away, N_NETWORKS);
     plot_divergence(r, d, v);
@@ -200,12 +205,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_ibn_net = {
-    .slug = "ibn-net", .title = "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net",
-    .source = "Pan, Luo, Shi, Tang 2018, arXiv:1807.09441", .kind = "block",
-    .claim = "instance normalisation beside batch normalisation in the shallow half of a network keeps the accuracy at home and transfers to a "
+    .slug = "ibn-net",
+    .title = "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net",
+    .source = "Pan, Luo, Shi, Tang 2018, arXiv:1807.09441",
+    .kind = "block",
+    .claim = "instance normalisation beside batch normalisation in the shallow half of a network keeps the accuracy at "
+             "home and transfers to a "
              "domain that looks different, without any of its data",
-    .criterion = "trained on Fashion-MNIST under one light, IBN-b is at least 10 points above batch normalisation under other lights, IBN-a not "
-                 "below it there and at most 1 point below it at home, instance normalisation alone below IBN-a at home, and the divergence "
+    .criterion = "trained on Fashion-MNIST under one light, IBN-b is at least 10 points above batch normalisation "
+                 "under other lights, IBN-a not "
+                 "below it there and at most 1 point below it at home, instance normalisation alone below IBN-a at "
+                 "home, and the divergence "
                  "of shallow features with IBN-b less than half of that with batch normalisation",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,5 @@
-/* man: a residual network learns in modules that no gradient leaves. Does a twin of the next block before each auxiliary head make up for some of
- * what the modules do not see, and is only one module's memory needed? */
+/* man: a residual network learns in modules that no gradient leaves. Does a twin of the next block before each
+ * auxiliary head make up for some of what the modules do not see, and is only one module's memory needed? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -19,12 +19,13 @@ static void check_heads(paper_run *r)
         const epl_shape like = EPL_SHAPE(1, 8, 8, c);
         for (size_t k = 0; k < EPL_COUNT(heads); k++) {
             epl_graph *g = epl_local_classifier(ctx, like, heads[k].aux, 10);
-            paper_check(r, paper_textf(r, "parameters of %s for %d channels", heads[k].aux, c), g ? (double)epl_graph_n_parameters(g) : NAN, PAPER_EQUAL,
-                        heads[k].n[i]);
+            paper_check(r, paper_textf(r, "parameters of %s for %d channels", heads[k].aux, c),
+                        g ? (double)epl_graph_n_parameters(g) : NAN, PAPER_EQUAL, heads[k].n[i]);
             epl_graph_free(g);
         }
         epl_graph *g = epl_local_decoder(ctx, like, EPL_SHAPE(1, 32, 32, 3));
-        paper_check(r, paper_textf(r, "parameters of the decoder for %d channels", c), g ? (double)epl_graph_n_parameters(g) : NAN, PAPER_EQUAL, decoders[i]);
+        paper_check(r, paper_textf(r, "parameters of the decoder for %d channels", c),
+                    g ? (double)epl_graph_n_parameters(g) : NAN, PAPER_EQUAL, decoders[i]);
         epl_graph_free(g);
     }
     paper_check_model(r, "resnet:depth=32", 466906, 0);
@@ -82,10 +83,15 @@ static void check_isolation(paper_run *r)
     const int same = equal_tensors(after_steps(r, NULL, 0, 3), after_steps(r, &one, 0, 3), "*", &all);
     paper_check(r, "one module: tensors with the bits of ordinary training, of all", (double)same / all, PAPER_EQUAL, 1);
     const int alone = equal_tensors(after_steps(r, &two, 0.01, 3), after_steps(r, &four, 0.01, 3), "stem.*,stage1.unit1.*,local1.*", &all);
-    paper_check(r, "tensors of the first module that do not notice how the rest is cut, clipped by its own norm", (double)alone / all, PAPER_EQUAL, 1);
-    paper_check_refused(r, "a cut inside a residual branch", after_steps(r, &(epl_local_opts){ .cuts = "stage1.unit1.a" }, 0, 1), "more than one tensor crosses");
-    paper_check_refused(r, "more modules than blocks and stem", after_steps(r, &(epl_local_opts){ .modules = 8 }, 0, 1), "cannot be cut into 8 modules");
-    paper_check_refused(r, "a momentum outside of 0 to 1", after_steps(r, &(epl_local_opts){ .modules = 2, .forget = 2 }, 0, 1), "outside of 0 to 1");
+    paper_check(r, "tensors of the first module that do not notice how the rest is cut, clipped by its own norm",
+                (double)alone / all, PAPER_EQUAL, 1);
+    paper_check_refused(r, "a cut inside a residual branch",
+                        after_steps(r, &(epl_local_opts){ .cuts = "stage1.unit1.a" }, 0, 1),
+                        "more than one tensor crosses");
+    paper_check_refused(r, "more modules than blocks and stem", after_steps(r, &(epl_local_opts){ .modules = 8 }, 0, 1),
+                        "cannot be cut into 8 modules");
+    paper_check_refused(r, "a momentum outside of 0 to 1",
+                        after_steps(r, &(epl_local_opts){ .modules = 2, .forget = 2 }, 0, 1), "outside of 0 to 1");
 }
 
 static double distance(const epl_model *m, const char *a, const char *b)
@@ -105,7 +111,8 @@ static void check_twins(paper_run *r)
     epl_model     *start = after_steps(r, &o, 0, 0), *later = after_steps(r, &o, 0, 2);
     int            all;
     paper_check(r, "the twin begins as the next block: distance", distance(start, twin, next), PAPER_EQUAL, 0);
-    paper_check(r, "momentum 1: tensors of the twin that moved", (double)-equal_tensors(start, later, "local1.ema.*", &all) + all, PAPER_EQUAL, 0);
+    paper_check(r, "momentum 1: tensors of the twin that moved",
+                (double)-equal_tensors(start, later, "local1.ema.*", &all) + all, PAPER_EQUAL, 0);
     o.forget = 1;
     const epl_model *one = after_steps(r, &o, 0, 1), *two = after_steps(r, &o, 0, 2);
     const epl_tensor *was = one ? epl_weights_find(one->weights, next) : NULL, *is = two ? epl_weights_find(two->weights, twin) : NULL;
@@ -131,7 +138,8 @@ static void check_memory(paper_run *r)
         const double now = planned_mib(r, m, &(epl_local_opts){ .modules = k, .aux = "1c2f" }, 16);
         paper_check(r, paper_textf(r, "ResNet-32: planned activations of %d modules / of half as many", k), now / before, PAPER_BELOW, 1);
         const double decoded = planned_mib(r, m, &(epl_local_opts){ .modules = k, .loss = "infopro" }, 16);
-        paper_check(r, paper_textf(r, "ResNet-32: planned activations of %d modules with decoders / end to end", k), decoded / whole, PAPER_BELOW, 1);
+        paper_check(r, paper_textf(r, "ResNet-32: planned activations of %d modules with decoders / end to end", k),
+                    decoded / whole, PAPER_BELOW, 1);
         before = now;
     }
 }
@@ -162,7 +170,8 @@ static bool add_modules(paper_run *r, paper_training *t)
 {
     const setting *s = t->user;
     if (t->seed == 0)
-        paper_add(paper_series_named(r, "planned activations", t->variant->name, "MiB"), planned_mib(r, t->model, s->whole ? NULL : &s->local, BATCH));
+        paper_add(paper_series_named(r, "planned activations", t->variant->name, "MiB"),
+                  planned_mib(r, t->model, s->whole ? NULL : &s->local, BATCH));
     if (s->whole)
         return paper_ok(r);
     epl_train_hook *hook = paper_alloc(r, sizeof *hook);
@@ -177,7 +186,8 @@ static bool add_modules(paper_run *r, paper_training *t)
 /* How well a linear classifier reads each block's result. */
 static bool probe_blocks(paper_run *r, paper_training *t)
 {
-    static const char *const blocks[N_BLOCKS] = { "stem", "stage1.unit1", "stage1.unit2", "stage2.unit1", "stage2.unit2", "stage3.unit1", "stage3.unit2" };
+    static const char *const blocks[N_BLOCKS] = { "stem",         "stage1.unit1", "stage1.unit2", "stage2.unit1",
+                                                  "stage2.unit2", "stage3.unit1", "stage3.unit2" };
     setting     *s = t->user;
     epl_dataset *part = NULL;
     epl_tensor  *labels = NULL;
@@ -214,7 +224,8 @@ static void check_errors(paper_run *r, const paper_series *const *a)
     const double n = paper_n_seeds(r), standard = sqrt((pow(paper_std(a[DGL_7]), 2) + pow(paper_std(a[MAN_7]), 2)) / n);
     paper_check(r, "4 modules: error of DGL - of DGL and MAN, points", error_of(a[DGL_4]) - error_of(a[MAN_4]), PAPER_ABOVE, 0);
     paper_check(r, "7 modules: error of DGL - of DGL and MAN, points", error_of(a[DGL_7]) - error_of(a[MAN_7]), PAPER_ABOVE, 0);
-    paper_check(r, "7 modules: that difference less its standard error, points", error_of(a[DGL_7]) - error_of(a[MAN_7]) - standard, PAPER_ABOVE, 0);
+    paper_check(r, "7 modules: that difference less its standard error, points",
+                error_of(a[DGL_7]) - error_of(a[MAN_7]) - standard, PAPER_ABOVE, 0);
 }
 
 static void check_planned(paper_run *r, const paper_variant *v)
@@ -246,29 +257,38 @@ static void plot_by_modules(paper_run *r, const paper_variant *v, const paper_se
 
 static void plot_probes(paper_run *r, const paper_variant *v)
 {
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "block (1: the stem)", .y_label = "a linear classifier's accuracy [%]" });
+    epl_plot           *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "block (1: the stem)",
+                                                                            .y_label = "a linear classifier's accuracy [%]" });
     static const double x[N_BLOCKS] = { 1, 2, 3, 4, 5, 6, 7 };
     static const int shown[] = { WHOLE, DGL_7, EMA_7, MAN_7 };
     for (size_t i = 0; i < EPL_COUNT(shown); i++)
         epl_plot_line(p, v[shown[i]].name, x, ((const setting *)v[shown[i]].user)->probes, N_BLOCKS, (epl_line_opts){ .markers = true });
-    paper_plot_take(r, "probes", "How well a linear classifier reads each block's result (means over space of 1000 test pictures, 3 folds), seed 0.", p);
+    paper_plot_take(r, "probes",
+                    "How well a linear classifier reads each block's result (means over space of 1000 test pictures, 3 "
+                    "folds), seed 0.",
+                    p);
 }
 
 static void plot_alike(paper_run *r, const paper_variant *v)
 {
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "block (1: the stem)", .y_label = "CKA with the same block end to end" });
+    epl_plot           *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "block (1: the stem)",
+                                                                            .y_label = "CKA with the same block end to end" });
     static const double x[N_BLOCKS] = { 1, 2, 3, 4, 5, 6, 7 };
     static const int shown[] = { DGL_7, EMA_7, MAN_7 };
     for (size_t i = 0; i < EPL_COUNT(shown); i++)
         epl_plot_line(p, v[shown[i]].name, x, ((const setting *)v[shown[i]].user)->alike, N_BLOCKS, (epl_line_opts){ .markers = true });
-    paper_plot_take(r, "alike", "How alike each block sees the same 1000 pictures as that of the network that learned end to end (linear CKA), seed 0.", p);
+    paper_plot_take(r, "alike",
+                    "How alike each block sees the same 1000 pictures as that of the network that learned end to end "
+                    "(linear CKA), seed 0.",
+                    p);
 }
 
 static void full(paper_run *r)
 {
     epl_tensor *features[N_BLOCKS] = { NULL };
     setting s[N_NETWORKS] = { [WHOLE] = { .whole = true } };
-    static const char *const names[N_NETWORKS] = { "end to end", "DGL, 4", "DGL and EMA, 4", "DGL and MAN, 4", "DGL, 7", "DGL and EMA, 7", "DGL and MAN, 7" };
+    static const char *const names[N_NETWORKS] = { "end to end", "DGL, 4",         "DGL and EMA, 4", "DGL and MAN, 4",
+                                                   "DGL, 7",     "DGL and EMA, 7", "DGL and MAN, 7" };
     paper_variant v[N_NETWORKS];
     const paper_recipe recipe = { .samples = 6000, .test = 5000, .epochs = 4, .batch = BATCH, .augment = SMALLER,
                                   .optimizer = "sgd:rate=0.1,momentum=0.9,nesterov=1,decay=1e-4" };
@@ -291,11 +311,17 @@ static void full(paper_run *r)
 }
 
 const paper paper_man = {
-    .slug = "man", .title = "Momentum Auxiliary Network for Supervised Local Learning",
-    .source = "Su et al. 2024, arXiv:2407.05623", .kind = "training",
-    .claim = "a moving average of the next block's parameters, with a learned twin beside it, before each auxiliary head makes up for some of what "
+    .slug = "man",
+    .title = "Momentum Auxiliary Network for Supervised Local Learning",
+    .source = "Su et al. 2024, arXiv:2407.05623",
+    .kind = "training",
+    .claim = "a moving average of the next block's parameters, with a learned twin beside it, before each auxiliary "
+             "head makes up for some of what "
              "modules lose that learn without gradients from behind, at the memory of the largest module",
-    .criterion = "residual networks of 14 layers on Fashion-MNIST at 14 x 14, with 4 and with 7 modules: the mean error with MAN is below that without, "
-                 "with 7 by more than the difference's standard error; planned activations of 4 modules are at most 0.7 of those end to end",
-    .quick = quick, .full = full,
+    .criterion = "residual networks of 14 layers on Fashion-MNIST at 14 x 14, with 4 and with 7 modules: the mean "
+                 "error with MAN is below that without, "
+                 "with 7 by more than the difference's standard error; planned activations of 4 modules are at most "
+                 "0.7 of those end to end",
+    .quick = quick,
+    .full = full,
 };

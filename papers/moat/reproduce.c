@@ -22,7 +22,8 @@ static void check_sizes(paper_run *r)
     }
     epl_graph *g = epl_zoo_build(paper_context(r), "moat:taps=1");
     for (int s = 1; g && s <= 4; s++)
-        paper_check(r, paper_textf(r, "side of stage %d of moat-0 at 224", s), (double)epl_dim(epl_graph_output_at(g, s), 1), PAPER_EQUAL, 112 >> s);
+        paper_check(r, paper_textf(r, "side of stage %d of moat-0 at 224", s),
+                    (double)epl_dim(epl_graph_output_at(g, s), 1), PAPER_EQUAL, 112 >> s);
     epl_graph_free(g);
     paper_check_model_refused(r, "moat:window3=5", "it does not divide the map of stage 3, which is 14 x 14");
     paper_check_model_refused(r, "moat:variant=tiny-0,window4=3", "map of stage 4, which is 8 x 8");
@@ -54,15 +55,18 @@ static void check_windows(paper_run *r)
     epl_tensor *x = paper_draw(r, EPL_SHAPE(2, 28, 28, 1), 5, 0), *wide = paper_draw(r, EPL_SHAPE(2, 56, 56, 1), 5, 1);
     draw_all(m, "*relative_bias", 1);
     draw_all(m, "*attention.*", 0.3);
-    paper_check(r, "a window of the whole map - global, relative", paper_relative_difference(r, m, rebuilt(r, m, "window3=7"), x), PAPER_AT_MOST, 1e-6);
+    paper_check(r, "a window of the whole map - global, relative",
+                paper_relative_difference(r, m, rebuilt(r, m, "window3=7"), x), PAPER_AT_MOST, 1e-6);
     epl_model *global = rebuilt(r, m, "image=56"), *windows = rebuilt(r, m, "image=56,window3=7");
     paper_check(r, "four windows - global, relative", paper_relative_difference(r, global, windows, wide), PAPER_ABOVE, 1e-5);
     epl_model *last = rebuilt(r, m, "image=56,window3=7,global_last=1");
     paper_check(r, "four windows - the last block global, relative", paper_relative_difference(r, last, windows, wide), PAPER_ABOVE, 1e-5);
-    paper_check(r, "multiply-adds at 56 / at 28", global ? epl_graph_cost(global->graph).macs / epl_graph_cost(m->graph).macs : NAN, PAPER_ABOVE, 4);
+    paper_check(r, "multiply-adds at 56 / at 28",
+                global ? epl_graph_cost(global->graph).macs / epl_graph_cost(m->graph).macs : NAN, PAPER_ABOVE, 4);
     paper_check(r, "positions - none, relative", paper_relative_difference(r, m, rebuilt(r, m, "positions=0"), x), PAPER_ABOVE, 1e-5);
     draw_all(m, "*relative_bias", 0);
-    paper_check(r, "tables of zeros - none, relative", paper_relative_difference(r, m, rebuilt(r, m, "positions=0"), x), PAPER_AT_MOST, 1e-6);
+    paper_check(r, "tables of zeros - none, relative", paper_relative_difference(r, m, rebuilt(r, m, "positions=0"), x),
+                PAPER_AT_MOST, 1e-6);
     paper_check(r, "folded against unfolded, relative", paper_folding_difference(r, m, 2), PAPER_AT_MOST, 1e-4);
     epl_tensor_free(x);
     epl_tensor_free(wide);
@@ -137,9 +141,13 @@ static void check_symmetry(paper_run *r)
     enum { LEARNED = 3, N = 16, TABLE = 25 };
     epl_graph *g = epl_graph_new(paper_context(r), "bias");
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, N, N), "N,,");
-    epl_output(g, "y", epl_add(g, x, epl_relative_bias(g, (epl_relative_bias_opts){ .height = 4, .width = 4, .heads = 1, .learned = LEARNED })));
+    epl_output(g, "y",
+               epl_add(g, x,
+                       epl_relative_bias(g, (epl_relative_bias_opts){
+                                                .height = 4, .width = 4, .heads = 1, .learned = LEARNED })));
     epl_model  *m = model_of_take(r, g);
-    epl_tensor *table = m ? epl_weights_find(m->weights, "relative_bias") : NULL, *zero = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(1, N, N));
+    epl_tensor *table = m ? epl_weights_find(m->weights, "relative_bias") : NULL,
+               *zero = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(1, N, N));
     paper_check_true(r, "the table is that of a window of 3", table && epl_tensor_count(table) == TABLE);
     for (int i = 0; table && i < TABLE / 2; i++)
         epl_tensor_set(table, TABLE - 1 - i, epl_tensor_get(table, i));
@@ -196,10 +204,14 @@ static bool measure_windows(paper_run *r, paper_training *t)
 static void full(paper_run *r)
 {
     const paper_variant networks[N_NETWORKS] = {
-        [MOAT]            = { .name = "moat", .model = MICRO, .end = measure_windows },
-        [APART]           = { .name = "mbconv, then transformer", .model = MICRO ",order=mbconv-transformer,expansion=5.35", .end = measure_windows },
-        [ATTENTION_FIRST] = { .name = "attention first", .model = MICRO ",order=attention-first,expansion=3.75", .end = measure_windows },
-        [MLP]             = { .name = "attention and perceptron", .model = MICRO ",order=mlp", .end = measure_windows },
+        [MOAT] = { .name = "moat", .model = MICRO, .end = measure_windows },
+        [APART] = { .name = "mbconv, then transformer",
+                    .model = MICRO ",order=mbconv-transformer,expansion=5.35",
+                    .end = measure_windows },
+        [ATTENTION_FIRST] = { .name = "attention first",
+                              .model = MICRO ",order=attention-first,expansion=3.75",
+                              .end = measure_windows },
+        [MLP] = { .name = "attention and perceptron", .model = MICRO ",order=mlp", .end = measure_windows },
     };
     const paper_series *accuracy[N_NETWORKS];
     paper_timed timed[N_NETWORKS];
@@ -214,7 +226,13 @@ static void full(paper_run *r)
         paper_add(paper_series_named(r, "multiply-adds", networks[i].name, "M"), epl_graph_cost(m->graph).macs / 1e6);
         paper_check_near(r, paper_textf(r, "parameters, %s / moat", networks[i].name), size[i] / size[MOAT], 1, 0.05);
     }
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 6000, .epochs = 4, .test = 2500, .batch = 64, .optimizer = "adamw:rate=2e-3,decay=0.05" }, accuracy);
+    paper_train(r, networks, N_NETWORKS,
+                (paper_recipe){ .samples = 6000,
+                                .epochs = 4,
+                                .test = 2500,
+                                .batch = 64,
+                                .optimizer = "adamw:rate=2e-3,decay=0.05" },
+                accuracy);
     if (!paper_ok(r) || !paper_latency(r, timed, N_NETWORKS, 4))
         return;
     const double ours = paper_mean(accuracy[MOAT]);
@@ -227,11 +245,17 @@ static void full(paper_run *r)
 }
 
 const paper paper_moat = {
-    .slug = "moat", .title = "MOAT: Alternating Mobile Convolution and Attention Brings Strong Vision Models",
-    .source = "Yang, Qiao, Yu, Yuille, Zhu, Adam, Yuan, Chen 2022, arXiv:2210.01820", .kind = "block, model family",
-    .claim = "a transformer block whose perceptron is an inverted bottleneck, placed before the attention, is better than convolution blocks followed "
+    .slug = "moat",
+    .title = "MOAT: Alternating Mobile Convolution and Attention Brings Strong Vision Models",
+    .source = "Yang, Qiao, Yu, Yuille, Zhu, Adam, Yuan, Chen 2022, arXiv:2210.01820",
+    .kind = "block, model family",
+    .claim = "a transformer block whose perceptron is an inverted bottleneck, placed before the attention, is better "
+             "than convolution blocks followed "
              "by transformer blocks, and lets windows of attention exchange information",
-    .criterion = "with stages of attention of equal size (5 %), mean accuracy on Fashion-MNIST at least that of attention with a perceptron and at most "
-                 "0.3 points below that of a bottleneck followed by transformers; windows instead of global attention at twice the resolution cost less",
-    .quick = quick, .full = full,
+    .criterion = "with stages of attention of equal size (5 %), mean accuracy on Fashion-MNIST at least that of "
+                 "attention with a perceptron and at most "
+                 "0.3 points below that of a bottleneck followed by transformers; windows instead of global attention "
+                 "at twice the resolution cost less",
+    .quick = quick,
+    .full = full,
 };

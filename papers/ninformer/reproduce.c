@@ -103,7 +103,10 @@ static void check_special_cases(paper_run *r)
     epl_value  *in = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, TOKENS, WIDTH), "N,,");
     const epl_mix_tokens_opts tokens = { .hidden = 8 };
     epl_scope_push(g, "gate");
-    epl_output(g, "y", epl_transformer_block(g, in, (epl_transformer_opts){ .name = "inner", .hidden = 8, .mix = epl_mix_tokens, .mix_opts = &tokens }));
+    epl_output(g, "y",
+               epl_transformer_block(g, in,
+                                     (epl_transformer_opts){
+                                         .name = "inner", .hidden = 8, .mix = epl_mix_tokens, .mix_opts = &tokens }));
     epl_scope_pop(g);
     epl_model *alone = epl_model_new_take(g);
     paper_keep_model_take(r, alone);
@@ -111,7 +114,8 @@ static void check_special_cases(paper_run *r)
     set_all(m, "*project.bias", 1);
     for (int i = 0; m && alone && i < epl_weights_count(m->weights); i++)
         if (!strstr(epl_weights_name(m->weights, i), "project"))
-            epl_weights_put_take(alone->weights, epl_weights_name(m->weights, i), epl_tensor_copy(paper_context(r), epl_weights_at(m->weights, i)));
+            epl_weights_put_take(alone->weights, epl_weights_name(m->weights, i),
+                                 epl_tensor_copy(paper_context(r), epl_weights_at(m->weights, i)));
     epl_tensor *x = paper_draw(r, EPL_SHAPE(2, TOKENS, WIDTH), 9, 1);
     paper_check(r, "gate with a projection to 1 - mixer block, relative",
                 alone && epl_model_check(alone) ? paper_relative_difference(r, m, alone, x) : NAN, PAPER_AT_MOST, 1e-5);
@@ -233,17 +237,40 @@ static void full(paper_run *r)
     if (!curves)
         return;
     const paper_variant networks[N_NETWORKS] = {
-        [NINFORMER]   = { .name = "ninformer", .model = "ninformer:" SMALL "4", .begin = watch, .end = weigh, .user = &curves[0] },
-        [MIXER]       = { .name = "mixer, 4 blocks", .model = "mixer:token_hidden=128,final_norm=0," SMALL "4", .begin = watch, .end = weigh,
-                          .user = &curves[1] },
-        [MIXER_EQUAL] = { .name = "mixer, 7 blocks", .model = "mixer:token_hidden=128,final_norm=0," SMALL "7", .begin = watch, .end = weigh,
+        [NINFORMER] = { .name = "ninformer",
+                        .model = "ninformer:" SMALL "4",
+                        .begin = watch,
+                        .end = weigh,
+                        .user = &curves[0] },
+        [MIXER] = { .name = "mixer, 4 blocks",
+                    .model = "mixer:token_hidden=128,final_norm=0," SMALL "4",
+                    .begin = watch,
+                    .end = weigh,
+                    .user = &curves[1] },
+        [MIXER_EQUAL] = { .name = "mixer, 7 blocks",
+                          .model = "mixer:token_hidden=128,final_norm=0," SMALL "7",
+                          .begin = watch,
+                          .end = weigh,
                           .user = &curves[2] },
-        [VIT]         = { .name = "vit", .model = "vit:heads=4,pool=mean," SMALL "4", .begin = watch, .end = weigh, .user = &curves[3] },
-        [LOCAL_VIT]   = { .name = "local-vit", .model = "local-vit:heads=4," SMALL "4", .begin = watch, .end = weigh, .user = &curves[4] },
+        [VIT] = { .name = "vit",
+                  .model = "vit:heads=4,pool=mean," SMALL "4",
+                  .begin = watch,
+                  .end = weigh,
+                  .user = &curves[3] },
+        [LOCAL_VIT] = { .name = "local-vit",
+                        .model = "local-vit:heads=4," SMALL "4",
+                        .begin = watch,
+                        .end = weigh,
+                        .user = &curves[4] },
     };
     const paper_series *accuracy[N_NETWORKS];
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 5000, .epochs = 5, .test = 3000, .optimizer = "adam:rate=1e-3,clip_norm=1",
-                                                         .schedule = "constant" }, accuracy);
+    paper_train(r, networks, N_NETWORKS,
+                (paper_recipe){ .samples = 5000,
+                                .epochs = 5,
+                                .test = 3000,
+                                .optimizer = "adam:rate=1e-3,clip_norm=1",
+                                .schedule = "constant" },
+                accuracy);
     paper_timed timed[N_NETWORKS];
     for (int i = 0; i < N_NETWORKS; i++)
         timed[i] = (paper_timed){ .name = networks[i].name, .model = paper_model(r, networks[i].model, 0) };
@@ -253,19 +280,27 @@ static void full(paper_run *r)
     paper_check(r, "ninformer - vit, points", ours - paper_mean(accuracy[VIT]), PAPER_AT_LEAST, 2);
     paper_check(r, "ninformer - mixer of equal depth, points", ours - paper_mean(accuracy[MIXER]), PAPER_AT_LEAST, -1.5);
     paper_check(r, "latency of ninformer / mixer of equal depth", timed[NINFORMER].seconds / timed[MIXER].seconds, PAPER_AT_MOST, 3);
-    paper_remark(r, "ninformer - mixer of equal depth: %+.2f points; - mixer of equal size: %+.2f points; - local-vit: %+.2f points. The paper, "
-                    "with 100 epochs, says that it is better than all of them but does not compare at equal size.",
-                 ours - paper_mean(accuracy[MIXER]), ours - paper_mean(accuracy[MIXER_EQUAL]), ours - paper_mean(accuracy[LOCAL_VIT]));
+    paper_remark(r,
+                 "ninformer - mixer of equal depth: %+.2f points; - mixer of equal size: %+.2f points; - local-vit: "
+                 "%+.2f points. The paper, "
+                 "with 100 epochs, says that it is better than all of them but does not compare at equal size.",
+                 ours - paper_mean(accuracy[MIXER]), ours - paper_mean(accuracy[MIXER_EQUAL]),
+                 ours - paper_mean(accuracy[LOCAL_VIT]));
     paper_plot_series(r, "accuracy", "test accuracy [%]", accuracy, N_NETWORKS);
     plot_curves(r, networks, curves);
 }
 
 const paper paper_ninformer = {
-    .slug = "ninformer", .title = "NiNformer: A Network in Network Transformer with Token Mixing Generated Gating Function",
-    .source = "Abdullah 2024, Neural Computing & Applications 2025", .kind = "block",
-    .claim = "a transformer whose attention is an element-wise gate made by a small mixer is more accurate than one with attention, "
+    .slug = "ninformer",
+    .title = "NiNformer: A Network in Network Transformer with Token Mixing Generated Gating Function",
+    .source = "Abdullah 2024, Neural Computing & Applications 2025",
+    .kind = "block",
+    .claim = "a transformer whose attention is an element-wise gate made by a small mixer is more accurate than one "
+             "with attention, "
              "than MLP-Mixer and than a local transformer, at a latency little above MLP-Mixer's",
-    .criterion = "mean accuracy on Fashion-MNIST at least 2 points above the vision transformer's and at most 1.5 below that of the mixer of equal "
+    .criterion = "mean accuracy on Fashion-MNIST at least 2 points above the vision transformer's and at most 1.5 "
+                 "below that of the mixer of equal "
                  "depth; latency at most 3 times that of this mixer",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

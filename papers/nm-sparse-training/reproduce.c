@@ -1,5 +1,5 @@
-/* nm-sparse-training: networks whose weights are N:M sparse forward and, with other masks, backward. Does that cost accuracy, what does it
- * save in the model of an accelerator, and what on this processor? */
+/* nm-sparse-training: networks whose weights are N:M sparse forward and, with other masks, backward. Does that cost
+ * accuracy, what does it save in the model of an accelerator, and what on this processor? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -49,7 +49,8 @@ static void check_cycles(paper_run *r)
     static const double dense[] = { 606682182, 632202536, 367477918, 901353520 }, bdwp[] = { 1.875, 1.888, 1.753, 1.636 };
     for (int i = 0; i < (int)EPL_COUNT(four_networks); i++) {
         double cycles = 0;
-        paper_check_near(r, paper_textf(r, "%s: speed-up of BDWP 2:8", short_names[i]), speedup(r, i, EPL_NM_BDWP, 8, 64, &cycles), bdwp[i], 5e-4);
+        paper_check_near(r, paper_textf(r, "%s: speed-up of BDWP 2:8", short_names[i]),
+                         speedup(r, i, EPL_NM_BDWP, 8, 64, &cycles), bdwp[i], 5e-4);
         paper_check(r, paper_textf(r, "%s: cycles of dense training", short_names[i]), cycles, PAPER_EQUAL, dense[i]);
     }
 }
@@ -119,8 +120,11 @@ static void simulate(paper_run *r)
     paper_check(r, "simulated mean speed-up of BDWP 2:8, 64 bytes a cycle, at least", mean[0], PAPER_AT_LEAST, 1.6);
     paper_check(r, "simulated mean speed-up of BDWP 2:8, 64 bytes a cycle, at most", mean[0], PAPER_AT_MOST, 2.0);
     paper_check(r, "simulated: BDWP - SR-STE, the least of four networks", least, PAPER_ABOVE, 0);
-    paper_remark(r, "The simulated mean depends on the bandwidth that is assumed: %.3f with 64 bytes a cycle, %.3f with 128, %.3f with 256. With 64 it lies "
-                 "nearest the published 1.75, so it is consistent with the paper and no evidence for it.", mean[0], mean[1], mean[2]);
+    paper_remark(r,
+                 "The simulated mean depends on the bandwidth that is assumed: %.3f with 64 bytes a cycle, %.3f with "
+                 "128, %.3f with 256. With 64 it lies "
+                 "nearest the published 1.75, so it is consistent with the paper and no evidence for it.",
+                 mean[0], mean[1], mean[2]);
 }
 
 /* ---- full: this processor ---- */
@@ -141,7 +145,11 @@ static bool make_step(paper_run *r, timed_step *s, const char *network)
         return false;
     if (s->o.m)
         s->hook = epl_nm_hook(s->model, s->o);
-    const epl_step_opts o = { .batch = 32, .loss.name = "cross-entropy", .optimizer = { .kind = EPL_SGD, .momentum = 0.9 }, .hooks = &s->hook, .n_hooks = s->o.m > 0 };
+    const epl_step_opts o = { .batch = 32,
+                              .loss.name = "cross-entropy",
+                              .optimizer = { .kind = EPL_SGD, .momentum = 0.9 },
+                              .hooks = &s->hook,
+                              .n_hooks = s->o.m > 0 };
     epl_graph *g = s->o.m && !s->hook.user ? NULL : epl_train_graph(s->model, s->model->weights, o, 1, NULL);
     s->program = g ? epl_program_new(g, s->model->weights, (epl_program_opts){ 0 }) : NULL;
     epl_graph_free(g);
@@ -159,8 +167,11 @@ static bool make_step(paper_run *r, timed_step *s, const char *network)
 /* Steps of training side by side, one of each in a round. */
 static void time_steps(paper_run *r)
 {
-    timed_step s[] = { { .name = "dense" }, { .name = "BDWP 2:4", .o = { .n = 2, .m = 4 } }, { .name = "BDWP 2:8", .o = { .n = 2, .m = 8 } },
-                       { .name = "BDWP 2:16", .o = { .n = 2, .m = 16 } }, { .name = "SR-STE 2:8", .o = { .n = 2, .m = 8, .mode = EPL_NM_SRSTE } } };
+    timed_step s[] = { { .name = "dense" },
+                       { .name = "BDWP 2:4", .o = { .n = 2, .m = 4 } },
+                       { .name = "BDWP 2:8", .o = { .n = 2, .m = 8 } },
+                       { .name = "BDWP 2:16", .o = { .n = 2, .m = 16 } },
+                       { .name = "SR-STE 2:8", .o = { .n = 2, .m = 8, .mode = EPL_NM_SRSTE } } };
     enum { ROUNDS = 15 };
     bool   ok = true;
     double median[EPL_COUNT(s)];
@@ -228,24 +239,35 @@ static void plot_costs(paper_run *r, const paper_variant *v, const method *m, co
     const char *names[N_VARIANTS];
     for (int i = 0; i < N_VARIANTS; i++)
         x[i] = m[i].ratio, y[i] = paper_mean(accuracy[i]), names[i] = v[i].name;
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "multiply-adds of training, of dense", .y_label = "test accuracy [%]" });
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "multiply-adds of training, of dense",
+                                                                  .y_label = "test accuracy [%]" });
     epl_plot_scatter(p, NULL, x, y, N_VARIANTS, (epl_scatter_opts){ .labels = names });
     paper_plot_take(r, "cost", "Test accuracy (mean of the seeds) and the multiply-adds of training.", p);
 }
 
 static void train(paper_run *r)
 {
-    const paper_recipe recipe = { .samples = 30000, .test = 5000, .epochs = 12, .batch = 64, .optimizer = "sgd:rate=0.05,momentum=0.9,decay=5e-4" };
+    const paper_recipe recipe = {
+        .samples = 30000, .test = 5000, .epochs = 12, .batch = 64, .optimizer = "sgd:rate=0.05,momentum=0.9,decay=5e-4"
+    };
     epl_dataset *train = paper_train_data(r, &recipe), *test = paper_test_data(r, &recipe);
-    epl_dataset *small[2] = { train ? epl_dataset_augmented(train, "resize:14", 0) : NULL, test ? epl_dataset_augmented(test, "resize:14", 1) : NULL };
-    method m[N_VARIANTS] = { [BDWP_4] = { .o = { .n = 2, .m = 4 } }, [BDWP_8] = { .o = { .n = 2, .m = 8 } }, [BDWP_16] = { .o = { .n = 2, .m = 16 } },
-                             [SRSTE] = { .o = { .n = 2, .m = 8, .mode = EPL_NM_SRSTE } }, [SDGP] = { .o = { .n = 2, .m = 8, .mode = EPL_NM_SDGP } } };
+    epl_dataset *small[2] = { train ? epl_dataset_augmented(train, "resize:14", 0) : NULL,
+                              test ? epl_dataset_augmented(test, "resize:14", 1) : NULL };
+    method                   m[N_VARIANTS] = { [BDWP_4] = { .o = { .n = 2, .m = 4 } },
+                                               [BDWP_8] = { .o = { .n = 2, .m = 8 } },
+                                               [BDWP_16] = { .o = { .n = 2, .m = 16 } },
+                                               [SRSTE] = { .o = { .n = 2, .m = 8, .mode = EPL_NM_SRSTE } },
+                                               [SDGP] = { .o = { .n = 2, .m = 8, .mode = EPL_NM_SDGP } } };
     static const char *const names[N_VARIANTS] = { "dense", "BDWP 2:4", "BDWP 2:8", "BDWP 2:16", "SR-STE 2:8", "SDGP 2:8" };
     paper_variant v[N_VARIANTS];
     const paper_series *accuracy[N_VARIANTS];
     for (int i = 0; i < N_VARIANTS; i++) {
         m[i].train = small[0], m[i].test = small[1];
-        v[i] = (paper_variant){ .name = names[i], .model = "resnet:depth=8,width=16,image=14,channels=1", .begin = use_method, .end = forget_method, .user = &m[i] };
+        v[i] = (paper_variant){ .name = names[i],
+                                .model = "resnet:depth=8,width=16,image=14,channels=1",
+                                .begin = use_method,
+                                .end = forget_method,
+                                .user = &m[i] };
     }
     if (small[0] && small[1] && paper_train(r, v, N_VARIANTS, recipe, accuracy)) {
         paper_check(r, "BDWP 2:8 - dense, points", paper_mean(accuracy[BDWP_8]) - paper_mean(accuracy[DENSE]), PAPER_AT_LEAST, -1);
@@ -266,12 +288,19 @@ static void full(paper_run *r)
 }
 
 const paper paper_nm_sparse_training = {
-    .slug = "nm-sparse-training", .title = "Efficient N:M Sparse DNN Training Using Algorithm, Architecture, and Dataflow Co-Design",
-    .source = "Fang, Sun, Zhou, Wang 2023, arXiv:2309.13015", .kind = "training",
-    .claim = "N:M masks on the weights in the forward product and, with other masks, in the input gradient halve the multiply-adds of training at 2:8 "
-             "at little loss of accuracy, and an accelerator made for it trains 1.75 times as fast as with dense weights",
-    .criterion = "trained on Fashion-MNIST at 14 pixels, BDWP 2:8 is at most 1 point below dense training and at most 0.3 below SDGP 2:8; the cycle model's "
-                 "mean speed-up over four networks lies in [1.6, 2], above SR-STE's on each; and a step with BDWP 2:8 takes less time than a dense one on "
+    .slug = "nm-sparse-training",
+    .title = "Efficient N:M Sparse DNN Training Using Algorithm, Architecture, and Dataflow Co-Design",
+    .source = "Fang, Sun, Zhou, Wang 2023, arXiv:2309.13015",
+    .kind = "training",
+    .claim =
+        "N:M masks on the weights in the forward product and, with other masks, in the input gradient halve the "
+        "multiply-adds of training at 2:8 "
+        "at little loss of accuracy, and an accelerator made for it trains 1.75 times as fast as with dense weights",
+    .criterion = "trained on Fashion-MNIST at 14 pixels, BDWP 2:8 is at most 1 point below dense training and at most "
+                 "0.3 below SDGP 2:8; the cycle model's "
+                 "mean speed-up over four networks lies in [1.6, 2], above SR-STE's on each; and a step with BDWP 2:8 "
+                 "takes less time than a dense one on "
                  "this processor",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

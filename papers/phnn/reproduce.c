@@ -1,4 +1,5 @@
-/* phnn: do weights that are sums of n Kronecker products learn an algebra, and keep the accuracy of a network with n times as many? */
+/* phnn: do weights that are sums of n Kronecker products learn an algebra, and keep the accuracy of a network with n
+ * times as many? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -63,7 +64,10 @@ enum { SAMPLES = 1000, STEPS = 2000 };
 /* The matrix [in, out] of x -> q x. */
 static void product_matrix(const double q[4], double w[16])
 {
-    const double rows[4][4] = { { q[0], -q[1], -q[2], -q[3] }, { q[1], q[0], -q[3], q[2] }, { q[2], q[3], q[0], -q[1] }, { q[3], -q[2], q[1], q[0] } };
+    const double rows[4][4] = { { q[0], -q[1], -q[2], -q[3] },
+                                { q[1], q[0], -q[3], q[2] },
+                                { q[2], q[3], q[0], -q[1] },
+                                { q[3], -q[2], q[1], q[0] } };
     for (int o = 0; o < 4; o++)
         for (int i = 0; i < 4; i++)
             w[4 * i + o] = rows[o][i];
@@ -71,7 +75,8 @@ static void product_matrix(const double q[4], double w[16])
 
 static void fill_samples(epl_program *p, const double w[16], epl_rng *rng)
 {
-    epl_tensor *x = epl_program_input_named(p, "x"), *y = epl_program_input_named(p, "target"), *one = epl_program_input_named(p, "weights");
+    epl_tensor *x = epl_program_input_named(p, "x"), *y = epl_program_input_named(p, "target"),
+               *one = epl_program_input_named(p, "weights");
     epl_tensor_fill_normal(x, rng, 0, 1);
     for (int64_t k = 0; k < SAMPLES; k++) {
         epl_tensor_set(one, k, 1);
@@ -107,8 +112,12 @@ static bool learn_product(paper_run *r, uint64_t seed, double *loss, double *err
     epl_output(g, "y", epl_phm(g, x, (epl_linear_opts){ .out = 4, .no_bias = true }, (epl_hypercomplex_opts){ .n = 4 }));
     epl_model *m = epl_model_new_take(g);
     if (m && epl_model_init(m, seed))
-        step = epl_train_graph(m, m->weights, (epl_step_opts){ .batch = SAMPLES, .loss = { .name = "mse" }, .optimizer = { .kind = EPL_ADAM },
-                                                               .target_dtype = EPL_F32 }, seed, NULL);
+        step = epl_train_graph(m, m->weights,
+                               (epl_step_opts){ .batch = SAMPLES,
+                                                .loss = { .name = "mse" },
+                                                .optimizer = { .kind = EPL_ADAM },
+                                                .target_dtype = EPL_F32 },
+                               seed, NULL);
     epl_program *p = step ? epl_program_new(step, m->weights, (epl_program_opts){ 0 }) : NULL;
     if (p)
         fill_samples(p, w, &rng);
@@ -172,7 +181,8 @@ static double block_weights(const epl_graph *g)
 {
     double n = 0;
     for (const epl_node *k = epl_first(g); k; k = epl_next(k))
-        if (epl_glob("Parameter", epl_node_op_name(k)) && epl_glob("stage*", epl_value_name(epl_node_output(k, 0))) && epl_rank(epl_node_output(k, 0)) > 1)
+        if (epl_glob("Parameter", epl_node_op_name(k)) && epl_glob("stage*", epl_value_name(epl_node_output(k, 0))) &&
+            epl_rank(epl_node_output(k, 0)) > 1)
             n += (double)epl_shape_count(epl_shape_of(epl_node_output(k, 0)));
     return n;
 }
@@ -212,7 +222,10 @@ static void full(paper_run *r)
     };
     const paper_series *accuracy[N_NETWORKS];
     learn_algebra(r);
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 10000, .test = 5000, .epochs = 4, .batch = 32, .optimizer = "adam:rate=2e-3" }, accuracy);
+    paper_train(r, networks, N_NETWORKS,
+                (paper_recipe){
+                    .samples = 10000, .test = 5000, .epochs = 4, .batch = 32, .optimizer = "adam:rate=2e-3" },
+                accuracy);
     if (!paper_ok(r))
         return;
     const double real = paper_mean(paper_series_named(r, "weights of the blocks", "real", ""));
@@ -220,8 +233,8 @@ static void full(paper_run *r)
         paper_check_near(r, paper_textf(r, "weights of the blocks, n = %d / real, times n", shapes[i].n),
                          shapes[i].n * paper_mean(paper_series_named(r, "weights of the blocks", networks[i].name, "")) / real, 1, 0.1);
     paper_check(r, "accuracy, n = 2 - real, points", paper_mean(accuracy[N2]) - paper_mean(accuracy[REAL]), PAPER_AT_LEAST, -1.5);
-    paper_check(r, "accuracy, n = 4 - real of as many parameters, points", paper_mean(accuracy[N4]) - paper_mean(accuracy[NARROW]), PAPER_AT_LEAST,
-                -0.5);
+    paper_check(r, "accuracy, n = 4 - real of as many parameters, points",
+                paper_mean(accuracy[N4]) - paper_mean(accuracy[NARROW]), PAPER_AT_LEAST, -0.5);
     paper_remark(r, "The paper reports accuracies above those of the real network. Here the best of n = 2, 3, 4 is %+.2f points from it.",
                  fmax(fmax(paper_mean(accuracy[N2]), paper_mean(accuracy[N3])), paper_mean(accuracy[N4])) - paper_mean(accuracy[REAL]));
     paper_plot_series(r, "accuracy", "test accuracy [%]", accuracy, N_NETWORKS);
@@ -229,12 +242,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_phnn = {
-    .slug = "phnn", .title = "PHNNs: Lightweight Neural Networks via Parameterized Hypercomplex Convolutions",
-    .source = "Grassucci, Zhang, Comminiello 2021, arXiv:2110.04176", .kind = "block",
-    .claim = "layers whose weights are sums of n Kronecker products learn their algebra from data and, with 1/n of the parameters, are as "
+    .slug = "phnn",
+    .title = "PHNNs: Lightweight Neural Networks via Parameterized Hypercomplex Convolutions",
+    .source = "Grassucci, Zhang, Comminiello 2021, arXiv:2110.04176",
+    .kind = "block",
+    .claim = "layers whose weights are sums of n Kronecker products learn their algebra from data and, with 1/n of the "
+             "parameters, are as "
              "accurate as real ones",
-    .criterion = "Hamilton's product is learned with a squared error below 1e-6 and weights right to 1e-3; on Fashion-MNIST the blocks have "
-                 "1/n of the weights (to 10 %), n = 2 is at most 1.5 points below the real network, and n = 4 at most 0.5 points below a "
+    .criterion = "Hamilton's product is learned with a squared error below 1e-6 and weights right to 1e-3; on "
+                 "Fashion-MNIST the blocks have "
+                 "1/n of the weights (to 10 %), n = 2 is at most 1.5 points below the real network, and n = 4 at most "
+                 "0.5 points below a "
                  "real one of as many parameters",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

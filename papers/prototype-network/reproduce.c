@@ -1,5 +1,5 @@
-/* prototype-network: does a classifier that reads nothing but distances to prototypes, which it can draw, cost accuracy? And do the terms
- * that tie prototypes to samples do what they are for? */
+/* prototype-network: does a classifier that reads nothing but distances to prototypes, which it can draw, cost
+ * accuracy? And do the terms that tie prototypes to samples do what they are for? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -75,7 +75,8 @@ static void check_answers(paper_run *r)
             off = fmax(off, fabs(epl_tensor_get(e.logits, k) - epl_tensor_get(swapped.logits, k)));
         paper_check(r, "logits with two prototypes exchanged, difference", off, PAPER_AT_MOST, 1e-3);
     }
-    epl_tensor *wide = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(1, 30, 30, 1)), *none = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(0, 28, 28, 1));
+    epl_tensor *wide = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(1, 30, 30, 1)),
+               *none = epl_tensor_new(paper_context(r), EPL_F32, EPL_SHAPE(0, 28, 28, 1));
     epl_explanation refused;
     if (m) {
         paper_check_refused(r, "a sample of another size", epl_explain(m, wide, &refused), "the sample is f32[1, 30, 30, 1]");
@@ -92,11 +93,14 @@ static void check_answers(paper_run *r)
 static void check_terms(paper_run *r)
 {
     static const float Z[2][2] = { { 0, 0 }, { 2, 0 } }, P[3][2] = { { 0, 0 }, { 1, 0 }, { 2, 1 } };
-    static const float slope[3][2] = { { 0, 0 }, { -1, 0 }, { 0, 0 } }; // (2/n) (p - z) of the samples that are nearest: (2, 0) ties, the first gets it
+    static const float slope[3][2] = {
+        { 0, 0 }, { -1, 0 }, { 0, 0 }
+    }; // (2/n) (p - z) of the samples that are nearest: (2, 0) ties, the first gets it
     epl_graph *g = epl_graph_new(paper_context(r), "terms");
     epl_value *z = epl_input(g, "z", EPL_F32, EPL_SHAPE(2, 2), NULL), *d = epl_prototypes(g, z, (epl_prototypes_opts){ .count = 3 });
     epl_value *r1 = epl_reduce_mean(g, epl_prototype_r1(g, d), (epl_reduce_opts){ 0 });
-    epl_value *r2 = epl_reduce_mean(g, epl_prototype_r2(g, d), (epl_reduce_opts){ 0 }), *p = epl_graph_find(g, "prototypes.vectors"), *dp = NULL;
+    epl_value *r2 = epl_reduce_mean(g, epl_prototype_r2(g, d), (epl_reduce_opts){ 0 }),
+              *p = epl_graph_find(g, "prototypes.vectors"), *dp = NULL;
     if (epl_gradient(g, r2, 1, &p, &dp)) {
         epl_output(g, "r1", r1);
         epl_output(g, "r2", r2);
@@ -216,8 +220,12 @@ static void draw_sheet(paper_run *r, const paper_training *t, const epl_prototyp
         names[j] = epl_dataset_class_name(t->train, p->at[j].cls);
     }
     if (tiles && names)
-        paper_plot_tiles(r, file, paper_textf(r, "Prototypes of \"%s\" as its decoder draws them, and the class for which each speaks; seed 0.",
-                                              t->variant->name), tiles, names, p->n, (epl_pictures_opts){ .columns = 5 });
+        paper_plot_tiles(
+            r, file,
+            paper_textf(r,
+                        "Prototypes of \"%s\" as its decoder draws them, and the class for which each speaks; seed 0.",
+                        t->variant->name),
+            tiles, names, p->n, (epl_pictures_opts){ .columns = 5 });
     for (int j = 0; tiles && j < p->n; j++)
         epl_tensor_free((epl_tensor *)(uintptr_t)tiles[j]);
 }
@@ -235,7 +243,10 @@ static void plot_weights(paper_run *r, const paper_training *t)
     epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "class", .y_label = "prototype" });
     if (values && columns)
         epl_plot_matrix(p, values, (size_t)n, (size_t)k, (epl_matrix_opts){ .column_names = columns, .diverging = true });
-    paper_plot_take(r, "weights", "What the distance to each prototype adds to each class; the least of a row is the prototype's class. Seed 0.", p);
+    paper_plot_take(
+        r, "weights",
+        "What the distance to each prototype adds to each class; the least of a row is the prototype's class. Seed 0.",
+        p);
 }
 
 static bool look(paper_run *r, const paper_training *t)
@@ -271,10 +282,22 @@ static bool end(paper_run *r, paper_training *t)
 static void full(paper_run *r)
 {
     const paper_variant networks[N_NETWORKS] = {
-        [FULL]    = { .name = "prototypes", .model = NET, .begin = begin, .end = end, .user = (void *)(uintptr_t)objectives[FULL] },
-        [WITHOUT] = { .name = "without R1 and R2", .model = NET, .begin = begin, .end = end, .user = (void *)(uintptr_t)objectives[WITHOUT] },
-        [STRONG]  = { .name = "R1 and R2 times 10", .model = NET, .begin = begin, .end = end, .user = (void *)(uintptr_t)objectives[STRONG] },
-        [CNN]     = { .name = "plain network", .build = plain },
+        [FULL] = { .name = "prototypes",
+                   .model = NET,
+                   .begin = begin,
+                   .end = end,
+                   .user = (void *)(uintptr_t)objectives[FULL] },
+        [WITHOUT] = { .name = "without R1 and R2",
+                      .model = NET,
+                      .begin = begin,
+                      .end = end,
+                      .user = (void *)(uintptr_t)objectives[WITHOUT] },
+        [STRONG] = { .name = "R1 and R2 times 10",
+                     .model = NET,
+                     .begin = begin,
+                     .end = end,
+                     .user = (void *)(uintptr_t)objectives[STRONG] },
+        [CNN] = { .name = "plain network", .build = plain },
     };
     const paper_series *accuracy[N_NETWORKS];
     paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 20000, .epochs = 12, .batch = 250, .test = 5000, .schedule = "constant",
@@ -286,7 +309,8 @@ static void full(paper_run *r)
                  without = paper_mean(paper_series_named(r, what, networks[WITHOUT].name, ""));
     paper_check(r, "prototypes - plain network, points", paper_mean(accuracy[FULL]) - paper_mean(accuracy[CNN]), PAPER_AT_LEAST, -2.5);
     paper_check(r, "relative R1, times 10 / without", strong / without, PAPER_AT_MOST, 0.5);
-    paper_check(r, "classes that own a prototype", paper_mean(paper_series_named(r, "classes that own a prototype", networks[FULL].name, "")),
+    paper_check(r, "classes that own a prototype",
+                paper_mean(paper_series_named(r, "classes that own a prototype", networks[FULL].name, "")),
                 PAPER_AT_LEAST, 7);
     paper_check(r, "contributions summed - logit, relative", paper_mean(paper_series_named(r, "contributions summed - logit, relative",
                 networks[FULL].name, "")), PAPER_AT_MOST, 1e-5);
@@ -294,11 +318,18 @@ static void full(paper_run *r)
 }
 
 const paper paper_prototype_network = {
-    .slug = "prototype-network", .title = "Deep Learning for Case-Based Reasoning through Prototypes: A Neural Network that Explains Its Predictions",
-    .source = "Li, Liu, Chen, Rudin 2018, AAAI, arXiv:1710.04806", .kind = "model, training",
-    .claim = "a network that classifies by distances to learned prototypes, which it can draw, loses little or no accuracy against the same "
+    .slug = "prototype-network",
+    .title =
+        "Deep Learning for Case-Based Reasoning through Prototypes: A Neural Network that Explains Its Predictions",
+    .source = "Li, Liu, Chen, Rudin 2018, AAAI, arXiv:1710.04806",
+    .kind = "model, training",
+    .claim = "a network that classifies by distances to learned prototypes, which it can draw, loses little or no "
+             "accuracy against the same "
              "network without them",
-    .criterion = "mean accuracy on Fashion-MNIST at most 2.5 points below the plain network's; with R1 and R2 times 10 the relative R1 is at "
-                 "most half of that without them; at least 7 classes own a prototype; the contributions sum to the logits within 1e-5",
-    .quick = quick, .full = full,
+    .criterion = "mean accuracy on Fashion-MNIST at most 2.5 points below the plain network's; with R1 and R2 times 10 "
+                 "the relative R1 is at "
+                 "most half of that without them; at least 7 classes own a prototype; the contributions sum to the "
+                 "logits within 1e-5",
+    .quick = quick,
+    .full = full,
 };

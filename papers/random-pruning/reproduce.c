@@ -1,5 +1,5 @@
-/* random-pruning: weights removed at random before training, and never chosen again. How much less do wide networks lose by it than
- * narrow ones, and does it matter which weights go, or how many of each layer? */
+/* random-pruning: weights removed at random before training, and never chosen again. How much less do wide networks
+ * lose by it than narrow ones, and does it matter which weights go, or how many of each layer? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -74,7 +74,8 @@ static void check_densities(paper_run *r)
         const char *rule = paper_textf(r, "%s at %g", known[i].rule, known[i].density);
         for (int k = 0; k < 8 && known[i].of[k].weight; k++)
             check_density(r, m, rule, known[i].of[k].weight, known[i].of[k].expected);
-        paper_check_near(r, paper_textf(r, "%s: of all weights", rule), (double)s.nonzero / (double)s.weights, known[i].density, 22 * 0.5 / 270896);
+        paper_check_near(r, paper_textf(r, "%s: of all weights", rule), (double)s.nonzero / (double)s.weights,
+                         known[i].density, 22 * 0.5 / 270896);
     }
 }
 
@@ -240,7 +241,9 @@ static void check_gaps(paper_run *r, const paper_series *accuracy[N_WIDTHS][N_KI
     plot_gaps(r, accuracy);
 }
 
-static const paper_recipe recipe = { .samples = 6000, .test = 5000, .epochs = 8, .optimizer = "sgd:rate=0.1,momentum=0.9,nesterov=1,decay=5e-4" };
+static const paper_recipe recipe = {
+    .samples = 6000, .test = 5000, .epochs = 8, .optimizer = "sgd:rate=0.1,momentum=0.9,nesterov=1,decay=5e-4"
+};
 
 static void compare(paper_run *r, subject base)
 {
@@ -258,7 +261,10 @@ static void compare(paper_run *r, subject base)
             s[n].distribution = kinds[k].distribution;
             s[n].density      = kinds[k].density;
             s[n].measured     = widths[i] == 16 && (k == DENSE || k == ERK10);
-            v[n] = (paper_variant){ .name = paper_textf(r, "width %d, %s", widths[i], kinds[k].name), .begin = begin, .end = end, .user = &s[n],
+            v[n] = (paper_variant){ .name = paper_textf(r, "width %d, %s", widths[i], kinds[k].name),
+                                    .begin = begin,
+                                    .end = end,
+                                    .user = &s[n],
                                     .model = paper_textf(r, "resnet:depth=8,width=%d,image=14,channels=1", widths[i]) };
         }
     s[n] = s[n - N_KINDS + ERK10];
@@ -295,10 +301,14 @@ static void full(paper_run *r)
 const paper paper_random_pruning = {
     .slug = "random-pruning",
     .title = "The unreasonable effectiveness of random pruning: return of the most naive baseline for sparse training",
-    .source = "Liu et al., 2022, ICLR, arXiv:2202.02643", .kind = "training",
-    .claim = "What random pruning before training costs shrinks as networks get wider, and how many weights of each layer stay matters "
+    .source = "Liu et al., 2022, ICLR, arXiv:2202.02643",
+    .kind = "training",
+    .claim = "What random pruning before training costs shrinks as networks get wider, and how many weights of each "
+             "layer stay matters "
              "more than which.",
-    .criterion = "pruning to 10 % costs less at width 16 than at width 4, by more than the standard error; ERK is no worse than uniform in the "
+    .criterion = "pruning to 10 % costs less at width 16 than at width 4, by more than the standard error; ERK is no "
+                 "worse than uniform in the "
                  "mean over widths; accuracy varies over masks at most twice as much as over starts",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

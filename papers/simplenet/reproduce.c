@@ -1,5 +1,6 @@
-/* simplenet: does a plain stack that follows the paper's principles beat those that break one of them, and keep up with shortcuts, at
- * the same number of parameters? The layouts that break a principle stand in the zoo beside the others. */
+/* simplenet: does a plain stack that follows the paper's principles beat those that break one of them, and keep up
+ * with shortcuts, at the same number of parameters? The layouts that break a principle stand in the zoo beside the
+ * others. */
 #include "papers/common/paper.h"
 
 /* ---- quick: the published sizes, and what holds of every such network ---- */
@@ -178,7 +179,9 @@ static void full(paper_run *r)
     const paper_series *accuracy[N_NETWORKS];
     paper_timed         timed[N_NETWORKS];
     double              parameters[N_NETWORKS], latency[N_NETWORKS];
-    paper_train(r, networks, N_NETWORKS, (paper_recipe){ .samples = 8000, .test = 5000, .epochs = 3, .batch = 64, .augment = "pad-crop:2,flip" }, accuracy);
+    paper_train(r, networks, N_NETWORKS,
+                (paper_recipe){ .samples = 8000, .test = 5000, .epochs = 3, .batch = 64, .augment = "pad-crop:2,flip" },
+                accuracy);
     time_all(r, networks, timed);
     if (!paper_ok(r))
         return;
@@ -197,11 +200,16 @@ static void full(paper_run *r)
 }
 
 const paper paper_simplenet = {
-    .slug = "simplenet", .title = "Lets keep it simple, Using simple architectures to outperform deeper and more complex architectures",
-    .source = "Hasanpour, Rouhani, Fayyaz, Sabokrou 2016, arXiv:1608.06037", .kind = "model family",
-    .claim = "a plain stack of convolutions whose widths, poolings and kernels follow a few principles keeps up with networks with "
+    .slug = "simplenet",
+    .title = "Lets keep it simple, Using simple architectures to outperform deeper and more complex architectures",
+    .source = "Hasanpour, Rouhani, Fayyaz, Sabokrou 2016, arXiv:1608.06037",
+    .kind = "model family",
+    .claim = "a plain stack of convolutions whose widths, poolings and kernels follow a few principles keeps up with "
+             "networks with "
              "shortcuts of the same size, and loses when it breaks a principle",
-    .criterion = "mean accuracy on Fashion-MNIST at about 311 k parameters is not below that of early 1x1 kernels, nor of early pooling, and "
+    .criterion = "mean accuracy on Fashion-MNIST at about 311 k parameters is not below that of early 1x1 kernels, nor "
+                 "of early pooling, and "
                  "at most 0.5 points below that of a network with shortcuts",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,5 @@
-/* sparse-ift: layers that are larger and sparse at the cost of the dense ones. Does more to choose the weights from help, and does it
- * matter that the choice may change? */
+/* sparse-ift: layers that are larger and sparse at the cost of the dense ones. Does more to choose the weights from
+ * help, and does it matter that the choice may change? */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -74,8 +74,8 @@ static void check_identities(paper_run *r)
         epl_model *m = paper_model(r, "resnet:depth=8,width=8,image=16", 3), *same = paper_model(r, "resnet:depth=8,width=8,image=16", 3);
         if (m && same && epl_ift(m, (epl_ift_opts){ .member = members[i], .sparsity = 0 }, NULL)) {
             epl_tensor *x = paper_draw(r, EPL_SHAPE(1, 16, 16, 3), 1, 1);
-            paper_check(r, paper_textf(r, "%s without sparsity: difference of outputs", members[i]), paper_relative_difference(r, m, same, x),
-                        PAPER_AT_MOST, 1e-6);
+            paper_check(r, paper_textf(r, "%s without sparsity: difference of outputs", members[i]),
+                        paper_relative_difference(r, m, same, x), PAPER_AT_MOST, 1e-6);
             epl_tensor_free(x);
         }
     }
@@ -83,7 +83,8 @@ static void check_identities(paper_run *r)
     if (!m)
         return;
     paper_check_refused(r, "a sparsity of 1", epl_ift(m, (epl_ift_opts){ .sparsity = 1 }, NULL), "below 1");
-    paper_check_refused(r, "a target out of reach", epl_ift(m, (epl_ift_opts){ .sparsity = 0.5, .match = true, .macs = 1 }, NULL), "between");
+    paper_check_refused(r, "a target out of reach",
+                        epl_ift(m, (epl_ift_opts){ .sparsity = 0.5, .match = true, .macs = 1 }, NULL), "between");
 }
 
 static void quick(paper_run *r)
@@ -113,7 +114,9 @@ static bool begin(paper_run *r, paper_training *t)
         return false;
     if (!s->moving)
         return true;
-    s->hook = epl_regrow_hook(t->model, (epl_regrow_opts){ .prune = { .skip = "first,last", .seed = t->seed }, .method = "rigl", .every = 20 });
+    s->hook = epl_regrow_hook(t->model, (epl_regrow_opts){ .prune = { .skip = "first,last", .seed = t->seed },
+                                                           .method = "rigl",
+                                                           .every = 20 });
     t->recipe.hooks   = &s->hook;
     t->recipe.n_hooks = 1;
     return s->hook.user != NULL;
@@ -143,7 +146,8 @@ static void plot(paper_run *r, const paper_series *const *accuracy)
     const double x[] = { 0, 0.5, 0.75 };
     const double moving[] = { paper_mean(accuracy[DENSE]), paper_mean(accuracy[WIDE_50]), paper_mean(accuracy[WIDE_75]) };
     const double still[]  = { paper_mean(accuracy[DENSE]), paper_mean(accuracy[STATIC_50]), paper_mean(accuracy[STATIC_75]) };
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "sparsity at equal multiply-adds", .y_label = "test accuracy [%]" });
+    epl_plot    *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "sparsity at equal multiply-adds",
+                                                                     .y_label = "test accuracy [%]" });
     epl_plot_line(p, "RigL", x, moving, 3, (epl_line_opts){ 0 });
     epl_plot_line(p, "static masks", x, still, 3, (epl_line_opts){ 0 });
     paper_plot_take(r, "sparsity", "Test accuracy of the widened network against its sparsity, at equal multiply-adds.", p);
@@ -153,9 +157,11 @@ static void full(paper_run *r)
 {
     static setting settings[N_VARIANTS];
     const setting  fresh[N_VARIANTS] = {
-        [WIDE_50] = { .member = "wide", .sparsity = 0.5, .moving = true }, [WIDE_75] = { .member = "wide", .sparsity = 0.75, .moving = true },
-        [STATIC_50] = { .member = "wide", .sparsity = 0.5 }, [STATIC_75] = { .member = "wide", .sparsity = 0.75 },
-        [PARALLEL_75] = { .member = "parallel", .sparsity = 0.75, .moving = true },
+         [WIDE_50] = { .member = "wide", .sparsity = 0.5, .moving = true },
+         [WIDE_75] = { .member = "wide", .sparsity = 0.75, .moving = true },
+         [STATIC_50] = { .member = "wide", .sparsity = 0.5 },
+         [STATIC_75] = { .member = "wide", .sparsity = 0.75 },
+         [PARALLEL_75] = { .member = "parallel", .sparsity = 0.75, .moving = true },
     };
     static const char *const names[] = { "dense", "wide 0.5, RigL", "wide 0.75, RigL", "wide 0.5, static", "wide 0.75, static",
                                          "parallel 0.75, RigL" };
@@ -177,16 +183,24 @@ static void full(paper_run *r)
     paper_check(r, "RigL - static masks, points", paper_mean(accuracy[best]) - rest, PAPER_AT_LEAST, -0.1);
     paper_plot_series(r, "accuracy", "test accuracy [%]", accuracy, N_VARIANTS);
     plot(r, accuracy);
-    paper_remark(r, "Equal multiply-adds are those of a run that skips zeros. Training computes the masked products dense: the executed ones are in "
-                    "the table, and RigL's dense gradients cost nothing beyond them here; with kernels that skip zeros, a step in twenty would "
+    paper_remark(r, "Equal multiply-adds are those of a run that skips zeros. Training computes the masked products "
+                    "dense: the executed ones are in "
+                    "the table, and RigL's dense gradients cost nothing beyond them here; with kernels that skip "
+                    "zeros, a step in twenty would "
                     "take about (2 f + F) / 3 f longer, F being the unmasked network's forward pass.");
 }
 
 const paper paper_sparse_ift = {
-    .slug = "sparse-ift", .title = "Sparse Iso-FLOP Transformations for Maximizing Training Efficiency",
-    .source = "Thangarasa, Saxena, Gupta, Lie 2023, arXiv:2303.11525", .kind = "transform, training",
-    .claim = "larger sparse layers at the multiply-adds of the dense ones make a better network, most of all where the masks may move",
-    .criterion = "mean accuracy on Fashion-MNIST at 14x14 of the widened network with RigL at the better of two sparsities exceeds that of the "
-                 "dense network by more than the standard error of the difference, and is at most 0.1 points below that with static masks",
-    .quick = quick, .full = full,
+    .slug = "sparse-ift",
+    .title = "Sparse Iso-FLOP Transformations for Maximizing Training Efficiency",
+    .source = "Thangarasa, Saxena, Gupta, Lie 2023, arXiv:2303.11525",
+    .kind = "transform, training",
+    .claim = "larger sparse layers at the multiply-adds of the dense ones make a better network, most of all where the "
+             "masks may move",
+    .criterion = "mean accuracy on Fashion-MNIST at 14x14 of the widened network with RigL at the better of two "
+                 "sparsities exceeds that of the "
+                 "dense network by more than the standard error of the difference, and is at most 0.1 points below "
+                 "that with static masks",
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,5 @@
-/* vanillanet: what the series activation and deep training are worth to a plain network of five activations, and that the merged network
- * computes what the trained one did. */
+/* vanillanet: what the series activation and deep training are worth to a plain network of five activations, and
+ * that the merged network computes what the trained one did. */
 #include "papers/common/paper.h"
 
 #include <math.h>
@@ -173,7 +173,8 @@ static void check_parts(paper_run *r)
     paper_check(r, "slope in epoch 0", epl_deep_training_slope(o, 0), PAPER_EQUAL, 0);
     paper_check(r, "slope in epoch E", epl_deep_training_slope(o, 100), PAPER_EQUAL, 1);
     paper_check(r, "slope after epoch E", epl_deep_training_slope(o, 250), PAPER_EQUAL, 1);
-    paper_check_near(r, "slope in the middle, with a cosine", epl_deep_training_slope((epl_deep_training_opts){ 100, true }, 50), 0.5, 1e-12);
+    paper_check_near(r, "slope in the middle, with a cosine",
+                     epl_deep_training_slope((epl_deep_training_opts){ 100, true }, 50), 0.5, 1e-12);
     for (int i = 0; i <= 4; i++) // quarters: no rounding in the mixture
         paper_check(r, paper_textf(r, "leaky relu - ((1 - s) relu + s x) at s = %.2f", 0.25 * i),
                     difference_of(r, leaky_or_mixture, NULL, 0.25 * i), PAPER_AT_MOST, i % 4 ? 1e-7 : 0);
@@ -231,7 +232,9 @@ static epl_graph *build(epl_context *ctx, void *user)
         x = activation(g, i == 0 ? pool(g, x) : x, s);
         epl_scope_pop(g);
     }
-    epl_output(g, "logits", epl_deep_conv(g, epl_global_average_pool(g, x), (epl_deep_conv_opts){ .name = "head", .out = 10, .form = form }));
+    epl_output(g, "logits",
+               epl_deep_conv(g, epl_global_average_pool(g, x),
+                             (epl_deep_conv_opts){ .name = "head", .out = 10, .form = form }));
     return g;
 }
 
@@ -299,7 +302,9 @@ static void full(paper_run *r)
     paper_variant       variants[N_VARIANTS] = { 0 };
     const paper_series *accuracy[N_VARIANTS];
     for (int i = 0; i < N_VARIANTS; i++)
-        variants[i] = (paper_variant){ .name = names[i], .build = build, .begin = begin, .end = end, .user = (void *)(uintptr_t)&shapes[i] };
+        variants[i] = (paper_variant){
+            .name = names[i], .build = build, .begin = begin, .end = end, .user = (void *)(uintptr_t)&shapes[i]
+        };
     if (!paper_train(r, variants, N_VARIANTS, recipe, accuracy))
         return;
     const double plain = paper_mean(accuracy[PLAIN]);
@@ -317,11 +322,16 @@ static void full(paper_run *r)
 }
 
 const paper paper_vanillanet = {
-    .slug = "vanillanet", .title = "VanillaNet: the Power of Minimalism in Deep Learning",
-    .source = "Chen, Wang, Guo, Tao 2023, arXiv:2305.12972", .kind = "model family, training, activation, merging",
-    .claim = "a network of a few plain layers needs its activations to look around (series activation), and layers that were two while they "
+    .slug = "vanillanet",
+    .title = "VanillaNet: the Power of Minimalism in Deep Learning",
+    .source = "Chen, Wang, Guo, Tao 2023, arXiv:2305.12972",
+    .kind = "model family, training, activation, merging",
+    .claim = "a network of a few plain layers needs its activations to look around (series activation), and layers "
+             "that were two while they "
              "learned can be merged into one that computes the same",
-    .criterion = "on Fashion-MNIST the series activation (n=3) and both tricks together are each at least 3 points above the plain network, "
+    .criterion = "on Fashion-MNIST the series activation (n=3) and both tricks together are each at least 3 points "
+                 "above the plain network, "
                  "and the merged network computes what the trained one did (1e-4) and is faster",
-    .quick = quick, .full = full,
+    .quick = quick,
+    .full = full,
 };

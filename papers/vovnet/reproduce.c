@@ -1,5 +1,5 @@
-/* vovnet: a network that collects features once against one that does so in every layer, of the same computation: which moves less
- * memory, which is faster, which learns better? */
+/* vovnet: a network that collects features once against one that does so in every layer, of the same computation:
+ * which moves less memory, which is faster, which learns better? */
 #include "papers/common/paper.h"
 
 #include <string.h>
@@ -12,10 +12,12 @@ static void check_sizes(paper_run *r)
         const char *variant;
         int64_t     features, whole;
         double      macs;
-    } sizes[] = { { "27-slim", 3012736, 3525736, 2176695296 }, { "39", 21575296, 22600296, 7072227328 }, { "57", 35615296, 36640296, 8930144256 },
-                  { "19-slim-dw-ese", 1384752, 1897752, 0 }, { "19-dw-ese", 5518080, 6543080, 0 }, { "19-slim-ese", 2653136, 3166136, 0 },
-                  { "19-ese", 10180416, 11205416, 0 }, { "39-ese", 25184128, 26209128, 0 }, { "39-ese,ese=last", 23543936, 24568936, 0 },
-                  { "57-ese", 41454912, 42479912, 0 }, { "57-ese,ese=last", 37583936, 38608936, 0 }, { "99-ese", 69523520, 70548520, 0 },
+    } sizes[] = { { "27-slim", 3012736, 3525736, 2176695296 },  { "39", 21575296, 22600296, 7072227328 },
+                  { "57", 35615296, 36640296, 8930144256 },     { "19-slim-dw-ese", 1384752, 1897752, 0 },
+                  { "19-dw-ese", 5518080, 6543080, 0 },         { "19-slim-ese", 2653136, 3166136, 0 },
+                  { "19-ese", 10180416, 11205416, 0 },          { "39-ese", 25184128, 26209128, 0 },
+                  { "39-ese,ese=last", 23543936, 24568936, 0 }, { "57-ese", 41454912, 42479912, 0 },
+                  { "57-ese,ese=last", 37583936, 38608936, 0 }, { "99-ese", 69523520, 70548520, 0 },
                   { "99-ese,ese=last", 62174272, 63199272, 0 } };
     for (size_t i = 0; i < EPL_COUNT(sizes); i++) {
         paper_check_model(r, paper_textf(r, "vovnet:variant=%s", sizes[i].variant), sizes[i].whole, sizes[i].macs);
@@ -56,8 +58,8 @@ static void check_taps(paper_run *r)
     static const int side[] = { 56, 56, 28, 14, 7 };
     epl_graph *g = epl_zoo_build(paper_context(r), "vovnet:variant=19-ese,taps=1");
     for (int i = 0; g && i < 5; i++)
-        paper_check(r, paper_textf(r, "side of the features '%s'", epl_graph_output_name(g, i + 1)), (double)epl_dim(epl_graph_output_at(g, i + 1), 1),
-                    PAPER_EQUAL, side[i]);
+        paper_check(r, paper_textf(r, "side of the features '%s'", epl_graph_output_name(g, i + 1)),
+                    (double)epl_dim(epl_graph_output_at(g, i + 1), 1), PAPER_EQUAL, side[i]);
     epl_graph_free(g);
 }
 
@@ -66,7 +68,8 @@ static void quick(paper_run *r)
     check_sizes(r);
     check_memory_access(r);
     check_taps(r);
-    paper_check(r, "folded against unfolded, relative", paper_folding_difference(r, paper_model(r, "vovnet:variant=19-slim-dw-ese,image=64", 1), 2),
+    paper_check(r, "folded against unfolded, relative",
+                paper_folding_difference(r, paper_model(r, "vovnet:variant=19-slim-dw-ese,image=64", 1), 2),
                 PAPER_AT_MOST, 1e-4);
 }
 
@@ -152,7 +155,8 @@ static void measure_speed(paper_run *r, const paper_variant *v, epl_model *const
 /* What has been moved when so much has been computed, layer by layer. */
 static void plot_memory(paper_run *r, const paper_variant *v, epl_model *const *m)
 {
-    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "multiply-adds so far [M]", .y_label = "elements moved so far [k]" });
+    epl_plot *p = epl_plot_new(paper_context(r), (epl_plot_opts){ .x_label = "multiply-adds so far [M]",
+                                                                  .y_label = "elements moved so far [k]" });
     for (int i = 0; i < N_NETWORKS; i++) {
         const size_t n = (size_t)epl_graph_n_nodes(m[i]->graph) + 1;
         double *macs = paper_alloc(r, n * sizeof *macs), *moved = paper_alloc(r, n * sizeof *moved);
@@ -195,16 +199,23 @@ static void full(paper_run *r)
         return;
     paper_check(r, "speed at batch 64, aggregated once / dense", speed[ONCE] / speed[EVERY], PAPER_AT_LEAST, 1.3);
     paper_check(r, "memory access, aggregated once / dense", moved[ONCE] / moved[EVERY], PAPER_BELOW, 1);
-    paper_check(r, "accuracy, aggregated once - dense, points", paper_mean(accuracy[ONCE]) - paper_mean(accuracy[EVERY]), PAPER_AT_LEAST, -1);
+    paper_check(r, "accuracy, aggregated once - dense, points",
+                paper_mean(accuracy[ONCE]) - paper_mean(accuracy[EVERY]), PAPER_AT_LEAST, -1);
     paper_plot_series(r, "accuracy", "test accuracy [%]", accuracy, N_NETWORKS);
 }
 
 const paper paper_vovnet = {
-    .slug = "vovnet", .title = "An Energy and GPU-Computation Efficient Backbone Network for Real-Time Object Detection",
-    .source = "Lee, Hwang, Lee, Bae, Park 2019, arXiv:1904.09730", .kind = "model family",
-    .claim = "features that are concatenated once, at a module's end, serve as well as those that every layer reads again, move less memory "
+    .slug = "vovnet",
+    .title = "An Energy and GPU-Computation Efficient Backbone Network for Real-Time Object Detection",
+    .source = "Lee, Hwang, Lee, Bae, Park 2019, arXiv:1904.09730",
+    .kind = "model family",
+    .claim = "features that are concatenated once, at a module's end, serve as well as those that every layer reads "
+             "again, move less memory "
              "and so compute faster at the same number of multiply-adds",
-    .criterion = "of two networks of 36 M multiply-adds the one that aggregates once reaches at least 1.3 times the GFLOP/s of the dense one "
-                 "at batch 64 on one thread, moves fewer elements, and has a mean accuracy on Fashion-MNIST at most 1 point below",
-    .quick = quick, .full = full,
+    .criterion = "of two networks of 36 M multiply-adds the one that aggregates once reaches at least 1.3 times the "
+                 "GFLOP/s of the dense one "
+                 "at batch 64 on one thread, moves fewer elements, and has a mean accuracy on Fashion-MNIST at most 1 "
+                 "point below",
+    .quick = quick,
+    .full = full,
 };

@@ -1,5 +1,6 @@
-/* attack: adversarial images by the sign of the gradient - FGSM, Goodfellow et al. 2015 (arXiv:1412.6572), and PGD, Madry et al. 2018
- * (arXiv:1706.06083) - against any network, and what comes of an attack. The attack on early exits is in attack_early.c. */
+/* attack: adversarial images by the sign of the gradient - FGSM, Goodfellow et al. 2015 (arXiv:1412.6572), and PGD,
+ * Madry et al. 2018 (arXiv:1706.06083) - against any network, and what comes of an attack. The attack on early exits
+ * is in attack_early.c. */
 #include "analysis/attack.h"
 
 #include <espalier/grad.h>
@@ -155,8 +156,10 @@ static bool run_climb(climb *c, const epl_tensor *x, const epl_tensor *labels, e
         if (p.report && !p.report(p.user, "attack", (double)(i + count), (double)n))
             return epl_fail(c->m->ctx, EPL_ERR_INTERRUPTED, "stopped after %lld of %lld images", (long long)(i + count), (long long)n);
     }
-    return c->clean && (c->reached || epl_fail(c->m->ctx, EPL_ERR_UNSUPPORTED, "network '%s': no gradient reaches the images; an integer-quantised "
-                                               "network rounds it away: attack the network that it was made from", epl_graph_name(c->m->graph)));
+    return c->clean && (c->reached || epl_fail(c->m->ctx, EPL_ERR_UNSUPPORTED,
+                                               "network '%s': no gradient reaches the images; an integer-quantised "
+                                               "network rounds it away: attack the network that it was made from",
+                                               epl_graph_name(c->m->graph)));
 }
 
 static epl_tensor *climb_images(const epl_model *m, const epl_tensor *x, const epl_tensor *labels, epl_attack_opts o, double *backward)
@@ -187,17 +190,20 @@ static bool check(const epl_model *m, const epl_tensor *x, const epl_tensor *lab
     const float     *v = x->data;
     char a[192], b[192];
     if (!(o->eps >= 0) || o->steps < 1 || !(o->step_size >= 0))
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "attack: eps %g, %d steps of %g; eps and step are at least 0, steps at least 1", o->eps, o->steps,
-                        o->step_size);
+        return epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                        "attack: eps %g, %d steps of %g; eps and step are at least 0, steps at least 1", o->eps,
+                        o->steps, o->step_size);
     if (x->dtype != EPL_F32 || x->shape.rank != want.rank || x->shape.dim[0] < 1 ||
         epl_shape_count_from(x->shape, 1, x->shape.rank) != epl_shape_count_from(want, 1, want.rank))
         return epl_fail(m->ctx, EPL_ERR_SHAPE, "attack: network '%s' takes batches %s, the images are %s", epl_graph_name(m->graph),
                         epl_shape_text(a, want), epl_shape_text(b, x->shape));
     if (labels->dtype != EPL_I64 || epl_tensor_count(labels) != x->shape.dim[0])
-        return epl_fail(m->ctx, EPL_ERR_SHAPE, "attack: %lld labels for %lld images", (long long)epl_tensor_count(labels), (long long)x->shape.dim[0]);
+        return epl_fail(m->ctx, EPL_ERR_SHAPE, "attack: %lld labels for %lld images",
+                        (long long)epl_tensor_count(labels), (long long)x->shape.dim[0]);
     for (int64_t i = 0; i < epl_tensor_count(x); i++)
         if (!(v[i] >= 0 && v[i] <= 1))
-            return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "attack: images have to lie in [0, 1], element %lld is %g", (long long)i, (double)v[i]);
+            return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "attack: images have to lie in [0, 1], element %lld is %g",
+                            (long long)i, (double)v[i]);
     return true;
 }
 

@@ -1,5 +1,6 @@
-/* attack_early: images that every early exit takes for something else while the final classifier stands by its answer, so that whoever checks
- * the whole network alone sees nothing. "Dynamic Neural Network is All You Need", ICCV workshop 2023, with the constants of its code. */
+/* attack_early: images that every early exit takes for something else while the final classifier stands by its
+ * answer, so that whoever checks the whole network alone sees nothing. "Dynamic Neural Network is All You Need",
+ * ICCV workshop 2023, with the constants of its code. */
 #include "analysis/attack.h"
 
 #include <espalier/grad.h>
@@ -9,8 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-epl_value *epl_early_objective(epl_graph *g, int n_exits, epl_value *const *exits, epl_value *y, epl_value *adversarial, epl_value *clean, double c,
-                               double alpha)
+epl_value *epl_early_objective(epl_graph *g, int n_exits, epl_value *const *exits, epl_value *y, epl_value *adversarial,
+                               epl_value *clean, double c, double alpha)
 {
     epl_value *is_y = epl_one_hot(g, y, epl_channels(exits[0]), (epl_one_hot_opts){ .dtype = epl_dtype_of(exits[0]) }), *sum = NULL;
     for (int i = 0; i < n_exits; i++) {
@@ -18,7 +19,10 @@ epl_value *epl_early_objective(epl_graph *g, int n_exits, epl_value *const *exit
         epl_value *p_y = epl_reduce_sum(g, epl_mul(g, p, is_y), (epl_reduce_opts){ EPL_AXES(1), .keep = true });
         epl_value *term = p_y; // of an early exit: what it still says for y; of the final one: how far y is above the others
         if (i + 1 == n_exits)
-            term = epl_affine(g, epl_reduce_sum(g, epl_relu(g, epl_sub(g, p_y, p)), (epl_reduce_opts){ EPL_AXES(1), .keep = true }), -alpha, 0);
+            term = epl_affine(g,
+                              epl_reduce_sum(g, epl_relu(g, epl_sub(g, p_y, p)),
+                                             (epl_reduce_opts){ EPL_AXES(1), .keep = true }),
+                              -alpha, 0);
         sum = sum ? epl_add(g, sum, term) : term;
     }
     epl_value *apart = epl_square(g, epl_sub(g, adversarial, clean));

@@ -1,5 +1,5 @@
-/* budget: thresholds of early exits for a mean cost - budgeted batch classification, Huang et al. 2018 (arXiv:1703.09844), sec. 4.2: exit k
- * takes the share q^k of the samples, normalised. */
+/* budget: thresholds of early exits for a mean cost - budgeted batch classification, Huang et al. 2018
+ * (arXiv:1703.09844), sec. 4.2: exit k takes the share q^k of the samples, normalised. */
 #include <espalier/analysis.h>
 
 #include "analysis/raw.h"
@@ -91,7 +91,8 @@ bool epl_exit_budget(const epl_graph *g, const epl_tensor *logits, double budget
     }
     ok = ok && epl_exit_thresholds(ctx, logits, exp(low), thresholds);
     if (ok && mean_cost(logits, thresholds, macs, taken) > budget)
-        ok = epl_fail(ctx, EPL_ERR_LIMIT, "network '%s' takes at least %.6g multiply-adds a sample, the budget is %.6g", epl_graph_name(g), macs[0], budget);
+        ok = epl_fail(ctx, EPL_ERR_LIMIT, "network '%s' takes at least %.6g multiply-adds a sample, the budget is %.6g",
+                      epl_graph_name(g), macs[0], budget);
     epl_release(ctx, macs);
     epl_release(ctx, taken);
     return ok;

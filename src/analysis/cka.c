@@ -1,4 +1,5 @@
-/* cka: how alike two networks see the same samples: linear centred kernel alignment, Kornblith et al. 2019 (arXiv:1905.00414), eq. (5). */
+/* cka: how alike two networks see the same samples: linear centred kernel alignment, Kornblith et al. 2019
+ * (arXiv:1905.00414), eq. (5). */
 #include <espalier/analysis.h>
 
 #include <math.h>

@@ -16,8 +16,8 @@ int64_t epl_members(const epl_embedded *e, int c, int64_t *list);
 /* The mean of these rows, made a unit vector unless `as_it_is`. */
 void epl_mean_of(const epl_embedded *e, const int64_t *rows, int64_t n, bool as_it_is, float *mean);
 
-/* The nearest of n_means rows of width e->width: the largest product, or (euclidean) the least distance; of equal ones the first. *score
- * (may be NULL) receives the product, or minus the squared distance. */
+/* The nearest of n_means rows of width e->width: the largest product, or (euclidean) the least distance; of equal
+ * ones the first. *score (may be NULL) receives the product, or minus the squared distance. */
 int epl_nearest(const float *z, int64_t width, const float *means, int n_means, bool euclidean, double *score);
 
 #endif

@@ -1,5 +1,5 @@
-/* confidence: what a classifier's probabilities are worth - likelihood, calibration, and whether it is less sure about what it has
- * never seen. */
+/* confidence: what a classifier's probabilities are worth - likelihood, calibration, and whether it is less sure
+ * about what it has never seen. */
 #include <espalier/analysis.h>
 
 #include <math.h>
@@ -27,8 +27,10 @@ static softmax_row row_of(const float *x, int64_t classes, int64_t label)
 static bool check_logits(epl_context *ctx, const epl_tensor *logits)
 {
     char is[192];
-    return (logits->dtype == EPL_F32 && logits->shape.rank == 2 && logits->shape.dim[0] > 0 && logits->shape.dim[1] > 1) ||
-           epl_fail(ctx, EPL_ERR_SHAPE, "logits of %s: f32 [n, classes] with at least two classes are needed", epl_shape_text(is, logits->shape));
+    return (logits->dtype == EPL_F32 && logits->shape.rank == 2 && logits->shape.dim[0] > 0 &&
+            logits->shape.dim[1] > 1) ||
+           epl_fail(ctx, EPL_ERR_SHAPE, "logits of %s: f32 [n, classes] with at least two classes are needed",
+                    epl_shape_text(is, logits->shape));
 }
 
 static bool check_labels(epl_context *ctx, const epl_tensor *logits, const epl_tensor *labels)
@@ -106,8 +108,10 @@ epl_tensor *epl_logits_of(const epl_model *m, epl_dataset *d, epl_progress progr
 {
     epl_text    words = EPL_TEXT(m->ctx);
     epl_tensor *y = words_for(m, d, &words)
-                        ? epl_features(m, d, (epl_features_opts){ .layer = epl_graph_output_name(m->graph, 0), .augment = epl_text_str(&words),
-                                                                  .progress = progress })
+                        ? epl_features(m, d,
+                                       (epl_features_opts){ .layer = epl_graph_output_name(m->graph, 0),
+                                                            .augment = epl_text_str(&words),
+                                                            .progress = progress })
                         : NULL;
     epl_text_release(&words);
     return y;
@@ -143,7 +147,10 @@ epl_plot *epl_reliability_plot(epl_context *ctx, const epl_calibration *c)
     double    right[EPL_MAX_BINS], sure[EPL_MAX_BINS];
     char      text[EPL_MAX_BINS][16];
     const char *names[EPL_MAX_BINS];
-    epl_plot *p = epl_plot_new(ctx, (epl_plot_opts){ .title = "Reliability", .x_label = "confidence up to, %", .y_percent = true, .y_max = 1 });
+    epl_plot   *p =
+        epl_plot_new(ctx,
+                     (epl_plot_opts){
+                         .title = "Reliability", .x_label = "confidence up to, %", .y_percent = true, .y_max = 1 });
     for (int b = 0; b < c->n_bins; b++) {
         snprintf(text[b], sizeof text[b], "%.0f", 100.0 * (b + 1) / c->n_bins);
         names[b] = text[b];

@@ -1,5 +1,5 @@
-/* design: how a network spends its layers, held against the principles of SimpleNet (Hasanpour et al. 2016, arXiv:1608.06037). Remarks, no
- * score: a network may break a principle for a good reason. */
+/* design: how a network spends its layers, held against the principles of SimpleNet (Hasanpour et al. 2016,
+ * arXiv:1608.06037). Remarks, no score: a network may break a principle for a good reason. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -124,8 +124,8 @@ static void remark_pointwise(const survey *s, epl_text *out)
     for (size_t i = 0; i < s->n; i++)
         if (s->layers[i].pointwise) {
             if (2 * i < s->n && 4 * s->layers[i].side >= s->input_side)
-                epl_text_addf(out, "locality: '%s', layer %zu of %zu, has a 1x1 kernel already, at side %lld\n", s->layers[i].name, i + 1, s->n,
-                              (long long)s->layers[i].side);
+                epl_text_addf(out, "locality: '%s', layer %zu of %zu, has a 1x1 kernel already, at side %lld\n",
+                              s->layers[i].name, i + 1, s->n, (long long)s->layers[i].side);
             return;
         }
 }

@@ -45,7 +45,8 @@ bool epl_efficiency_of(const epl_model *m, double peak, double budget_s, size_t 
     return isfinite(out->measured_s);
 }
 
-epl_plot *epl_efficiency_plot(epl_context *ctx, const char *const *names, const epl_efficiency *e, const double *heights, const char *label, size_t n)
+epl_plot *epl_efficiency_plot(epl_context *ctx, const char *const *names, const epl_efficiency *e,
+                              const double *heights, const char *label, size_t n)
 {
     epl_plot *p = epl_plot_new(ctx, (epl_plot_opts){ .x_label = "time, ideal and measured [ms]", .y_label = label, .x_log = true });
     for (size_t i = 0; p && i < n; i++)

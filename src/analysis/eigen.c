@@ -1,5 +1,5 @@
-/* eigen: eigenvalues and eigenvectors of symmetric matrices by Jacobi's rotations (Golub & Van Loan 2013, sec. 8.5). For the sizes of
- * patches, some hundreds; larger ones would want another method. */
+/* eigen: eigenvalues and eigenvectors of symmetric matrices by Jacobi's rotations (Golub & Van Loan 2013, sec. 8.5).
+ * For the sizes of patches, some hundreds; larger ones would want another method. */
 #include <math.h>
 #include <string.h>
 

@@ -16,8 +16,11 @@ static bool output_answers(epl_raw *raw)
     char a[192], b[192], name[32];
     for (int e = 0; e < raw->n_exits; e++) {
         if (epl_rank(raw->exits[e]) != 2 || epl_channels(raw->exits[e]) != first.dim[1])
-            return epl_fail(raw->model->ctx, EPL_ERR_SHAPE, "network '%s': classifier %d has results %s, the first one %s; [N, classes] of one size are "
-                            "needed", raw->model->graph->name, e, epl_shape_text(b, epl_shape_of(raw->exits[e])), epl_shape_text(a, first));
+            return epl_fail(
+                raw->model->ctx, EPL_ERR_SHAPE,
+                "network '%s': classifier %d has results %s, the first one %s; [N, classes] of one size are "
+                "needed",
+                raw->model->graph->name, e, epl_shape_text(b, epl_shape_of(raw->exits[e])), epl_shape_text(a, first));
         snprintf(name, sizeof name, "answer%d", e);
         epl_output(raw->graph, name, raw->exits[e]);
     }
@@ -74,7 +77,9 @@ epl_tensor *epl_exit_logits(const epl_model *m, const epl_tensor *x, epl_exit_op
 {
     const int64_t n = x->shape.dim[0], most = o.batch > 0 ? o.batch : 64;
     epl_answers   a;
-    epl_tensor   *out = epl_answers_open(m, o.augment, n < most ? n : most, &a) ? epl_tensor_new(m->ctx, EPL_F32, EPL_SHAPE(a.n_exits, n, a.classes)) : NULL;
+    epl_tensor   *out = epl_answers_open(m, o.augment, n < most ? n : most, &a)
+                            ? epl_tensor_new(m->ctx, EPL_F32, EPL_SHAPE(a.n_exits, n, a.classes))
+                            : NULL;
     if (out && !epl_answers_to(&a, x, o.progress, out)) {
         epl_tensor_free(out);
         out = NULL;
@@ -123,7 +128,8 @@ bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_
         return false;
     if (exits != epl_n_exits(g) || epl_tensor_count(labels) != n || labels->dtype != EPL_I64) {
         epl_exit_report_release(out);
-        return epl_fail(g->ctx, EPL_ERR_SHAPE, "logits of %lld classifiers for %lld samples, but the network has %d and there are %lld labels",
+        return epl_fail(g->ctx, EPL_ERR_SHAPE,
+                        "logits of %lld classifiers for %lld samples, but the network has %d and there are %lld labels",
                         (long long)exits, (long long)n, epl_n_exits(g), (long long)epl_tensor_count(labels));
     }
     const size_t size = (size_t)exits * sizeof(double);
@@ -134,7 +140,8 @@ bool epl_exit_report_of(const epl_graph *g, const epl_tensor *logits, const epl_
     out->taken         = epl_arena_alloc(out->arena, (size_t)(n + 1) * sizeof *out->taken);
     out->computed      = epl_arena_alloc(out->arena, (size_t)(n + 1) * sizeof *out->computed);
     out->predicted     = epl_arena_alloc(out->arena, (size_t)(n + 1) * sizeof *out->predicted);
-    if (!out->exit_accuracy || !out->speaks || !out->leave || !out->macs || !out->taken || !out->computed || !out->predicted || !epl_exit_macs(g, out->macs)) {
+    if (!out->exit_accuracy || !out->speaks || !out->leave || !out->macs || !out->taken || !out->computed ||
+        !out->predicted || !epl_exit_macs(g, out->macs)) {
         epl_exit_report_release(out);
         return false;
     }

@@ -17,7 +17,10 @@ static bool within(const char *scope, const char *name)
     return strncmp(scope, name, n) == 0 && (scope[n] == 0 || scope[n] == '.');
 }
 
-static bool computes(const epl_node *n) { return n->n_outputs > 0 && !(n->op->flags & EPL_OP_SOURCE) && epl_dtype_is_float(n->outputs[0]->dtype); }
+static bool computes(const epl_node *n)
+{
+    return n->n_outputs > 0 && !(n->op->flags & EPL_OP_SOURCE) && epl_dtype_is_float(n->outputs[0]->dtype);
+}
 
 epl_value *epl_layer_value(const epl_graph *g, const char *name)
 {

@@ -1,5 +1,5 @@
-/* filters: what the parts of filter banks share. Vectors are rows of floats, one filter or patch each, in the order of a convolution's
- * weight: [kernel, kernel, channels]. */
+/* filters: what the parts of filter banks share. Vectors are rows of floats, one filter or patch each, in the order
+ * of a convolution's weight: [kernel, kernel, channels]. */
 #ifndef EPL_FILTERS_H
 #define EPL_FILTERS_H
 

@@ -231,8 +231,8 @@ static bool check_data(const maker *m, const epl_dataset_info *info, int window)
         return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "'%s' learns from pictures, or is scaled by them: a data set is needed", m->name);
     if (info->x_shape.rank != 3 || info->x_shape.dim[2] != m->o.channels || (info->x_dtype != EPL_F32 && info->x_dtype != EPL_U8)) {
         char shape[192];
-        return epl_fail(m->ctx, EPL_ERR_SHAPE, "'%s' is to learn filters of %d channels, but samples of '%s' are %s", m->name, m->o.channels,
-                        info->name, epl_shape_text(shape, info->x_shape));
+        return epl_fail(m->ctx, EPL_ERR_SHAPE, "'%s' is to learn filters of %d channels, but samples of '%s' are %s",
+                        m->name, m->o.channels, info->name, epl_shape_text(shape, info->x_shape));
     }
     return (info->x_shape.dim[0] >= window && info->x_shape.dim[1] >= window) ||
            epl_fail(m->ctx, EPL_ERR_SHAPE, "pictures of %lld x %lld have no windows of %d", (long long)info->x_shape.dim[0],
@@ -251,7 +251,8 @@ static epl_tensor *sample_patches(const maker *m, bool plain, int *group)
         return NULL;
     s.h = (int)s.info.x_shape.dim[0], s.w = (int)s.info.x_shape.dim[1], s.d = (int)s.info.x_shape.dim[2];
     s.group = *group = (s.window - m->o.kernel + 1) * (s.window - m->o.kernel + 1);
-    const int64_t asked = m->o.patches > 0 ? m->o.patches : 10000, n = windows ? (asked + 9) / 10 : asked, pixels = epl_shape_count(s.info.x_shape);
+    const int64_t asked = m->o.patches > 0 ? m->o.patches : 10000, n = windows ? (asked + 9) / 10 : asked,
+                  pixels = epl_shape_count(s.info.x_shape);
     s.image = epl_alloc_array(m->ctx, (size_t)pixels, sizeof *s.image);
     s.raw   = epl_alloc_array(m->ctx, (size_t)pixels, 1);
     epl_tensor *rows = s.image && s.raw ? epl_tensor_new(m->ctx, EPL_F32, EPL_SHAPE(n * s.group, m->p)) : NULL;
@@ -281,8 +282,8 @@ static bool multiply(epl_context *ctx, epl_tensor *rows, const epl_tensor *mean,
     return x != NULL;
 }
 
-/* Lengths towards 1, those below the usual one less so: where the best of many positions is taken, it should not be the one of most
- * contrast. */
+/* Lengths towards 1, those below the usual one less so: where the best of many positions is taken, it should not be
+ * the one of most contrast. */
 static void even_out(epl_tensor *rows)
 {
     const int p = (int)rows->shape.dim[1];
@@ -342,7 +343,8 @@ static epl_tensor *stored(const maker *m)
     const epl_tensor *t = w ? bank_of(w) : NULL;
     epl_tensor *out = NULL;
     if (w && !t)
-        epl_fail(m->ctx, EPL_ERR_FORMAT, "%s has %d tensors, but none named 'filters' and none of rank 4", m->parameter, epl_weights_count(w));
+        epl_fail(m->ctx, EPL_ERR_FORMAT, "%s has %d tensors, but none named 'filters' and none of rank 4", m->parameter,
+                 epl_weights_count(w));
     else if (w && (t->dtype != EPL_F32 || !epl_shape_equal(t->shape, shape_of(m))))
         epl_fail(m->ctx, EPL_ERR_SHAPE, "%s holds filters %s%s, but %s are needed", m->parameter, epl_dtype_name(t->dtype),
                  epl_shape_text(is, t->shape), epl_shape_text(want, shape_of(m)));
@@ -371,8 +373,8 @@ static epl_tensor *bank_take(const maker *m, epl_tensor *rows)
 {
     epl_tensor *bank = NULL;
     if (rows && rows->shape.dim[0] < m->o.number && m->o.no_fill)
-        epl_fail(m->ctx, EPL_ERR_ARGUMENT, "'%s' makes %lld filters of %d numbers, %d are asked for", m->name, (long long)rows->shape.dim[0], m->p,
-                 m->o.number);
+        epl_fail(m->ctx, EPL_ERR_ARGUMENT, "'%s' makes %lld filters of %d numbers, %d are asked for", m->name,
+                 (long long)rows->shape.dim[0], m->p, m->o.number);
     else if (rows)
         bank = draw(m, "he");
     if (bank)
@@ -381,8 +383,8 @@ static epl_tensor *bank_take(const maker *m, epl_tensor *rows)
     return bank;
 }
 
-/* One factor for the whole bank: it then answers pictures as strongly as filters drawn by `he` do, whose mean square answer to x is
- * 2 |x|^2 / p. */
+/* One factor for the whole bank: it then answers pictures as strongly as filters drawn by `he` do, whose mean square
+ * answer to x is 2 |x|^2 / p. */
 static bool even_bank(const maker *m, epl_tensor *bank)
 {
     const int   z = m->o.number;

@@ -24,8 +24,10 @@ static bool bank_open(epl_context *ctx, const epl_tensor *t, bank *b)
     char text[192];
     *b = (bank){ .ctx = ctx };
     if (t->dtype != EPL_F32 || t->shape.rank != 4 || epl_tensor_count(t) == 0 || t->shape.dim[0] > FIELD || t->shape.dim[1] > FIELD)
-        return epl_fail(ctx, EPL_ERR_SHAPE, "%s%s is no bank of filters: f32 [kernel, kernel, channels, number] of at most %d pixels is needed",
-                        epl_dtype_name(t->dtype), epl_shape_text(text, t->shape), FIELD);
+        return epl_fail(
+            ctx, EPL_ERR_SHAPE,
+            "%s%s is no bank of filters: f32 [kernel, kernel, channels, number] of at most %d pixels is needed",
+            epl_dtype_name(t->dtype), epl_shape_text(text, t->shape), FIELD);
     b->k = (int)t->shape.dim[0], b->w = (int)t->shape.dim[1], b->d = (int)t->shape.dim[2], b->z = (int)t->shape.dim[3];
     b->p = b->k * b->w * b->d;
     b->rows    = epl_alloc_array(ctx, (size_t)b->z * (size_t)b->p, sizeof *b->rows);

@@ -1,7 +1,8 @@
-/* gates: what channel gates save on a data set - channels kept, layer by layer and class by class, multiply-adds that are left, those of the gates
- * themselves included - and a forecast of it from a network without gates. Elkerdawy et al. 2022 (arXiv:2110.08232), sec. 3.3, but counted
- * honestly: behind a residual addition a channel is active if either side is, a depthwise convolution costs what it computes, and gates and
- * the classifier are counted. */
+/* gates: what channel gates save on a data set - channels kept, layer by layer and class by class, multiply-adds
+ * that are left, those of the gates themselves included - and a forecast of it from a network without gates.
+ * Elkerdawy et al. 2022 (arXiv:2110.08232), sec. 3.3, but counted honestly: behind a residual addition a channel is
+ * active if either side is, a depthwise convolution costs what it computes, and gates and the classifier are
+ * counted. */
 #include <espalier/analysis.h>
 #include <espalier/morph.h>
 #include <espalier/ops.h>
@@ -58,7 +59,9 @@ static epl_value *mask_of(epl_graph *g, const epl_node *n)
     if (n->n_inputs == 0 || n->n_outputs == 0)
         return NULL;
     epl_value *a = n->inputs[0] ? n->inputs[0]->mark : NULL, *b = n->n_inputs > 1 && n->inputs[1] ? n->inputs[1]->mark : NULL;
-    if (epl_glob("Relu,Relu6,Identity,MaxPool,AveragePool,Dropout,DropPath,StopGradient,GlobalAveragePool,GlobalMaxPool,Silu,HardSwish,Gelu,Tanh", n->op->name))
+    if (epl_glob("Relu,Relu6,Identity,MaxPool,AveragePool,Dropout,DropPath,StopGradient,GlobalAveragePool,"
+                 "GlobalMaxPool,Silu,HardSwish,Gelu,Tanh",
+                 n->op->name))
         return a;
     if (EPL_IS(n, add))
         return both(g, a, b, epl_max);
@@ -88,8 +91,14 @@ static void count_layer(counting *k, epl_node *n)
 {
     const epl_gate_site *s = site_of(k, n);
     epl_value *in = n->inputs[0]->mark, *out = s ? s->mask : NULL;
-    layer l = { .conv = n, .c = epl_channels(n->inputs[0]), .m = epl_channels(n->outputs[0]), .groups = epl_attr_i(n, "group"), .in = -1, .out = -1,
-                .agreement = -1, .macs = epl_node_cost(n).macs / (double)epl_dim(n->outputs[0], 0) };
+    layer                l = { .conv = n,
+                               .c = epl_channels(n->inputs[0]),
+                               .m = epl_channels(n->outputs[0]),
+                               .groups = epl_attr_i(n, "group"),
+                               .in = -1,
+                               .out = -1,
+                               .agreement = -1,
+                               .macs = epl_node_cost(n).macs / (double)epl_dim(n->outputs[0], 0) };
     if (l.groups == l.c && l.c == l.m) // depthwise: what is wanted of either side
         l.out = add_column(k, both(k->g, in, out, epl_max));
     else if (l.groups == 1) {
@@ -224,7 +233,8 @@ bool epl_gates_measure(const epl_model *m, epl_dataset *d, epl_gates_opts o, epl
     *out = (epl_gates_report){ .arena = epl_arena_new(m->ctx) };
     if (o.forecast && !(o.mass > 0 && o.mass <= 1) && !(o.uniform > 0)) {
         epl_gates_report_release(out);
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "gates: a forecast with the mass %g, but a share above 0 and at most 1 is needed", o.mass);
+        return epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                        "gates: a forecast with the mass %g, but a share above 0 and at most 1 is needed", o.mass);
     }
     epl_graph   *copy = epl_graph_copy(m->graph);
     const size_t most = copy ? (size_t)copy->n_nodes + 1 : 1;

@@ -1,5 +1,5 @@
-/* gradient_flow: how much gradient reaches the weights that are there. A training step with accumulation leaves the gradients of one
- * batch in the weights, masked where masks are frozen; it is built once and its sums are looked at. */
+/* gradient_flow: how much gradient reaches the weights that are there. A training step with accumulation leaves the
+ * gradients of one batch in the weights, masked where masks are frozen; it is built once and its sums are looked at. */
 #include <espalier/analysis.h>
 
 #include <math.h>
@@ -10,7 +10,8 @@
 
 static bool fill(epl_context *ctx, epl_program *p, const epl_tensor *x, const epl_tensor *target)
 {
-    epl_tensor *in = epl_program_input_named(p, "x"), *to = epl_program_input_named(p, "target"), *w = epl_program_input_named(p, "weights");
+    epl_tensor *in = epl_program_input_named(p, "x"), *to = epl_program_input_named(p, "target"),
+               *w = epl_program_input_named(p, "weights");
     char is[192], want[192];
     if (epl_tensor_bytes(in) != epl_tensor_bytes(x) || epl_tensor_bytes(to) != epl_tensor_bytes(target))
         return epl_fail(ctx, EPL_ERR_SHAPE, "a batch of %s for a network that takes %s", epl_shape_text(is, x->shape),

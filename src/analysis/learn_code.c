@@ -19,7 +19,7 @@ bool epl_learn_samples(epl_learner *l)
     return true;
 }
 
-/* ---- principal components of the patches' covariance: the first stage of PCANet, Chan et al. 2015 (arXiv:1404.3606) ---- */
+/* ---- principal components of the patches' covariance: the first stage of PCANet, Chan et al. 2015 (arXiv:1404.3606 */
 
 bool epl_learn_pca(epl_learner *l)
 {
@@ -144,7 +144,7 @@ bool epl_learn_sparse(epl_learner *l)
     return ok;
 }
 
-/* ---- an autoencoder with tied weights: y = W relu(W^T x + b) + c, with a price on the code; trained as any network is ---- */
+/* ---- an autoencoder with tied weights: y = W relu(W^T x + b) + c, with a price on the code; trained as any network */
 
 static epl_graph *autoencoder(epl_context *ctx, int p, int number)
 {

@@ -13,8 +13,8 @@ static double mean_square(const epl_learner *l)
     return sum > 0 ? sum / (double)l->n : 1;
 }
 
-/* Competitive learning (Rumelhart & Zipser 1985) on rows of length 1: the filter that answers most moves towards the row. The conscience
- * (DeSieno 1988) takes off what a filter has won more than its share, so that none stays idle. */
+/* Competitive learning (Rumelhart & Zipser 1985) on rows of length 1: the filter that answers most moves towards the
+ * row. The conscience (DeSieno 1988) takes off what a filter has won more than its share, so that none stays idle. */
 bool epl_learn_hebb_wta(epl_learner *l)
 {
     const int64_t steps = (int64_t)l->rounds * l->n;
@@ -47,8 +47,8 @@ bool epl_learn_hebb_wta(epl_learner *l)
     return wins && x;
 }
 
-/* Generalised Hebbian algorithm, Sanger 1989, eq. (2): dW = rate (y x^T - LT(y y^T) W), LT the lower triangle. The first filter alone is
- * Oja's rule (1982), dw = rate y (x - y w). They become the principal components, in order. */
+/* Generalised Hebbian algorithm, Sanger 1989, eq. (2): dW = rate (y x^T - LT(y y^T) W), LT the lower triangle. The
+ * first filter alone is Oja's rule (1982), dw = rate y (x - y w). They become the principal components, in order. */
 bool epl_learn_sanger(epl_learner *l)
 {
     const int64_t steps = (int64_t)l->rounds * l->n;

@@ -131,7 +131,8 @@ static count ask(const trial *t)
         if (truth < 0)
             continue;
         c.n[base]++;
-        c.right[base] += epl_nearest(t->query.z + i * t->query.width, t->query.width, t->means, t->n_classes, t->o.euclidean, NULL) == truth;
+        c.right[base] += epl_nearest(t->query.z + i * t->query.width, t->query.width, t->means, t->n_classes,
+                                     t->o.euclidean, NULL) == truth;
     }
     return c;
 }

@@ -540,7 +540,8 @@ static bool compare_regions(pair_list *out, const pair_side *a, const pair_side 
         epl_text_addf(&pa, "%s%%%d/", a->prefix, a->number[na->id]);
         epl_text_addf(&pb, "%s%%%d/", b->prefix, b->number[nb->id]);
         const bool first = side_init(out->ctx, &ra, na->regions[i], kept(out, &pa)); // both, for both are released
-        ok = side_init(out->ctx, &rb, nb->regions[i], kept(out, &pb)) && first && compare_inputs(out, &ra, &rb) && pair_sides(out->ctx, &ra, &rb) && compare_sides(out, &ra, &rb);
+        ok = side_init(out->ctx, &rb, nb->regions[i], kept(out, &pb)) && first && compare_inputs(out, &ra, &rb) &&
+             pair_sides(out->ctx, &ra, &rb) && compare_sides(out, &ra, &rb);
         pair_release(out->ctx, &ra);
         pair_release(out->ctx, &rb);
     }

@@ -48,7 +48,8 @@ static bool fold(epl_context *ctx, epl_dataset *d, const int64_t *order, int64_t
     for (int64_t i = 0; rest && i < n; i++)
         if (i < first || i >= end)
             rest[m++] = order[i];
-    epl_dataset *train = rest ? epl_dataset_subset(d, rest, m) : NULL, *test = train ? epl_dataset_subset(d, order + first, end - first) : NULL;
+    epl_dataset *train = rest ? epl_dataset_subset(d, rest, m) : NULL,
+                *test = train ? epl_dataset_subset(d, order + first, end - first) : NULL;
     const epl_dataset_info info = epl_dataset_info_of(d);
     epl_model   *probe = test ? linear(ctx, info.x_shape.dim[0], info.n_classes, o->seed) : NULL;
     epl_trainer *t = probe ? epl_trainer_new(probe, train, test, (epl_trainer_opts){ .epochs = o->epochs, .batch = 256, .seed = o->seed,
@@ -73,8 +74,11 @@ bool epl_probe(epl_context *ctx, const epl_tensor *features, const epl_tensor *l
     o.epochs = o.epochs ? o.epochs : 30;
     o.decay  = o.decay > 0 ? o.decay : 1e-3;
     if (labels->shape.rank != 1 || labels->shape.dim[0] != n || n < o.folds || o.folds < 2)
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "probe: features of rank %d with %lld rows, %lld labels, %d folds, but every row has a label and every "
-                        "fold a row", features->shape.rank, (long long)n, (long long)(labels->shape.rank ? labels->shape.dim[0] : 0), o.folds);
+        return epl_fail(
+            ctx, EPL_ERR_ARGUMENT,
+            "probe: features of rank %d with %lld rows, %lld labels, %d folds, but every row has a label and every "
+            "fold a row",
+            features->shape.rank, (long long)n, (long long)(labels->shape.rank ? labels->shape.dim[0] : 0), o.folds);
     epl_dataset *d = standardised(ctx, features, labels);
     int64_t     *order = d ? epl_alloc_array(ctx, (size_t)n + 1, sizeof *order) : NULL;
     epl_rng      r = epl_rng_at(o.seed, 0x70726f62); // "prob"

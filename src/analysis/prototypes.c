@@ -13,7 +13,8 @@ static epl_value *vectors_of(const epl_graph *g)
 {
     epl_value *found = NULL;
     for (const epl_node *n = epl_first(g); n && !found; n = epl_next(n))
-        if (strcmp(epl_node_op_name(n), "Parameter") == 0 && epl_glob("prototypes.vectors,*.prototypes.vectors", epl_value_name(epl_node_output(n, 0))))
+        if (strcmp(epl_node_op_name(n), "Parameter") == 0 &&
+            epl_glob("prototypes.vectors,*.prototypes.vectors", epl_value_name(epl_node_output(n, 0))))
             found = epl_node_output(n, 0);
     return found;
 }
@@ -101,8 +102,9 @@ static epl_tensor *run(const epl_model *m, const epl_tensor *x, int output)
     epl_tensor  *y = NULL;
     char         is[192], takes[192];
     if (p && (epl_tensor_bytes(epl_program_input(p, 0)) != epl_tensor_bytes(x) || x->dtype != epl_program_input(p, 0)->dtype))
-        epl_fail(m->ctx, EPL_ERR_SHAPE, "the sample is %s%s, the network takes %s%s", epl_dtype_name(x->dtype), epl_shape_text(is, x->shape),
-                 epl_dtype_name(epl_program_input(p, 0)->dtype), epl_shape_text(takes, epl_program_input(p, 0)->shape));
+        epl_fail(m->ctx, EPL_ERR_SHAPE, "the sample is %s%s, the network takes %s%s", epl_dtype_name(x->dtype),
+                 epl_shape_text(is, x->shape), epl_dtype_name(epl_program_input(p, 0)->dtype),
+                 epl_shape_text(takes, epl_program_input(p, 0)->shape));
     else if (p) {
         memcpy(epl_program_input(p, 0)->data, x->data, epl_tensor_bytes(x));
         y = epl_program_run(p) ? epl_tensor_copy(m->ctx, epl_program_output(p, output)) : NULL;

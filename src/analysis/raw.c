@@ -8,8 +8,8 @@
 
 #include <string.h>
 
-/* The words that always do the same, cut in two: *before is what the loader does, *norm the normalisation ("" without one). Both are the
- * arena's. */
+/* The words that always do the same, cut in two: *before is what the loader does, *norm the normalisation (""
+ * without one). Both are the arena's. */
 static bool cut_words(const epl_model *m, const char *augment, epl_arena *arena, const char **before, const char **norm)
 {
     const char *words = augment ? augment : epl_weights_metadata(m->weights, "espalier.augment");
@@ -23,8 +23,9 @@ static bool cut_words(const epl_model *m, const char *augment, epl_arena *arena,
     *norm   = at ? at + (at != copy) : "";
     if (at && at != copy)
         *at = 0;
-    return !strchr(*norm, ',') || epl_fail(m->ctx, EPL_ERR_UNSUPPORTED, "'%s': the normalisation has to come last, so that it can be part of the network",
-                                           *norm);
+    return !strchr(*norm, ',') ||
+           epl_fail(m->ctx, EPL_ERR_UNSUPPORTED,
+                    "'%s': the normalisation has to come last, so that it can be part of the network", *norm);
 }
 
 static epl_value *per_channel(epl_graph *g, const float *values, int n)

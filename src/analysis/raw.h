@@ -37,7 +37,8 @@ typedef struct epl_answers {
 } epl_answers;
 bool epl_answers_open(const epl_model *m, const char *augment, int64_t batch, epl_answers *out);
 void epl_answers_close(epl_answers *a); /* accepts a zero value */
-bool epl_answers_to(const epl_answers *a, const epl_tensor *x, epl_progress progress, epl_tensor *out); /* logits of images x [n, ...]: out [exits, n, classes] */
+bool epl_answers_to(const epl_answers *a, const epl_tensor *x, epl_progress progress,
+                    epl_tensor *out); /* logits of images x [n, ...]: out [exits, n, classes] */
 
 /* The first largest of n numbers, and what classifier `exit` says of sample i: logits [exits, n, classes]. */
 int64_t epl_largest(const float *z, int64_t n);

@@ -1,5 +1,6 @@
-/* retrieval: search by features, as for images of tissue: bags of features (the tiles of a slide), distances of bags, and whose label
- * the nearest ones have. Kalra et al. 2020 (arXiv:1911.08748): barcodes, and the median of the least distances. */
+/* retrieval: search by features, as for images of tissue: bags of features (the tiles of a slide), distances of
+ * bags, and whose label the nearest ones have. Kalra et al. 2020 (arXiv:1911.08748): barcodes, and the median of the
+ * least distances. */
 #include <math.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@ epl_tensor *epl_barcodes(epl_context *ctx, const epl_tensor *features)
 {
     char shape[192];
     if (features->shape.rank != 2 || features->shape.dim[1] < 2) {
-        epl_fail(ctx, EPL_ERR_SHAPE, "barcodes are made of features [n, D] with D of 2 and more, not %s", epl_shape_text(shape, features->shape));
+        epl_fail(ctx, EPL_ERR_SHAPE, "barcodes are made of features [n, D] with D of 2 and more, not %s",
+                 epl_shape_text(shape, features->shape));
         return NULL;
     }
     const int64_t n = features->shape.dim[0], d = features->shape.dim[1];

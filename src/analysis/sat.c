@@ -1,7 +1,8 @@
-/* sat: the cycles of a training step on an accelerator for N:M sparse training, after the architecture of Fang et al. 2023
- * (arXiv:2309.13015): a systolic array of elements that multiply n of m operands, lanes that sort groups, a vector engine for the
- * update. The model is ours: each product takes the longer of its computation and its memory traffic, layers follow each other, and
- * nothing overlaps. It leaves out tiling, on-chip buffers, and everything but convolutions and linear layers. */
+/* sat: the cycles of a training step on an accelerator for N:M sparse training, after the architecture of Fang et
+ * al. 2023 (arXiv:2309.13015): a systolic array of elements that multiply n of m operands, lanes that sort groups, a
+ * vector engine for the update. The model is ours: each product takes the longer of its computation and its memory
+ * traffic, layers follow each other, and nothing overlaps. It leaves out tiling, on-chip buffers, and everything but
+ * convolutions and linear layers. */
 #include <espalier/analysis.h>
 
 #include "compress/compress.h"
@@ -50,7 +51,8 @@ static epl_sat_opts with_defaults(epl_sat_opts o)
 
 static double index_bits(const epl_sat_opts *o) { return ceil(log2(o->m)); }
 
-/* [P, K] x [K, Q] for each group, of which `density` of the K operands count; a density below 1 is that of the weights' bytes, too. */
+/* [P, K] x [K, Q] for each group, of which `density` of the K operands count; a density below 1 is that of the
+ * weights' bytes, too. */
 static double product(const epl_sat_opts *o, const shape *s, double p, double q, double k, double density)
 {
     const double stall = density < 1 && o->no_interleave ? o->pipeline : 1;

@@ -26,9 +26,11 @@ static void leave(epl_context *ctx, party *p)
     *p = (party){ 0 };
 }
 
-/* The share of samples that both got right of which the target is wrong now; of the early attack, of all samples, the share of which the
- * target's early exits all leave its own answer while its final classifier stands by it (NaN without early exits). */
-static double success(epl_attack_kind kind, const party *source, const party *target, const party *attacked, const int64_t *labels, int64_t n)
+/* The share of samples that both got right of which the target is wrong now; of the early attack, of all samples,
+ * the share of which the target's early exits all leave its own answer while its final classifier stands by it (NaN
+ * without early exits). */
+static double success(epl_attack_kind kind, const party *source, const party *target, const party *attacked,
+                      const int64_t *labels, int64_t n)
 {
     int64_t asked = 0, hit = 0;
     for (int64_t i = 0; i < n; i++)

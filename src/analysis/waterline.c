@@ -92,8 +92,10 @@ bool epl_waterline_of(const epl_graph *g, double peak, double bandwidth, epl_wat
     epl_context *ctx = epl_graph_context(g);
     *out = (epl_waterline){ 0 };
     if (!(peak > 0) || !(bandwidth > 0))
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "waterline: the peak is %g multiply-adds and the bandwidth %g bytes a second, but both have to be above 0",
-                        peak, bandwidth);
+        return epl_fail(
+            ctx, EPL_ERR_ARGUMENT,
+            "waterline: the peak is %g multiply-adds and the bandwidth %g bytes a second, but both have to be above 0",
+            peak, bandwidth);
     epl_graph *fused = epl_graph_copy(g);
     bool       ok    = fused && epl_prepare(fused, (epl_pass_opts){ .fuse = true, .frozen = true });
     constants  c     = { .value = ok ? epl_alloc_array(ctx, n_values(fused) + 1, sizeof(epl_value *)) : NULL };

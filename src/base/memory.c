@@ -24,11 +24,13 @@ static void *no_memory(epl_context *ctx, size_t bytes)
     return NULL;
 }
 
-/* A kernel that streams through a large tensor otherwise waits for the address of every 4 KiB of it. A wish: systems may refuse it. */
+/* A kernel that streams through a large tensor otherwise waits for the address of every 4 KiB of it. A wish: systems
+ * may refuse it. */
 static void wish_large_pages(void *p, size_t bytes)
 {
 #if defined(MADV_HUGEPAGE)
-    const uintptr_t begin = ((uintptr_t)p + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE, end = ((uintptr_t)p + bytes) / LARGE_PAGE * LARGE_PAGE;
+    const uintptr_t begin = ((uintptr_t)p + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE,
+                    end = ((uintptr_t)p + bytes) / LARGE_PAGE * LARGE_PAGE;
     if (bytes >= LARGE_BYTES)
         madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 #else

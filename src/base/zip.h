@@ -28,7 +28,7 @@ void epl_zip_close(epl_zip *z); /* accepts a zero value */
 /* The member's bytes, unpacked and checked against its checksum; the caller owns them (epl_release). NULL on failure. */
 unsigned char *epl_zip_read(const epl_zip *z, const epl_zip_member *m);
 
-/* ---- writing: each member is announced with its size and checksum, then written in pieces through the file's writer ---- */
+/* ---- writing: each member is announced with its size and checksum, then written in pieces through the file's write */
 typedef struct epl_zip_writer {
     epl_writer *file;
     epl_text    directory;

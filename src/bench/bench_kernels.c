@@ -159,8 +159,8 @@ static epl_conv_params square(int64_t n, int64_t image, int64_t c, int64_t m, in
                               .pw = k / 2, .groups = groups };
 }
 
-/* Weights that are powers of two, against the dense float kernel: 8-bit inputs multiplied by, added with codes of 2 to 4 bits; float
- * inputs whose exponents are added to. */
+/* Weights that are powers of two, against the dense float kernel: 8-bit inputs multiplied by, added with codes of 2
+ * to 4 bits; float inputs whose exponents are added to. */
 static const struct { const char *op; int bits; bool is_float; } low_bits[] = {
     { "products", 0, false }, { "adds2", 2, false }, { "adds3", 3, false }, { "adds4", 4, false }, { "exponents", 3, true },
 };
@@ -247,7 +247,8 @@ typedef struct timing {
     double ours, dnnl, dense; /* seconds */
 } timing;
 
-/* Ours, oneDNN, the dense kernel and the peak in turn, until 0.1 s and three rounds have passed, twenty at least where they are short. */
+/* Ours, oneDNN, the dense kernel and the peak in turn, until 0.1 s and three rounds have passed, twenty at least
+ * where they are short. */
 static timing measure(bench *b, const job *jobs, int n_jobs, epl_dnnl_conv *c, const job *dense, int threads)
 {
     timing best = { 1e30, 1e30, 1e30 };
@@ -379,7 +380,8 @@ static bool run_low_bit_line(bench *b, line *at, int bits, bool is_float)
     const epl_conv_params *p = &at->p;
     const int64_t all = p->kh * p->kw * p->c * p->m, vector = b->machine.set->vector;
     float *x = random_array(b->ctx, p->n * p->h * p->w * p->c), *y = random_array(b->ctx, p->n * p->oh * p->ow * p->m);
-    float *w = random_array(b->ctx, all), *packed = random_array(b->ctx, epl_conv_packed_floats(p, vector)), *scale = random_array(b->ctx, p->m);
+    float *w = random_array(b->ctx, all), *packed = random_array(b->ctx, epl_conv_packed_floats(p, vector)),
+          *scale = random_array(b->ctx, p->m);
     float *codes = random_array(b->ctx, (int64_t)low_bit_bytes(b, &q, is_float) / 4 + 16);
     bool ok = x && y && w && packed && scale && codes;
     for (int64_t i = 0; ok && i < all; i++) {
@@ -451,8 +453,10 @@ static void write_quotient(FILE *out, const char *key, double value)
 
 static void write_json(FILE *out, const line *at, bool first)
 {
-    fprintf(out, "%s\n  {\"op\": \"%s\", \"shape\": \"%s\", \"batch\": %lld, \"threads\": %d, \"pass\": \"%s\", \"gflops\": %.2f", first ? "[" : ",",
-            at->op, at->shape, (long long)at->p.n, at->threads, pass_names[at->pass], at->gflops);
+    fprintf(out,
+            "%s\n  {\"op\": \"%s\", \"shape\": \"%s\", \"batch\": %lld, \"threads\": %d, \"pass\": \"%s\", \"gflops\": "
+            "%.2f",
+            first ? "[" : ",", at->op, at->shape, (long long)at->p.n, at->threads, pass_names[at->pass], at->gflops);
     write_quotient(out, "share_of_peak", at->share);
     write_quotient(out, "vs_onednn", at->vs_onednn);
     write_quotient(out, "vs_dense", at->vs_dense);

@@ -1,4 +1,5 @@
-/* bench_spmm: one matrix product with sparse weights against the same with dense ones, both on the library's own kernels, in turn. */
+/* bench_spmm: one matrix product with sparse weights against the same with dense ones, both on the library's own
+ * kernels, in turn. */
 #include <espalier/bench.h>
 
 #include "kernels/kernels.h"
@@ -93,7 +94,8 @@ static bool prepare(product *k, const epl_bench_spmm_opts *o, epl_bench_spmm_res
 {
     const int64_t all = k->p.c * k->p.m, packed = epl_conv_packed_floats(&k->p, k->set->vector);
     const epl_sparse_pack_params pack = { k->p, 0, k->p.c * k->p.m, k->p.m, 1, 3 * all + 4096 };
-    k->x = array(k->ctx, k->p.n * k->p.c), k->y = array(k->ctx, k->p.n * k->p.m), k->w = array(k->ctx, all), k->dense = array(k->ctx, packed);
+    k->x = array(k->ctx, k->p.n * k->p.c), k->y = array(k->ctx, k->p.n * k->p.m), k->w = array(k->ctx, all),
+    k->dense = array(k->ctx, packed);
     k->lists = (int32_t *)(void *)array(k->ctx, pack.capacity);
     k->scratch_each = scratch_of(k, &pack);
     k->scratch = epl_alloc_aligned(k->ctx, k->scratch_each * (size_t)k->threads);
@@ -117,8 +119,10 @@ static bool prepare(product *k, const epl_bench_spmm_opts *o, epl_bench_spmm_res
 static bool check(epl_context *ctx, const epl_bench_spmm_opts *o)
 {
     if (o->in < 1 || o->out < 1 || o->pixels < 1 || o->in * o->out > INT32_MAX / 4 || o->pixels * (o->in + o->out) > INT32_MAX)
-        return epl_fail(ctx, EPL_ERR_SHAPE, "a product of %lld x %lld weights with %lld pixels: all have to be at least 1, and to fit into 32 bits",
-                        (long long)o->out, (long long)o->in, (long long)o->pixels);
+        return epl_fail(
+            ctx, EPL_ERR_SHAPE,
+            "a product of %lld x %lld weights with %lld pixels: all have to be at least 1, and to fit into 32 bits",
+            (long long)o->out, (long long)o->in, (long long)o->pixels);
     if (!(o->sparsity >= 0 && o->sparsity <= 1))
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "the sparsity is %g, but must lie in [0, 1]", o->sparsity);
     if (o->block != 0 && o->block != 1 && o->block != 2 && o->block != 4)

@@ -145,7 +145,8 @@ static bool print_efficiency(cli *c, const measured *all, bool has_data)
 
 static bool write_gap(cli *c, const measured *all, bool has_data, const char *out)
 {
-    epl_plot  *p  = epl_efficiency_plot(c->ctx, all->names, all->e, all->accuracy, has_data ? "test accuracy [%]" : "network", (size_t)all->n);
+    epl_plot  *p = epl_efficiency_plot(c->ctx, all->names, all->e, all->accuracy,
+                                      has_data ? "test accuracy [%]" : "network", (size_t)all->n);
     char      *svg = p ? epl_plot_svg(p) : NULL;
     const bool ok = svg && epl_write_file(c->ctx, out, svg, strlen(svg));
     epl_release(c->ctx, svg);
@@ -200,24 +201,39 @@ static int run(cli *c, int argc, char **argv)
     if (k == FRONTIER)
         return cli_end(c, cli_frontier(c, &networks, &data, batch, out));
     epl_model *m  = cli_model_load(c, networks.at[0], NULL);
-    const bool ok = m && (k == DESIGN ? design(c, m) : k == INIT || k == GRADFLOW ? with_samples(c, m, &data, batch, k == GRADFLOW) : k == BLOCKS ? blocks(c, m, workspace)
-                                                                                         : waterline(c, m, machine_of(c, peak, bandwidth)));
+    const bool ok = m && (k == DESIGN                  ? design(c, m)
+                          : k == INIT || k == GRADFLOW ? with_samples(c, m, &data, batch, k == GRADFLOW)
+                          : k == BLOCKS                ? blocks(c, m, workspace)
+                                                       : waterline(c, m, machine_of(c, peak, bandwidth)));
     epl_model_free(m);
     return cli_end(c, ok);
 }
 
 const cli_verb cli_verb_analyze = {
-    .name = "analyze", .json = true, .run = run,
-    .summary  = "a network's design, how signals and gradients pass through it, what limits its speed",
-    .about    = "`analyze design` shows where layers, parameters and multiply-adds are, and remarks where a design principle of SimpleNet "
-                "(Hasanpour et al. 2016) is broken. `analyze init` shows for each layer the variance of its answers to --data and the norm "
-                "of its gradient. `analyze gradflow` is the squared norm of the gradient that reaches each parameter in training; what a mask "
-                "hides has none. `analyze waterline` is the roofline of the kernels that a program has, in sequence: the least time that multiply-adds "
-                "and memory allow, and how many kernels memory holds back (Lavin 2024, arXiv:2404.03617). `analyze blocks` lists what --fuse-blocks of bench "
-                "and compile can run strip by strip. `analyze efficiency` times several networks and shows what they use of the peak. "
-                "`analyze frontier` puts networks beside each other by the parameters that are not zero and what they do on the test part of --data, and "
-                "marks those that no other beats with as few (Zhu & Gupta 2017, arXiv:1710.01878); bytes hold a bit for each weight.",
-    .examples = "espalier analyze design vgg:depth=16\nespalier analyze init lenet --data fashion-mnist\nespalier analyze gradflow p.safetensors --data fashion-mnist\nespalier analyze waterline convfirst:image=128 --peak 50 --bandwidth 20\nespalier analyze blocks convfirst:image=128\n"
+    .name = "analyze",
+    .json = true,
+    .run = run,
+    .summary = "a network's design, how signals and gradients pass through it, what limits its speed",
+    .about = "`analyze design` shows where layers, parameters and multiply-adds are, and remarks where a design "
+             "principle of SimpleNet "
+             "(Hasanpour et al. 2016) is broken. `analyze init` shows for each layer the variance of its answers to "
+             "--data and the norm "
+             "of its gradient. `analyze gradflow` is the squared norm of the gradient that reaches each parameter in "
+             "training; what a mask "
+             "hides has none. `analyze waterline` is the roofline of the kernels that a program has, in sequence: the "
+             "least time that multiply-adds "
+             "and memory allow, and how many kernels memory holds back (Lavin 2024, arXiv:2404.03617). `analyze "
+             "blocks` lists what --fuse-blocks of bench "
+             "and compile can run strip by strip. `analyze efficiency` times several networks and shows what they use "
+             "of the peak. "
+             "`analyze frontier` puts networks beside each other by the parameters that are not zero and what they do "
+             "on the test part of --data, and "
+             "marks those that no other beats with as few (Zhu & Gupta 2017, arXiv:1710.01878); bytes hold a bit for "
+             "each weight.",
+    .examples = "espalier analyze design vgg:depth=16\nespalier analyze init lenet --data fashion-mnist\nespalier "
+                "analyze gradflow p.safetensors --data fashion-mnist\nespalier analyze waterline convfirst:image=128 "
+                "--peak 50 --bandwidth 20\nespalier analyze blocks convfirst:image=128\n"
                 "espalier analyze efficiency convfirst:image=128 resnet:depth=20 --plot gap.svg\n"
-                "espalier analyze frontier small.safetensors large.safetensors large-90.safetensors --data fashion-mnist --plot frontier.svg",
+                "espalier analyze frontier small.safetensors large.safetensors large-90.safetensors --data "
+                "fashion-mnist --plot frontier.svg",
 };

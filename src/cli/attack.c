@@ -71,7 +71,9 @@ static char *as_text(cli *c, const epl_attack_result *r)
     if (isfinite(r->success))
         epl_text_addf(&out, "success    %.2f %%", 100 * r->success);
     if (isfinite(r->success) && isfinite(r->wrong_exit))
-        epl_text_addf(&out, " at all early exits, %.2f %% where samples leave, while the final classifier stands by its answer", 100 * r->wrong_exit);
+        epl_text_addf(
+            &out, " at all early exits, %.2f %% where samples leave, while the final classifier stands by its answer",
+            100 * r->wrong_exit);
     epl_text_addf(&out, "\nchange     %.4f at most; a pixel %.4f (root mean square), an image %.3f\n", r->linf, r->rms, r->l2);
     if (r->clean.n_exits > 1) {
         epl_table *t = exit_table(c, r);
@@ -88,7 +90,8 @@ static char *as_text(cli *c, const epl_attack_result *r)
 static bool save(cli *c, epl_attack_result *r, const char *path)
 {
     epl_weights *w  = epl_weights_new(c->ctx);
-    epl_tensor  *x = epl_tensor_copy(c->ctx, r->adversarial), *y = epl_tensor_copy(c->ctx, r->labels), *clean = epl_tensor_copy(c->ctx, r->x);
+    epl_tensor  *x = epl_tensor_copy(c->ctx, r->adversarial), *y = epl_tensor_copy(c->ctx, r->labels),
+               *clean = epl_tensor_copy(c->ctx, r->x);
     bool ok = w && x && y && clean;
     ok = ok && epl_weights_put_take(w, "x", x) && epl_weights_put_take(w, "y", y) && epl_weights_put_take(w, "clean", clean) &&
          epl_npz_save(w, path);
@@ -109,12 +112,15 @@ static int run(cli *c, int argc, char **argv)
         CLI_OPT_DATA(&data, true),
         EPL_OPT_PATH('o', "output", &out, "write the adversarial images: a .npz with x, y, and the originals as clean"),
         EPL_OPT_CHOICE(0, "split", "train|test|val", &split_name, "which part of the data set"),
-        EPL_OPT_CHOICE('m', "method", "fgsm|pgd|early", &method, "along the gradient once, step by step, or against early exits alone"),
+        EPL_OPT_CHOICE('m', "method", "fgsm|pgd|early", &method,
+                       "along the gradient once, step by step, or against early exits alone"),
         EPL_OPT_REAL(0, "eps", &o.eps, 0, 1, "fgsm, pgd: the largest change of a pixel"),
         EPL_OPT_INT(0, "steps", &steps, 0, 1e6, "of pgd (0: 20), of early at most (0: 1000)"),
         EPL_OPT_REAL(0, "step-size", &o.step_size, 0, 1e3, "of pgd (0: 2/255); early: Adam's rate (0: 0.01)"),
-        EPL_OPT_FLAG(0, "random-start", &o.random_start, "pgd: begin somewhere within eps; early: begin at noise, not at the image"),
-        EPL_OPT_CHOICE(0, "exit-loss", "sum|final|taken", &loss, "whose loss rises: of all classifiers, the final one, the one that is taken"),
+        EPL_OPT_FLAG(0, "random-start", &o.random_start,
+                     "pgd: begin somewhere within eps; early: begin at noise, not at the image"),
+        EPL_OPT_CHOICE(0, "exit-loss", "sum|final|taken", &loss,
+                       "whose loss rises: of all classifiers, the final one, the one that is taken"),
         EPL_OPT_REAL(0, "c", &o.c, 1e-6, 1e9, "early: weight of the classifiers against the distance"),
         EPL_OPT_REAL(0, "alpha", &o.alpha, 1e-9, 1e9, "early: weight of the final classifier's margin"),
         EPL_OPT_INT(0, "least", &least, 1, 1e6, "early: steps before an image may be done"),
@@ -145,11 +151,16 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_attack = {
-    .name = "attack", .json = true, .run = run,
-    .summary  = "adversarial images, and what they do to a network",
-    .about    = "Works on any network that classifies images in [0, 1]; eps counts in these, whatever normalisation follows. Of a network with early "
-                "exits also where samples leave, before and after, and what that costs: an attack on the cost shows there. The method `early` "
-                "makes every early exit wrong while the final classifier stands by its answer.",
-    .examples = "espalier attack t.safetensors --data fashion-mnist --limit 500 --eps 0.1 --step-size 0.02 -o adversarial.npz\n"
-                "espalier eval other.safetensors --data npz:adversarial.npz --split train",
+    .name = "attack",
+    .json = true,
+    .run = run,
+    .summary = "adversarial images, and what they do to a network",
+    .about = "Works on any network that classifies images in [0, 1]; eps counts in these, whatever normalisation "
+             "follows. Of a network with early "
+             "exits also where samples leave, before and after, and what that costs: an attack on the cost shows "
+             "there. The method `early` "
+             "makes every early exit wrong while the final classifier stands by its answer.",
+    .examples =
+        "espalier attack t.safetensors --data fashion-mnist --limit 500 --eps 0.1 --step-size 0.02 -o adversarial.npz\n"
+        "espalier eval other.safetensors --data npz:adversarial.npz --split train",
 };

@@ -30,9 +30,11 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_average = {
-    .name = "average", .run = run,
-    .summary  = "the mean of the weights of models, such as a run's best checkpoints",
-    .about    = "Floating-point tensors become their mean; all else is the last model's, the network too. Running statistics of batch norms are "
-                "averaged like weights.",
+    .name = "average",
+    .run = run,
+    .summary = "the mean of the weights of models, such as a run's best checkpoints",
+    .about = "Floating-point tensors become their mean; all else is the last model's, the network too. Running "
+             "statistics of batch norms are "
+             "averaged like weights.",
     .examples = "espalier average epoch8.safetensors epoch9.safetensors epoch10.safetensors -o mean.safetensors",
 };

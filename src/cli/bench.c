@@ -101,9 +101,11 @@ static char *as_text(cli *c, const epl_program *p, const timing *t, int64_t top)
     epl_text_addf(&out, "latency    median %s, least %s, 95 %% below %s, of %lld runs\n", a, b, d, (long long)t->runs);
     epl_format_count(a, t->macs);
     epl_format_count(b, t->most);
-    epl_text_addf(&out, "speed      %.1f GFLOP/s at the median (%s multiply-adds%s%s%s), %.1f %% of the peak of %.1f with %d threads\n", speed, a,
-                  t->macs < t->most ? " executed in the mean of the runs, of " : "", t->macs < t->most ? b : "", t->macs < t->most ? " at most" : "",
-                  100 * speed / t->peak_gflops, t->peak_gflops, epl_context_threads(c->ctx));
+    epl_text_addf(
+        &out,
+        "speed      %.1f GFLOP/s at the median (%s multiply-adds%s%s%s), %.1f %% of the peak of %.1f with %d threads\n",
+        speed, a, t->macs < t->most ? " executed in the mean of the runs, of " : "", t->macs < t->most ? b : "",
+        t->macs < t->most ? " at most" : "", 100 * speed / t->peak_gflops, t->peak_gflops, epl_context_threads(c->ctx));
     epl_text_addf(&out, "steps      %d, %.1f %% of the time between them\n\n", epl_program_n_steps(p), 100 * t->outside);
     epl_table *table = epl_table_new(c->ctx, NULL);
     epl_table_column(table, "layer", (epl_column_opts){ 0 });
@@ -169,7 +171,11 @@ static char *as_json(cli *c, const epl_program *p, const timing *t)
 static epl_program *program_of(cli *c, epl_model *m, bool train, const char *optimizer, int64_t batch, int64_t block_kib, bool shifts)
 {
     if (!train)
-        return epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .sparse = true, .shifts = shifts, .block_bytes = (size_t)block_kib << 10 });
+        return epl_program_new(m->graph, m->weights,
+                               (epl_program_opts){ .frozen = true,
+                                                   .sparse = true,
+                                                   .shifts = shifts,
+                                                   .block_bytes = (size_t)block_kib << 10 });
     epl_step_opts o = { .batch = batch ? batch : 1, .loss.name = "cross-entropy" };
     epl_graph *g = epl_optimizer_parse(c->ctx, optimizer, &o.optimizer)
                        ? epl_train_graph(m, m->weights, o, (uint64_t)c->seed, NULL) : NULL;
@@ -230,16 +236,19 @@ static int run(cli *c, int argc, char **argv)
         CLI_OPT_DIMS(&dims),
         EPL_OPT_FLAG(0, "train", &train, "a training step rather than inference"),
         EPL_OPT_TEXT(0, "optimizer", "NAME[:...]", &optimizer, "with --train: the optimizer"),
-        EPL_OPT_TEXT(0, "bn-modes", "NAMES", &modes, "a training step with batch norms of these names in each mode, side by side: '*' for all"),
+        EPL_OPT_TEXT(0, "bn-modes", "NAMES", &modes,
+                     "a training step with batch norms of these names in each mode, side by side: '*' for all"),
         CLI_OPT_BLOCKS(&block_kib),
         CLI_OPT_SHIFTS(&shifts),
         EPL_OPT_REAL(0, "seconds", &seconds, 0, 3600, "how long to run"),
         EPL_OPT_INT(0, "top", &top, 0, 1e6, "print the N longest steps"),
         EPL_OPT_TEXT(0, "filter", "TEXT", &filter, "kernels: only lines that contain this, such as 'weight gradient'"),
         EPL_OPT_FLAG(0, "quick", &quick, "kernels: a tenth of the list"),
-        EPL_OPT_TEXT(0, "shape", "OUTxIN@PIXELS", &shape, "spmm: one or more products, as in 512x512@196 (default: those of MobileNetV1)"),
+        EPL_OPT_TEXT(0, "shape", "OUTxIN@PIXELS", &shape,
+                     "spmm: one or more products, as in 512x512@196 (default: those of MobileNetV1)"),
         EPL_OPT_TEXT(0, "sparsity", "LIST", &sparsity, "spmm: shares of zeros"),
-        EPL_OPT_INT(0, "block", &channels, 1, 4, "spmm: output channels that share the places of their zeros: 1, 2 or 4"),
+        EPL_OPT_INT(0, "block", &channels, 1, 4,
+                    "spmm: output channels that share the places of their zeros: 1, 2 or 4"),
         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv))
@@ -259,13 +268,18 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_bench = {
-    .name = "bench", .json = true, .run = run,
-    .summary  = "speed: of the kernels as shares of this machine's peak, or of a network",
-    .about    = "`espalier bench kernels` times convolutions of many shapes, forward and both gradients, with one thread and with two "
-                "(--threads chooses), beside oneDNN where it is installed. `espalier bench spmm` times products with sparse weights beside the "
-                "same with dense ones. `espalier bench MODEL` runs a network on random inputs: "
-                "latency, GFLOP/s, and where the time goes.",
+    .name = "bench",
+    .json = true,
+    .run = run,
+    .summary = "speed: of the kernels as shares of this machine's peak, or of a network",
+    .about = "`espalier bench kernels` times convolutions of many shapes, forward and both gradients, with one thread "
+             "and with two "
+             "(--threads chooses), beside oneDNN where it is installed. `espalier bench spmm` times products with "
+             "sparse weights beside the "
+             "same with dense ones. `espalier bench MODEL` runs a network on random inputs: "
+             "latency, GFLOP/s, and where the time goes.",
     .examples = "espalier bench t.safetensors --batch 1\nespalier bench t.safetensors --batch 64 --train --threads 2\n"
-                "espalier bench resnet:depth=20 --batch 64 --bn-modes '*'\nespalier bench spmm --shape 512x512@196 --sparsity 0.8,0.9 --block 4 --threads 1\n"
+                "espalier bench resnet:depth=20 --batch 64 --bn-modes '*'\nespalier bench spmm --shape 512x512@196 "
+                "--sparsity 0.8,0.9 --block 4 --threads 1\n"
                 "espalier bench kernels --quick\nespalier bench kernels --json > kernels.json",
 };

@@ -7,8 +7,9 @@
 #include <string.h>
 
 /* The pointwise convolutions of MobileNetV1 at 224 pixels: outputs x inputs at pixels. */
-static const char mobilenet[] = "64x32@12544,128x64@3136,128x128@3136,256x128@784,256x256@784,512x256@196,512x512@196,512x512@196,512x512@196,"
-                                "512x512@196,512x512@196,1024x512@49,1024x1024@49";
+static const char mobilenet[] =
+    "64x32@12544,128x64@3136,128x128@3136,256x128@784,256x256@784,512x256@196,512x512@196,512x512@196,512x512@196,"
+    "512x512@196,512x512@196,1024x512@49,1024x1024@49";
 
 typedef struct sums {
     double log_speedup, flops, seconds;
@@ -17,8 +18,9 @@ typedef struct sums {
 
 static epl_table *new_table(epl_context *ctx)
 {
-    static const char *const names[] = { "out x in @ pixels", "sparsity", "rows", "not zero", "bytes", "dense bytes", "dense", "sparse", "speed-up",
-                                         "useful GFLOP/s", "dense GFLOP/s", "programs take" };
+    static const char *const     names[] = { "out x in @ pixels", "sparsity",     "rows",   "not zero", "bytes",
+                                             "dense bytes",       "dense",        "sparse", "speed-up", "useful GFLOP/s",
+                                             "dense GFLOP/s",     "programs take" };
     static const epl_column_opts format[EPL_COUNT(names)] = {
         [1] = { .format = EPL_FORMAT_PERCENT }, [6] = { .format = EPL_FORMAT_SECONDS }, [7] = { .format = EPL_FORMAT_SECONDS },
         [8] = { .format = EPL_FORMAT_FIXED, .decimals = 2 }, [9] = { .format = EPL_FORMAT_FIXED, .decimals = 1 },
@@ -44,8 +46,9 @@ static bool add_row(cli *c, epl_table *t, const char *shape, size_t length, epl_
     epl_table_row(t);
     epl_table_text(t, text);
     epl_table_number(t, o.sparsity);
-    const double numbers[] = { r.rows, (double)r.nonzero, (double)r.packed_bytes, (double)r.dense_bytes, r.dense_s, r.sparse_s, r.dense_s / r.sparse_s,
-                               r.useful_gflops, r.dense_gflops };
+    const double numbers[] = { r.rows,        (double)r.nonzero, (double)r.packed_bytes, (double)r.dense_bytes,
+                               r.dense_s,     r.sparse_s,        r.dense_s / r.sparse_s, r.useful_gflops,
+                               r.dense_gflops };
     for (size_t i = 0; i < EPL_COUNT(numbers); i++)
         epl_table_number(t, numbers[i]);
     epl_table_text(t, r.chosen ? "sparse" : "dense");
@@ -75,9 +78,11 @@ bool cli_bench_spmm(cli *c, const char *shapes, const char *sparsities, epl_benc
             shape += n;
         }
         if (ok && s.n > 1)
-            snprintf(means + strlen(means), sizeof means - strlen(means), "%.3g %% zeros, blocks of %d, %d thread%s: %.2f times as fast as dense "
-                     "(geometric mean), %.1f useful GFLOP/s\n", 100 * o.sparsity, o.block, o.threads, o.threads > 1 ? "s" : "",
-                     exp(s.log_speedup / s.n), s.flops / s.seconds);
+            snprintf(means + strlen(means), sizeof means - strlen(means),
+                     "%.3g %% zeros, blocks of %d, %d thread%s: %.2f times as fast as dense "
+                     "(geometric mean), %.1f useful GFLOP/s\n",
+                     100 * o.sparsity, o.block, o.threads, o.threads > 1 ? "s" : "", exp(s.log_speedup / s.n),
+                     s.flops / s.seconds);
         at = end;
     }
     ok = ok && cli_print_table(c, t);

@@ -58,8 +58,8 @@ static char *as_text(cli *c, const epl_paths *p)
     epl_text_addf(&out, "expected MACs  %s a sample, over %lld samples\n", macs, (long long)p->n_samples);
     epl_text_addf(&out, "coverage       %d of %d regions by samples, %d with forced choices\n", p->n_covered, p->n_regions, p->n_reached);
     if (p->n_compared)
-        epl_text_addf(&out, "compiled       %lld runs compared, largest difference %.3g, %lld other labels\n", (long long)p->n_compared, p->max_abs,
-                      (long long)p->labels_different);
+        epl_text_addf(&out, "compiled       %lld runs compared, largest difference %.3g, %lld other labels\n",
+                      (long long)p->n_compared, p->max_abs, (long long)p->labels_different);
     return epl_text_detach(&out);
 }
 
@@ -137,12 +137,17 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_check_paths = {
-    .name = "check-paths", .json = true, .run = run,
-    .summary  = "the paths of a dynamic network: taken how often, at what cost, compiled right",
-    .about    = "Runs samples one by one and counts which regions of If, Switch and Loop they take. With --output, compiles the network and compares "
-                "it with reference kernels on samples of every path and with choices forced - of each If and Switch the region, of each Loop that data can end "
-                "none, one and all of its iterations: all combinations if they are few, else what no sample reaches and each loop. "
-                "Exit status 1 if a region is never reached or a difference is larger than --tolerance.",
+    .name = "check-paths",
+    .json = true,
+    .run = run,
+    .summary = "the paths of a dynamic network: taken how often, at what cost, compiled right",
+    .about = "Runs samples one by one and counts which regions of If, Switch and Loop they take. With --output, "
+             "compiles the network and compares "
+             "it with reference kernels on samples of every path and with choices forced - of each If and Switch the "
+             "region, of each Loop that data can end "
+             "none, one and all of its iterations: all combinations if they are few, else what no sample reaches and "
+             "each loop. "
+             "Exit status 1 if a region is never reached or a difference is larger than --tolerance.",
     .examples = "espalier check-paths skipnet.safetensors --data fashion-mnist --limit 1000\n"
                 "espalier check-paths skipnet.safetensors --data fashion-mnist --limit 1000 -o skipnet-c",
 };

@@ -70,7 +70,8 @@ static void remark_kept(cli *c, const epl_model *m, const epl_weights *w)
         if (!epl_weights_find(w, epl_weights_name(m->weights, i)) && n++ < 4)
             epl_text_addf(&list, "%s%s", list.length ? ", " : "", epl_weights_name(m->weights, i));
     if (n)
-        cli_remark(c, "%d of %d tensors are not in the input and stay: %s%s", n, epl_weights_count(m->weights), epl_text_str(&list), n > 4 ? ", ..." : "");
+        cli_remark(c, "%d of %d tensors are not in the input and stay: %s%s", n, epl_weights_count(m->weights),
+                   epl_text_str(&list), n > 4 ? ", ..." : "");
     epl_text_release(&list);
 }
 
@@ -194,8 +195,11 @@ static int run(cli *c, int argc, char **argv)
         EPL_ARG("output", &out, ".safetensors, .npz, .npy or .onnx"),
         EPL_OPT_TEXT(0, "tensor", "NAME", &tensor, "the tensor to write to .npy, or the name of the one read from it"),
         EPL_OPT_TEXT(0, "model", "MODEL", &model, "write this network with the tensors of the input in their place"),
-        EPL_OPT_TEXT(0, "slots", "NAME[:...]", &slots, "the optimizer, such as adam:bits=8, that goes on from this checkpoint of training: its slots become 8-bit codes"),
-        EPL_OPT_TEXT(0, "pack", "N:M", &n_of_m, "of a network: weights that have N of every M input channels are stored as values and places"),
+        EPL_OPT_TEXT(0, "slots", "NAME[:...]", &slots,
+                     "the optimizer, such as adam:bits=8, that goes on from this checkpoint of training: its slots "
+                     "become 8-bit codes"),
+        EPL_OPT_TEXT(0, "pack", "N:M", &n_of_m,
+                     "of a network: weights that have N of every M input channels are stored as values and places"),
         EPL_OPT_FLAG(0, "unpack", &whole, "of a network: such weights are stored whole again"),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_END
@@ -203,21 +207,29 @@ static int run(cli *c, int argc, char **argv)
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
     if ((slots != NULL) + (n_of_m != NULL) + whole > 1 || ((n_of_m || whole) && (model || tensor)))
-        return cli_end(c, epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--slots, --pack and --unpack do not go together, nor --pack and --unpack with --model "
-                                   "and --tensor"));
-    const bool ok = slots ? convert_slots(c, in, out, slots) : n_of_m || whole ? convert_packing(c, in, out, n_of_m, &dims) : convert(c, in, out, tensor, model, &dims);
+        return cli_end(c,
+                       epl_fail(c->ctx, EPL_ERR_ARGUMENT,
+                                "--slots, --pack and --unpack do not go together, nor --pack and --unpack with --model "
+                                "and --tensor"));
+    const bool ok = slots             ? convert_slots(c, in, out, slots)
+                    : n_of_m || whole ? convert_packing(c, in, out, n_of_m, &dims)
+                                      : convert(c, in, out, tensor, model, &dims);
     if (ok)
         cli_remark(c, "wrote %s", out);
     return cli_end(c, ok);
 }
 
 const cli_verb cli_verb_convert = {
-    .name = "convert", .run = run,
-    .summary  = "tensors and networks from one form of file to another",
-    .about    = "A network (.onnx, or a model in .safetensors) stays a network in .safetensors and .onnx; .npz and .npy hold its tensors alone. "
-                "The forms of files go by their names' ends. NumPy has no bf16: such tensors become f32 there. With --model every tensor of the "
-                "input has to fit the network's; real numbers are rounded to its type.",
-    .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors t.onnx\nespalier convert t.safetensors weights.npz\n"
+    .name = "convert",
+    .run = run,
+    .summary = "tensors and networks from one form of file to another",
+    .about = "A network (.onnx, or a model in .safetensors) stays a network in .safetensors and .onnx; .npz and .npy "
+             "hold its tensors alone. "
+             "The forms of files go by their names' ends. NumPy has no bf16: such tensors become f32 there. With "
+             "--model every tensor of the "
+             "input has to fit the network's; real numbers are rounded to its type.",
+    .examples = "espalier convert net.onnx net.safetensors\nespalier convert t.safetensors t.onnx\nespalier convert "
+                "t.safetensors weights.npz\n"
                 "espalier convert weights.npz t2.safetensors --model t.safetensors\n"
                 "espalier convert t.safetensors w.npy --tensor stem.conv.weight\n"
                 "espalier convert pruned.safetensors packed.safetensors --pack 2:4\n"

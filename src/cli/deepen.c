@@ -22,10 +22,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_deepen = {
-    .name = "deepen", .run = run,
-    .summary  = "makes layers two while they learn, for `train --deep-training` and `merge`",
-    .about    = "Behind each chosen convolution or linear layer (and its batch normalisation) come an activation, a 1x1 layer that begins as the "
-                "identity, and its normalisation. `espalier train --deep-training EPOCHS` turns the activations linear, `espalier merge` "
-                "makes one layer of two again. Chen et al. 2023 (arXiv:2305.12972).",
+    .name = "deepen",
+    .run = run,
+    .summary = "makes layers two while they learn, for `train --deep-training` and `merge`",
+    .about = "Behind each chosen convolution or linear layer (and its batch normalisation) come an activation, a 1x1 "
+             "layer that begins as the "
+             "identity, and its normalisation. `espalier train --deep-training EPOCHS` turns the activations linear, "
+             "`espalier merge` "
+             "makes one layer of two again. Chen et al. 2023 (arXiv:2305.12972).",
     .examples = "espalier deepen c.safetensors --layers 'stage*.conv.weight' -o deep.safetensors",
 };

@@ -339,11 +339,16 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_diff = {
-    .name = "diff", .json = true, .run = run,
-    .summary  = "two networks beside each other: structure, weights, outputs",
-    .about    = "Names make no difference to the structure. Both networks run on the same inputs; where their outputs differ, their values "
-                "on the way are compared, and the first that differ are named. Exit status 0 if nothing differs, 1 if something does, 2 if they "
-                "could not be compared.",
-    .examples = "espalier diff m.safetensors m.onnx\nespalier diff before.safetensors after.safetensors --inputs samples --layers\n"
+    .name = "diff",
+    .json = true,
+    .run = run,
+    .summary = "two networks beside each other: structure, weights, outputs",
+    .about = "Names make no difference to the structure. Both networks run on the same inputs; where their outputs "
+             "differ, their values "
+             "on the way are compared, and the first that differ are named. Exit status 0 if nothing differs, 1 if "
+             "something does, 2 if they "
+             "could not be compared.",
+    .examples = "espalier diff m.safetensors m.onnx\nespalier diff before.safetensors after.safetensors --inputs "
+                "samples --layers\n"
                 "espalier diff resnet:depth=20 resnet:depth=20,se=1 --no-run",
 };

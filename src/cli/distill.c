@@ -43,9 +43,12 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_distill = {
-    .name = "distill", .json = true, .run = run,
-    .summary  = "a student learns from a teacher",
-    .about    = "Hinton et al. 2015 (arXiv:1503.02531): the teacher runs in the same step, and the loss is alpha T^2 KL(teacher || student) "
-                "+ (1 - alpha) of the ordinary loss.",
+    .name = "distill",
+    .json = true,
+    .run = run,
+    .summary = "a student learns from a teacher",
+    .about = "Hinton et al. 2015 (arXiv:1503.02531): the teacher runs in the same step, and the loss is alpha T^2 "
+             "KL(teacher || student) "
+             "+ (1 - alpha) of the ordinary loss.",
     .examples = "espalier distill cnn:width=16 --teacher t.safetensors --data fashion-mnist -o s.safetensors",
 };

@@ -70,10 +70,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_divergence = {
-    .name = "divergence", .json = true, .run = run,
-    .summary  = "how far apart two data sets are for a network, layer by layer",
-    .about    = "Channels are taken as normally distributed; the divergence is KL(a || b) + KL(b || a), the mean over channels (Pan et al. 2018, "
-                "arXiv:1807.09441, sec. 3.1).",
+    .name = "divergence",
+    .json = true,
+    .run = run,
+    .summary = "how far apart two data sets are for a network, layer by layer",
+    .about = "Channels are taken as normally distributed; the divergence is KL(a || b) + KL(b || a), the mean over "
+             "channels (Pan et al. 2018, "
+             "arXiv:1807.09441, sec. 3.1).",
     .examples = "espalier divergence t.safetensors --data fashion-mnist --shift brightness:0.5 --limit 1000\n"
                 "espalier divergence t.safetensors --data folder:day --other folder:night --svg d.svg",
 };

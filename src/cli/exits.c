@@ -109,8 +109,8 @@ static bool report(cli *c, const epl_model *m, const request *q)
     epl_table *t = ok ? report_table(c, m->graph, &r, thresholds) : NULL;
     ok = t && cli_print_table(c, t);
     if (ok)
-        cli_remark(c, "%lld samples: accuracy %.2f %%, %.4g multiply-adds on average, %.1f %% of the whole network's", (long long)r.n, 100 * r.accuracy,
-                   r.mean_macs, 100 * r.mean_macs / r.macs[n - 1]);
+        cli_remark(c, "%lld samples: accuracy %.2f %%, %.4g multiply-adds on average, %.1f %% of the whole network's",
+                   (long long)r.n, 100 * r.accuracy, r.mean_macs, 100 * r.mean_macs / r.macs[n - 1]);
     epl_table_free(t);
     epl_exit_report_release(&r);
     epl_tensor_free(z);
@@ -148,13 +148,18 @@ static int run(cli *c, int argc, char **argv)
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_PATH('o', "output", &out, "the network to write"),
-        EPL_OPT_TEXT(0, "at", "LIST", &at, "put exits there: shares of the multiply-adds, 0.15,0.3,0.45, or names of layers, stage1.unit2,stage2"),
+        EPL_OPT_TEXT(
+            0, "at", "LIST", &at,
+            "put exits there: shares of the multiply-adds, 0.15,0.3,0.45, or names of layers, stage1.unit2,stage2"),
         EPL_OPT_CHOICE(0, "head", "sdn|branchy|msdnet", &head, "what classifies there"),
-        EPL_OPT_FLAG(0, "dynamic", &dynamic, "write a network for one sample that computes no more than up to where it leaves"),
+        EPL_OPT_FLAG(0, "dynamic", &dynamic,
+                     "write a network for one sample that computes no more than up to where it leaves"),
         CLI_OPT_DATA(&q.data, false),
         CLI_OPT_EXIT_RULE(&q.rule),
-        EPL_OPT_REAL(0, "budget", &q.budget, 0, 1e18, "thresholds for so many multiply-adds a sample on average (0: --threshold)"),
-        EPL_OPT_REAL(0, "val-fraction", &q.val_fraction, 0, 0.99, "find these on this share of the training part (0: on all of it)"),
+        EPL_OPT_REAL(0, "budget", &q.budget, 0, 1e18,
+                     "thresholds for so many multiply-adds a sample on average (0: --threshold)"),
+        EPL_OPT_REAL(0, "val-fraction", &q.val_fraction, 0, 0.99,
+                     "find these on this share of the training part (0: on all of it)"),
         EPL_OPT_INT('b', "batch", &batch, 1, 1 << 24, "samples at once"),
         EPL_OPT_TEXT(0, "augment", "WORDS", &q.run.augment, "how to prepare inputs (default: as the model says)"),
         EPL_OPT_END
@@ -165,7 +170,8 @@ static int run(cli *c, int argc, char **argv)
     epl_model *m = cli_model_load(c, in, NULL);
     bool       ok = m && (!at || add(c, m, at, head));
     if (ok && at && !dynamic)
-        ok = (out || epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--at makes another network: -o says where to write it")) && cli_model_save(c, m, out);
+        ok = (out || epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--at makes another network: -o says where to write it")) &&
+             cli_model_save(c, m, out);
     if (ok && dynamic)
         ok = make_dynamic(c, m, &q.rule, out);
     ok = ok && (q.data.name ? report(c, m, &q) : print_places(c, m));
@@ -174,13 +180,18 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_exits = {
-    .name = "exits", .json = true, .run = run,
-    .summary  = "classifiers within a network: adds them, tells where samples leave",
-    .about    = "With --at, exits are put into any network with one classifier; `espalier train --exits` trains them. With --data it tells how "
-                "accurate each is, where samples leave and what that costs. --budget finds thresholds for a mean cost. --dynamic makes leaving "
-                "real: layers behind an exit stand in an If, which `espalier compile` keeps.",
-    .examples = "espalier exits resnet:depth=20,image=28,channels=1 --at 0.15,0.3,0.45,0.6,0.75,0.9 -o sdn.safetensors\n"
-                "espalier train sdn.safetensors --exits sdn --data fashion-mnist -o trained.safetensors\n"
-                "espalier exits trained.safetensors --data fashion-mnist --threshold 0.9\n"
-                "espalier exits trained.safetensors --threshold 0.9 --dynamic -o early.safetensors",
+    .name = "exits",
+    .json = true,
+    .run = run,
+    .summary = "classifiers within a network: adds them, tells where samples leave",
+    .about = "With --at, exits are put into any network with one classifier; `espalier train --exits` trains them. "
+             "With --data it tells how "
+             "accurate each is, where samples leave and what that costs. --budget finds thresholds for a mean cost. "
+             "--dynamic makes leaving "
+             "real: layers behind an exit stand in an If, which `espalier compile` keeps.",
+    .examples =
+        "espalier exits resnet:depth=20,image=28,channels=1 --at 0.15,0.3,0.45,0.6,0.75,0.9 -o sdn.safetensors\n"
+        "espalier train sdn.safetensors --exits sdn --data fashion-mnist -o trained.safetensors\n"
+        "espalier exits trained.safetensors --data fashion-mnist --threshold 0.9\n"
+        "espalier exits trained.safetensors --threshold 0.9 --dynamic -o early.safetensors",
 };

@@ -173,10 +173,15 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_explain = {
-    .name = "explain", .json = true, .run = run,
-    .summary  = "a network's prototypes, and which of them speak for an answer",
-    .about    = "For prototype-net and networks with head=prototype. With a picture: the squared distances of its code to the prototypes, the "
-                "nearest first, and what each adds to each class (the columns' sums are the logits, * marks the answer). Without one: the class "
-                "of each prototype and the training sample that is nearest to it.",
-    .examples = "espalier explain p.safetensors shoe.png -o prototypes.svg\nespalier explain p.safetensors --data fashion-mnist --limit 5000",
+    .name = "explain",
+    .json = true,
+    .run = run,
+    .summary = "a network's prototypes, and which of them speak for an answer",
+    .about = "For prototype-net and networks with head=prototype. With a picture: the squared distances of its code to "
+             "the prototypes, the "
+             "nearest first, and what each adds to each class (the columns' sums are the logits, * marks the answer). "
+             "Without one: the class "
+             "of each prototype and the training sample that is nearest to it.",
+    .examples = "espalier explain p.safetensors shoe.png -o prototypes.svg\nespalier explain p.safetensors --data "
+                "fashion-mnist --limit 5000",
 };

@@ -17,7 +17,9 @@ static int run(cli *c, int argc, char **argv)
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
     epl_model *m  = cli_model_load(c, in, NULL);
-    const bool ok = m && epl_nm_unpack(m) >= 0 && epl_onnx_export(m, out, (epl_onnx_export_opts){ .opset = (int)opset, .dims = dims, .external_data = external });
+    const bool ok =
+        m && epl_nm_unpack(m) >= 0 &&
+        epl_onnx_export(m, out, (epl_onnx_export_opts){ .opset = (int)opset, .dims = dims, .external_data = external });
     if (ok)
         cli_remark(c, "wrote %s", out);
     epl_model_free(m);

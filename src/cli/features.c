@@ -22,15 +22,18 @@ static int run(cli *c, int argc, char **argv)
     epl_features_opts o = { 0 };
     epl_data_split    split = EPL_SPLIT_TEST;
     const cli_option  options[] = {
-        EPL_ARG("model", &in, CLI_MODEL_HELP),
-        CLI_OPT_DATA(&data, true),
-        EPL_OPT_MUST('o', "output", "FILE", &out, "where to write the tensors 'features' and 'labels' (.safetensors), or 'x' and 'y', a data set (.npz)"),
-        EPL_OPT_CHOICE(0, "split", "train|test", &split_name, "which part of the data set"),
-        EPL_OPT_TEXT(0, "layer", "NAME", &o.layer, "an output, or a scope such as stage2.unit1 (default: what the classifier reads)"),
-        EPL_OPT_FLAG(0, "average", &o.average, "average over space"),
-        EPL_OPT_INT('b', "batch", &batch, 1, 1 << 24, "samples of a step"),
-        EPL_OPT_TEXT(0, "augment", "WORDS", &o.augment, "how to prepare inputs (default: as the model says)"),
-        EPL_OPT_END
+         EPL_ARG("model", &in, CLI_MODEL_HELP),
+         CLI_OPT_DATA(&data, true),
+         EPL_OPT_MUST(
+             'o', "output", "FILE", &out,
+             "where to write the tensors 'features' and 'labels' (.safetensors), or 'x' and 'y', a data set (.npz)"),
+         EPL_OPT_CHOICE(0, "split", "train|test", &split_name, "which part of the data set"),
+         EPL_OPT_TEXT(0, "layer", "NAME", &o.layer,
+                      "an output, or a scope such as stage2.unit1 (default: what the classifier reads)"),
+         EPL_OPT_FLAG(0, "average", &o.average, "average over space"),
+         EPL_OPT_INT('b', "batch", &batch, 1, 1 << 24, "samples of a step"),
+         EPL_OPT_TEXT(0, "augment", "WORDS", &o.augment, "how to prepare inputs (default: as the model says)"),
+         EPL_OPT_END
     };
     if (!cli_parse(c, options, argc, argv) || !epl_data_split_from_name(c->ctx, split_name, &split))
         return cli_status(c);

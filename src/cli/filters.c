@@ -145,12 +145,17 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_filters = {
-    .name = "filters", .json = true, .run = run,
-    .summary  = "makes filters, or measures and draws those of a file",
-    .about    = "Methods: constant, zero, normal, lecun, lecun-2.4, xavier, xavier-normal, he, he-uniform, trunc-normal and orthogonal are drawn; "
-                "gabor, dct and delta-orthogonal are computed; patches, pca, kmeans, kmeans-plain, kmeans-euclidean, conv-kmeans, som, "
-                "hebb-wta, sanger, sparse, ae and rbm are learned from patches of --data; file:PATH takes stored ones. "
-                "include/espalier/analysis.h says what each does.",
-    .examples = "espalier filters kmeans --size 7 --number 32 --data fashion-mnist -o bank.safetensors --picture bank.svg\n"
-                "espalier filters trained.safetensors --layer conv1.weight\nespalier filters gabor --size 11 --number 64",
+    .name = "filters",
+    .json = true,
+    .run = run,
+    .summary = "makes filters, or measures and draws those of a file",
+    .about = "Methods: constant, zero, normal, lecun, lecun-2.4, xavier, xavier-normal, he, he-uniform, trunc-normal "
+             "and orthogonal are drawn; "
+             "gabor, dct and delta-orthogonal are computed; patches, pca, kmeans, kmeans-plain, kmeans-euclidean, "
+             "conv-kmeans, som, "
+             "hebb-wta, sanger, sparse, ae and rbm are learned from patches of --data; file:PATH takes stored ones. "
+             "include/espalier/analysis.h says what each does.",
+    .examples =
+        "espalier filters kmeans --size 7 --number 32 --data fashion-mnist -o bank.safetensors --picture bank.svg\n"
+        "espalier filters trained.safetensors --layer conv1.weight\nespalier filters gabor --size 11 --number 64",
 };

@@ -29,8 +29,10 @@ static bool report(cli *c, const epl_model *m, const char *names, int64_t batch)
         ok = cli_print_table(c, t);
         epl_table_free(t);
         epl_format_bytes(bytes, (double)saved);
-        cli_remark(c, "%d of %d batch norms can be folded; in training steps of %lld samples `--bn-mode tune` takes %s less than eval", r.folded,
-                   r.n, (long long)batch, bytes);
+        cli_remark(c,
+                   "%d of %d batch norms can be folded; in training steps of %lld samples `--bn-mode tune` takes %s "
+                   "less than eval",
+                   r.folded, r.n, (long long)batch, bytes);
     }
     epl_fold_report_release(c->ctx, &r);
     return ok;
@@ -58,10 +60,15 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_fold = {
-    .name = "fold", .json = true, .run = run,
-    .summary  = "folds batch norms into the layers before them, and says which can be",
-    .about    = "The result computes what the model did, within rounding, with less work. Statistics are gone: `train --bn-mode train` of the result "
-                "is refused, and training it as it is moves each channel at a rate of its own, which is often unstable. To train with frozen "
-                "statistics at almost the cost of a folded network, use `train --bn-mode tune` instead (You et al. 2023, arXiv:2305.11624).",
+    .name = "fold",
+    .json = true,
+    .run = run,
+    .summary = "folds batch norms into the layers before them, and says which can be",
+    .about = "The result computes what the model did, within rounding, with less work. Statistics are gone: `train "
+             "--bn-mode train` of the result "
+             "is refused, and training it as it is moves each channel at a rate of its own, which is often unstable. "
+             "To train with frozen "
+             "statistics at almost the cost of a folded network, use `train --bn-mode tune` instead (You et al. 2023, "
+             "arXiv:2305.11624).",
     .examples = "espalier fold trained.safetensors\nespalier fold trained.safetensors -o folded.safetensors",
 };

@@ -34,7 +34,8 @@ static void mark_best(candidate *list, int n)
         list[i].best = true;
         for (int k = 0; k < n; k++) {
             const int64_t more = list[i].s.parameters_nonzero - list[k].s.parameters_nonzero;
-            list[i].best = list[i].best && !(more >= 0 && list[k].quality >= list[i].quality && (more > 0 || list[k].quality > list[i].quality));
+            list[i].best = list[i].best && !(more >= 0 && list[k].quality >= list[i].quality &&
+                                             (more > 0 || list[k].quality > list[i].quality));
         }
     }
 }
@@ -76,8 +77,10 @@ static epl_table *table_of(cli *c, const candidate *list, int n)
 static bool plot(cli *c, const candidate *list, int n, const char *path)
 {
     const bool accuracy = list[0].quality >= 0;
-    epl_plot  *p = epl_plot_new(c->ctx, (epl_plot_opts){ .x_label = "parameters that are not zero", .y_label = accuracy ? "accuracy" : "loss",
-                                                         .x_log = true, .y_percent = accuracy });
+    epl_plot    *p = epl_plot_new(c->ctx, (epl_plot_opts){ .x_label = "parameters that are not zero",
+                                                           .y_label = accuracy ? "accuracy" : "loss",
+                                                           .x_log = true,
+                                                           .y_percent = accuracy });
     const size_t room = (size_t)n;
     double      *x = epl_arena_alloc(c->arena, room * sizeof *x), *y = epl_arena_alloc(c->arena, room * sizeof *y);
     const char **names = epl_arena_alloc(c->arena, room * sizeof *names);

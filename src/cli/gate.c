@@ -68,8 +68,8 @@ static bool measure(cli *c, const epl_model *m, epl_dataset *d, epl_gates_opts o
     ok = ok && cli_print_table(c, t);
     epl_table_free(t);
     if (ok)
-        cli_remark(c, "%s%.4g of %.4g multiply-adds, %.4g of them the gates': %.1f %% less", o.forecast ? "forecast: " : "", r.executed, r.macs, r.gate_macs,
-                   100 * (1 - r.executed / r.macs));
+        cli_remark(c, "%s%.4g of %.4g multiply-adds, %.4g of them the gates': %.1f %% less",
+                   o.forecast ? "forecast: " : "", r.executed, r.macs, r.gate_macs, 100 * (1 - r.executed / r.macs));
     epl_gates_report_release(&r);
     return ok;
 }
@@ -94,15 +94,19 @@ static int run(cli *c, int argc, char **argv)
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_PATH('o', "output", &out, "the network to write"),
-        EPL_OPT_CHOICE(0, "method", "ftwt", &method, "how gates learn: from the strongest responses of their own layer"),
+        EPL_OPT_CHOICE(0, "method", "ftwt", &method,
+                       "how gates learn: from the strongest responses of their own layer"),
         EPL_OPT_REAL(0, "mass", &g.mass, 1e-6, 1, "share of the responses' sum that channels kept have to hold"),
-        EPL_OPT_REAL(0, "uniform", &g.uniform, 0, 1, "instead of --mass: all channels but this share of each layer, the weakest (0: --mass)"),
+        EPL_OPT_REAL(0, "uniform", &g.uniform, 0, 1,
+                     "instead of --mass: all channels but this share of each layer, the weakest (0: --mass)"),
         EPL_OPT_CHOICE(0, "mode", "decoupled|joint", &mode, "joint: what gates learn from reaches the network, too"),
         EPL_OPT_CHOICE(0, "pool", "max|avg", &pool, "what a gate sees of its layer's input"),
-        EPL_OPT_INT(0, "embedding", &embedding, 0, 1 << 16, "how many numbers a gate sees of it, about, by pooling to several places (0: one for a channel)"),
+        EPL_OPT_INT(0, "embedding", &embedding, 0, 1 << 16,
+                    "how many numbers a gate sees of it, about, by pooling to several places (0: one for a channel)"),
         EPL_OPT_FLAG(0, "open", &o.open, "gates begin open"),
         EPL_OPT_FLAG(0, "after-add", &o.after_add, "of layers before a residual sum: masks behind it"),
-        EPL_OPT_TEXT(0, "layers", "PATTERN", &o.layers, "names of convolutions' weights (default: all that can have a gate)"),
+        EPL_OPT_TEXT(0, "layers", "PATTERN", &o.layers,
+                     "names of convolutions' weights (default: all that can have a gate)"),
         EPL_OPT_FLAG(0, "estimate", &estimate, "tell what gates would save on --data, before there are any"),
         EPL_OPT_FLAG(0, "skip", &skipping, "write a network for one sample that computes the chosen channels alone"),
         EPL_OPT_FLAG(0, "by-class", &classes, "with --data: the channels kept for samples of each class"),
@@ -136,11 +140,15 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_gate = {
-    .name = "gate", .json = true, .run = run,
-    .summary  = "channels that are computed only for the samples that need them",
-    .about    = "Before each convolution a small head foresees which of its channels will respond; the others are masked. `espalier train --gates MASS` "
-                "trains network and gates. With --data: what is kept and what that saves, the gates' own cost included. --skip makes masks "
-                "save time. Elkerdawy et al. 2022 (arXiv:2110.08232).",
+    .name = "gate",
+    .json = true,
+    .run = run,
+    .summary = "channels that are computed only for the samples that need them",
+    .about = "Before each convolution a small head foresees which of its channels will respond; the others are masked. "
+             "`espalier train --gates MASS` "
+             "trains network and gates. With --data: what is kept and what that saves, the gates' own cost included. "
+             "--skip makes masks "
+             "save time. Elkerdawy et al. 2022 (arXiv:2110.08232).",
     .examples = "espalier gate t.safetensors --estimate --mass 0.9 --data fashion-mnist --limit 1000\n"
                 "espalier gate t.safetensors -o gated.safetensors\n"
                 "espalier train gated.safetensors --gates 0.9 --data fashion-mnist -o trained.safetensors\n"

@@ -42,7 +42,8 @@ static bool rewrite(cli *c, epl_model *m, epl_hypercomplex_opts o, bool fresh, c
     epl_hypercomplex_result r = { 0 };
     bool ok = epl_hypercomplex(m->graph, fresh ? NULL : m->weights, o, &r);
     if (ok && r.layers == 0)
-        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "no layer's channels divide by %d: %s", o.n, r.skipped_names ? r.skipped_names : "there are none");
+        ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "no layer's channels divide by %d: %s", o.n,
+                      r.skipped_names ? r.skipped_names : "there are none");
     for (int i = epl_weights_count(m->weights); ok && fresh && i-- > 0;) // plain weights that are gone
         if (!epl_graph_find(m->graph, epl_weights_name(m->weights, i)))
             ok = epl_weights_remove(m->weights, epl_weights_name(m->weights, i));
@@ -85,10 +86,14 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_hypercomplex = {
-    .name = "hypercomplex", .json = true, .run = run,
-    .summary  = "makes weights sums of Kronecker products: 1/N of the parameters",
-    .about    = "A layer's weight becomes the sum of N Kronecker products of a rule, N x N, and a bank of filters N times narrower both ways "
-                "(Grassucci et al. 2021, arXiv:2110.04176). Its multiply-adds stay as many. Layers whose channels N does not divide stay as they are.",
+    .name = "hypercomplex",
+    .json = true,
+    .run = run,
+    .summary = "makes weights sums of Kronecker products: 1/N of the parameters",
+    .about = "A layer's weight becomes the sum of N Kronecker products of a rule, N x N, and a bank of filters N times "
+             "narrower both ways "
+             "(Grassucci et al. 2021, arXiv:2110.04176). Its multiply-adds stay as many. Layers whose channels N does "
+             "not divide stay as they are.",
     .examples = "espalier hypercomplex t.safetensors -o h.safetensors --terms 2 --skip 'stem*,head*'\n"
                 "espalier train h.safetensors --data fashion-mnist -o h2.safetensors\n"
                 "espalier hypercomplex h2.safetensors -o plain.safetensors --materialize",

@@ -12,8 +12,10 @@ static int run(cli *c, int argc, char **argv)
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_MUST('o', "output", "FILE", &out, "the model to write"),
         EPL_OPT_CHOICE(0, "variant", "a|b|a2", &variant,
-                       "a: the first norm of residual branches, of every third dense layer; a2: the second, too; b: the stem's, and after sums"),
-        EPL_OPT_REAL(0, "ratio", &ratio, -1, 1, "share of channels normalised over each image (-1: 0.5, in dense layers 0.4)"),
+                       "a: the first norm of residual branches, of every third dense layer; a2: the second, too; b: "
+                       "the stem's, and after sums"),
+        EPL_OPT_REAL(0, "ratio", &ratio, -1, 1,
+                     "share of channels normalised over each image (-1: 0.5, in dense layers 0.4)"),
         EPL_OPT_INT(0, "first-stage", &first, 0, 1000, "from this stage on (0: the first)"),
         EPL_OPT_INT(0, "last-stage", &last, 0, 1000, "up to this stage (0: the last but one; b: the second)"),
         EPL_OPT_END
@@ -37,9 +39,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_ibn = {
-    .name = "ibn", .run = run,
-    .summary  = "puts instance normalisation beside batch normalisation",
-    .about    = "For networks that are to work on pictures that look different (Pan et al. 2018, arXiv:1807.09441). Residual and dense blocks are found "
-                "by their structure; parameters and statistics are kept. The network is to be trained, or trained further.",
-    .examples = "espalier ibn resnet:depth=20 -o i.safetensors --variant b\nespalier divergence i.safetensors --data fashion-mnist --shift colour-shift:0.8:0.2:1.4:-0.1:0.5",
+    .name = "ibn",
+    .run = run,
+    .summary = "puts instance normalisation beside batch normalisation",
+    .about =
+        "For networks that are to work on pictures that look different (Pan et al. 2018, arXiv:1807.09441). Residual "
+        "and dense blocks are found "
+        "by their structure; parameters and statistics are kept. The network is to be trained, or trained further.",
+    .examples = "espalier ibn resnet:depth=20 -o i.safetensors --variant b\nespalier divergence i.safetensors --data "
+                "fashion-mnist --shift colour-shift:0.8:0.2:1.4:-0.1:0.5",
 };

@@ -32,8 +32,11 @@ static int run(cli *c, int argc, char **argv)
     const cli_option options[] = {
         EPL_ARG("input", &in, "a network (.onnx), or with --arch its weights (.safetensors, .safetensors.index.json)"),
         EPL_OPT_MUST('o', "output", "FILE", &out, "the model file to write (.safetensors)"),
-        EPL_OPT_TEXT(0, "arch", "NAME", &arch, "the network's published name, such as resnet50, or with options resnet50:classes=10"),
-        EPL_OPT_DIR(0, "inputs", &given, "tensors for the inputs, for shapes that follow from them: <name>.npy, or input_0.npy or .pb and so on"),
+        EPL_OPT_TEXT(0, "arch", "NAME", &arch,
+                     "the network's published name, such as resnet50, or with options resnet50:classes=10"),
+        EPL_OPT_DIR(
+            0, "inputs", &given,
+            "tensors for the inputs, for shapes that follow from them: <name>.npy, or input_0.npy or .pb and so on"),
         CLI_OPT_DIMS(&dims),
         EPL_OPT_END
     };
@@ -58,10 +61,15 @@ static bool list_names(cli *c, const char *subject)
 }
 
 const cli_verb cli_verb_import = {
-    .name = "import", .run = run, .help_about = list_names,
-    .summary  = "takes a network from ONNX, or published weights, into a model file",
-    .about    = "With --arch the input holds weights under the names that torchvision or timm give them; their axes are put into our "
-                "order. What is missing, unexpected or misshapen is listed. `espalier import --help arch` lists the names. "
-                "With --inputs a network that computes shapes from its inputs' values holds for those values.",
-    .examples = "espalier import net.onnx -o net.safetensors\nespalier import net.onnx --inputs test_data_set_0 -o net.safetensors\nespalier import --arch densenet121 weights.safetensors -o m.safetensors",
+    .name = "import",
+    .run = run,
+    .help_about = list_names,
+    .summary = "takes a network from ONNX, or published weights, into a model file",
+    .about =
+        "With --arch the input holds weights under the names that torchvision or timm give them; their axes are put "
+        "into our "
+        "order. What is missing, unexpected or misshapen is listed. `espalier import --help arch` lists the names. "
+        "With --inputs a network that computes shapes from its inputs' values holds for those values.",
+    .examples = "espalier import net.onnx -o net.safetensors\nespalier import net.onnx --inputs test_data_set_0 -o "
+                "net.safetensors\nespalier import --arch densenet121 weights.safetensors -o m.safetensors",
 };

@@ -56,7 +56,8 @@ static int run(cli *c, int argc, char **argv)
     epl_tensor *z = ok ? features_of(c, m, &s) : NULL;
     ok = z && epl_imprint_class(m, z) && add_name(m, name) && cli_model_save(c, m, out);
     if (ok)
-        cli_remark(c, "class %lld is '%s', from %lld examples", (long long)epl_channels(epl_graph_output_at(m->graph, 0)) - 1, name, (long long)s.n);
+        cli_remark(c, "class %lld is '%s', from %lld examples",
+                   (long long)epl_channels(epl_graph_output_at(m->graph, 0)) - 1, name, (long long)s.n);
     epl_tensor_free(z);
     cli_samples_release(&s);
     epl_model_free(m);

@@ -194,7 +194,10 @@ static const struct {
     { "others, element by element", "others", offsetof(epl_operations, others) },
 };
 
-static double operation_line(const summary *s, size_t i) { return *(const double *)((const char *)&s->operations + operation_lines[i].offset); }
+static double operation_line(const summary *s, size_t i)
+{
+    return *(const double *)((const char *)&s->operations + operation_lines[i].offset);
+}
 
 static void add_operations(epl_text *out, const summary *s)
 {

@@ -82,7 +82,8 @@ static bool fit_types(cli *c, const epl_graph *g, epl_weights *inputs)
         const epl_dtype   want = epl_dtype_of(v);
         if (!t || t->dtype == want || t->dtype == EPL_BOOL || want == EPL_BOOL || epl_dtype_is_float(t->dtype) != epl_dtype_is_float(want))
             continue;
-        cli_remark(c, "input '%s' is %s, the network takes %s: converted", epl_value_name(v), epl_dtype_name(t->dtype), epl_dtype_name(want));
+        cli_remark(c, "input '%s' is %s, the network takes %s: converted", epl_value_name(v), epl_dtype_name(t->dtype),
+                   epl_dtype_name(want));
         epl_tensor *cast = epl_tensor_cast(c->ctx, t, want);
         if (!cast || !epl_weights_put_take(inputs, epl_value_name(v), cast))
             return false;

@@ -125,7 +125,9 @@ bool cli_measures_take(cli *c, const epl_model *m, epl_dataset *d, const epl_ten
         else if (item->kind > CLI_OOD)
             ok = attacked(m, d, item);
         else
-            item->value = item->kind == CLI_NLL ? ms->calibration.nll : item->kind == CLI_ECE ? ms->calibration.ece : ms->calibration.accuracy;
+            item->value = item->kind == CLI_NLL   ? ms->calibration.nll
+                          : item->kind == CLI_ECE ? ms->calibration.ece
+                                                  : ms->calibration.accuracy;
     }
     epl_tensor_free(labels);
     return ok;
@@ -145,7 +147,9 @@ bool cli_measures_report(cli *c, const cli_measures *ms, const char *model, cons
         epl_table_number(t, ms->item[i].value);
     }
     epl_report_table(r, t);
-    epl_report_plot(r, p, "Accuracy and mean confidence of samples by their confidence. They are the same where a network knows what it knows.");
+    epl_report_plot(r, p,
+                    "Accuracy and mean confidence of samples by their confidence. They are the same where a network "
+                    "knows what it knows.");
     const bool ok = epl_report_save(r, path);
     epl_plot_free(p);
     epl_table_free(t);

@@ -23,10 +23,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_merge = {
-    .name = "merge", .run = run,
-    .summary  = "folds normalisations, and makes one layer of linear ones in a row",
-    .about    = "For inference: the result computes what the model did, within rounding. Batch normalisations go into the layers before them; "
-                "k x k and 1x1 convolutions between which nothing stands become one, linear layers too. A network of `espalier deepen` "
-                "has to be trained until its activations are linear.",
+    .name = "merge",
+    .run = run,
+    .summary = "folds normalisations, and makes one layer of linear ones in a row",
+    .about = "For inference: the result computes what the model did, within rounding. Batch normalisations go into the "
+             "layers before them; "
+             "k x k and 1x1 convolutions between which nothing stands become one, linear layers too. A network of "
+             "`espalier deepen` "
+             "has to be trained until its activations are linear.",
     .examples = "espalier merge trained.safetensors -o merged.safetensors",
 };

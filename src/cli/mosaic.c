@@ -74,9 +74,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_mosaic = {
-    .name = "mosaic", .json = true, .run = run,
-    .summary  = "a few tiles of a large picture of tissue, those richest in nuclei",
-    .about    = "Tiles with enough tissue are grouped by colour; of each group some stay, spread over the slide (Kalra et al. 2020, arXiv:1911.08748), and of "
-                "these the richest in cell nuclei are kept (Riasatian et al. 2021, arXiv:2101.07903). The table lists what stayed.",
+    .name = "mosaic",
+    .json = true,
+    .run = run,
+    .summary = "a few tiles of a large picture of tissue, those richest in nuclei",
+    .about = "Tiles with enough tissue are grouped by colour; of each group some stay, spread over the slide (Kalra et "
+             "al. 2020, arXiv:1911.08748), and of "
+             "these the richest in cell nuclei are kept (Riasatian et al. 2021, arXiv:2101.07903). The table lists "
+             "what stayed.",
     .examples = "espalier mosaic slide.png -o tiles --tile 500",
 };

@@ -32,8 +32,14 @@ static epl_table *accuracy_table(cli *c, const request *q, const epl_embedded *s
     for (int joint = 0; joint <= (q->base.n > 0); joint++)
         for (int k = 0; k < q->shots.n; k++) {
             epl_novel_result r;
-            const epl_novel_opts o = { .novel = q->novel.at, .n_novel = q->novel.n, .base = q->base.at, .n_base = joint ? q->base.n : 0,
-                                       .shots = q->shots.at[k], .episodes = q->episodes, .euclidean = q->euclidean, .seed = (uint64_t)c->seed };
+            const epl_novel_opts o = { .novel = q->novel.at,
+                                       .n_novel = q->novel.n,
+                                       .base = q->base.at,
+                                       .n_base = joint ? q->base.n : 0,
+                                       .shots = q->shots.at[k],
+                                       .episodes = q->episodes,
+                                       .euclidean = q->euclidean,
+                                       .seed = (uint64_t)c->seed };
             if (!epl_novel_classes(support, query, o, &r)) {
                 epl_table_free(t);
                 return NULL;
@@ -144,7 +150,8 @@ static int run(cli *c, int argc, char **argv)
         return cli_status(c);
     q.episodes = (int)episodes;
     epl_model   *m = cli_model_load(c, in, NULL);
-    epl_dataset *examples = m ? cli_data_open(c, &data, EPL_SPLIT_TRAIN, 0) : NULL, *asked = examples ? cli_data_open(c, &data, EPL_SPLIT_TEST, 0) : NULL;
+    epl_dataset *examples = m ? cli_data_open(c, &data, EPL_SPLIT_TRAIN, 0) : NULL,
+                *asked = examples ? cli_data_open(c, &data, EPL_SPLIT_TEST, 0) : NULL;
     const bool   ok = asked && compare(c, &q, m, examples, asked);
     epl_dataset_free(examples);
     epl_dataset_free(asked);
@@ -153,11 +160,16 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_novel = {
-    .name = "novel", .json = true, .run = run,
-    .summary  = "classes that a network never saw, from a few examples of each",
-    .about    = "Examples are drawn from the data's training part; samples of its test part go to the class whose mean of examples is nearest, "
-                "among novel classes alone and, with --base, among all. Then whether novel samples are noticed as such, and how classes lie on "
-                "the sphere. The features are what the network's last layer reads.",
-    .examples = "espalier train cnn:head=cosine,embed=32,classes=7 --data fashion-mnist --classes 0,2,3,5,6,7,9 -o base.safetensors\n"
+    .name = "novel",
+    .json = true,
+    .run = run,
+    .summary = "classes that a network never saw, from a few examples of each",
+    .about = "Examples are drawn from the data's training part; samples of its test part go to the class whose mean of "
+             "examples is nearest, "
+             "among novel classes alone and, with --base, among all. Then whether novel samples are noticed as such, "
+             "and how classes lie on "
+             "the sphere. The features are what the network's last layer reads.",
+    .examples = "espalier train cnn:head=cosine,embed=32,classes=7 --data fashion-mnist --classes 0,2,3,5,6,7,9 -o "
+                "base.safetensors\n"
                 "espalier novel base.safetensors --data fashion-mnist --novel 1,4,8 --base 0,2,3,5,6,7,9",
 };

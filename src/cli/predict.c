@@ -156,7 +156,9 @@ static bool print_classes(cli *c, const epl_model *m, const cli_samples *s, cons
     epl_table_column(t, "input", (epl_column_opts){ 0 });
     for (int i = 0; i < top; i++) {
         epl_table_column(t, "class", (epl_column_opts){ .align = EPL_ALIGN_LEFT });
-        epl_table_column(t, raw ? "score" : "share", (epl_column_opts){ .format = raw ? EPL_FORMAT_FIXED : EPL_FORMAT_PERCENT, .decimals = raw ? 4 : 2 });
+        epl_table_column(t, raw ? "score" : "share",
+                         (epl_column_opts){ .format = raw ? EPL_FORMAT_FIXED : EPL_FORMAT_PERCENT,
+                                            .decimals = raw ? 4 : 2 });
     }
     epl_json_open_array(&w, NULL);
     for (int64_t i = 0; i < s->n; i++) {

@@ -28,7 +28,8 @@ static bool read_pair(cli *c, const char *option, const char *text, char between
     char rest, middle;
     if (!text || (sscanf(text, "%d%c%d%c", a, &middle, b, &rest) == 3 && middle == between && *a > 0 && *b > 0))
         return true;
-    return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--%s is '%s', but must be two numbers as in %s", option, text, between == ':' ? "2:4" : "1x16");
+    return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--%s is '%s', but must be two numbers as in %s", option, text,
+                    between == ':' ? "2:4" : "1x16");
 }
 
 /* --layer: names, the last '=', a number. */
@@ -39,8 +40,10 @@ static bool read_layers(cli *c, const cli_words *words, epl_prune_opts *o)
         char  *names = epl_arena_strdup(c->arena, words->at[i]), *equals = names ? strrchr(names, '=') : NULL, *end = NULL;
         const double x = equals ? strtod(equals + 1, &end) : -1;
         if (!equals || end == equals + 1 || *end || !(x >= 0 && x < 1))
-            return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--layer is '%s', but must be names and a sparsity of at least 0 and below 1, as in head.weight=0.5",
-                            words->at[i]);
+            return epl_fail(
+                c->ctx, EPL_ERR_ARGUMENT,
+                "--layer is '%s', but must be names and a sparsity of at least 0 and below 1, as in head.weight=0.5",
+                words->at[i]);
         *equals = 0;
         list[i] = (epl_layer_sparsity){ names, x };
     }
@@ -76,7 +79,10 @@ static bool batch_open(cli *c, const cli_training *t, int64_t samples, one_batch
     *o = (one_batch){ .d = cli_data_open(c, &t->data, EPL_SPLIT_TRAIN, t->val_fraction) };
     const int64_t count = o->d ? epl_dataset_info_of(o->d).count : 0;
     o->words = o->d ? epl_augment_fixed_words(c->ctx, t->augment ? t->augment : "") : NULL;
-    const epl_loader_opts lo = { .batch = samples < count ? samples : count, .shuffle = true, .seed = (uint64_t)c->seed, .augment = o->words,
+    const epl_loader_opts lo = { .batch = samples < count ? samples : count,
+                                 .shuffle = true,
+                                 .seed = (uint64_t)c->seed,
+                                 .augment = o->words,
                                  .no_prefetch = true };
     o->l = o->words ? epl_loader_new(c->ctx, o->d, lo) : NULL;
     return o->l && epl_loader_next(o->l, &o->b);
@@ -146,8 +152,10 @@ static bool remove_blocks(cli *c, epl_model *m, const pruning *p)
     epl_channel_result r = { 0 };
     if (!epl_prune_blocks(m, (epl_block_opts){ p->blocks, p->channels.ratio, p->channels.macs, (uint64_t)c->seed }, &r))
         return false;
-    cli_remark(c, "removed %lld of %lld residual blocks: %.1f %% of the multiply-adds and %.1f %% of the parameters left", (long long)r.removed,
-               (long long)r.units, 100 * r.macs_after / r.macs_before, 100 * (double)r.params_after / (double)r.params_before);
+    cli_remark(c,
+               "removed %lld of %lld residual blocks: %.1f %% of the multiply-adds and %.1f %% of the parameters left",
+               (long long)r.removed, (long long)r.units, 100 * r.macs_after / r.macs_before,
+               100 * (double)r.params_after / (double)r.params_before);
     return true;
 }
 
@@ -160,8 +168,10 @@ static bool remove_channels(cli *c, epl_model *m, const pruning *p, const cli_tr
     epl_weights       *g = NULL;
     one_batch          batch = { 0 };
     const bool         listens = strcmp(o.criterion, "act-mean") == 0 || strcmp(o.criterion, "apoz") == 0;
-    bool ok = listens && !t->data.name ? epl_fail(c->ctx, EPL_ERR_ARGUMENT, "the criterion '%s' looks at activations: say --data", o.criterion)
-              : listens ? batch_open(c, t, p->gradient_samples, &batch) : evidence_for(c, o.criterion, m, p, t, &g);
+    bool               ok = listens && !t->data.name ? epl_fail(c->ctx, EPL_ERR_ARGUMENT,
+                                                                "the criterion '%s' looks at activations: say --data", o.criterion)
+                            : listens                ? batch_open(c, t, p->gradient_samples, &batch)
+                                                     : evidence_for(c, o.criterion, m, p, t, &g);
     o.gradients = g;
     o.samples   = batch.b.x;
     ok = ok && epl_prune_channels(m, o, &r);
@@ -255,7 +265,8 @@ static bool prune_in_rounds(cli *c, epl_model *m, const pruning *p, const cli_tr
     for (int round = 1; ok && round <= p->rounds; round++) {
         pruning of_round = *p;
         of_round.o.prune.sparsity = epl_round_sparsity(p->o.prune.sparsity, round, (int)p->rounds);
-        cli_remark(c, "round %d of %lld: training, then pruning to a sparsity of %.4g", round, (long long)p->rounds, of_round.o.prune.sparsity);
+        cli_remark(c, "round %d of %lld: training, then pruning to a sparsity of %.4g", round, (long long)p->rounds,
+                   of_round.o.prune.sparsity);
         ok = cli_train(c, m, t, out, &hook, 1) && prune_at_once(c, m, &of_round, t) && epl_rewind(m, r);
     }
     ok = ok && cli_train(c, m, t, out, NULL, 0);
@@ -327,8 +338,8 @@ static bool compact(cli *c, epl_model *m)
     epl_channel_result r;
     if (!epl_compact(m, &r))
         return false;
-    cli_remark(c, "%lld of %lld units made no difference and are gone: %.1f %% of the parameters left", (long long)r.removed, (long long)r.units,
-               100 * (double)r.params_after / (double)r.params_before);
+    cli_remark(c, "%lld of %lld units made no difference and are gone: %.1f %% of the parameters left",
+               (long long)r.removed, (long long)r.units, 100 * (double)r.params_after / (double)r.params_before);
     return true;
 }
 
@@ -341,7 +352,8 @@ static bool agree(cli *c, const pruning *p, const cli_training *t)
     if (needs && !t->data.name)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s while training: say --data", needs);
     if (p->recalibrate && (needs || !t->data.name))
-        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--recalibrate-bn takes --data and does not train: %s", needs ? needs : "there is no data");
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--recalibrate-bn takes --data and does not train: %s",
+                        needs ? needs : "there is no data");
     if (p->pack && !p->n_of_m)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--pack stores weights that are N of M: say --n-of-m");
     return !p->regrow || !p->by_channels ||
@@ -354,7 +366,10 @@ static bool prune(cli *c, const char *in, const char *out, pruning *p, const cli
     epl_model *m = agree(c, p, t) ? cli_model_load(c, in, NULL) : NULL;
     bool ok = m != NULL;
     if (ok)
-        ok = p->rounds ? prune_in_rounds(c, m, p, t, out) : train ? prune_while_training(c, m, p, t, out) : p->by_channels ? remove_channels(c, m, p, t) : prune_at_once(c, m, p, t);
+        ok = p->rounds        ? prune_in_rounds(c, m, p, t, out)
+             : train          ? prune_while_training(c, m, p, t, out)
+             : p->by_channels ? remove_channels(c, m, p, t)
+                              : prune_at_once(c, m, p, t);
     if (ok && p->recalibrate)
         ok = recalibrate(c, m, p, t);
     if (ok && p->compact)
@@ -379,7 +394,8 @@ static bool check_preset(cli *c, const pruning *p)
         return true;
     if (p->by_channels || p->regrow || p->rounds || p->n_of_m || p->block || p->layers.n || o->skip || o->ratios_of || o->macs > 0 ||
         strcmp(o->pattern, "*") != 0 || strcmp(o->unit, "element") != 0)
-        return epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--preset says which weights go, and how many: no --channels, --blocks, --regrow, --rounds, "
+        return epl_fail(c->ctx, EPL_ERR_ARGUMENT,
+                        "--preset says which weights go, and how many: no --channels, --blocks, --regrow, --rounds, "
                         "--n-of-m, --block, --unit, --layer, --pattern, --skip, --ratios-of or --macs");
     if (epl_sparse_preset_find(p->preset))
         return true;
@@ -410,64 +426,93 @@ static bool settle(cli *c, pruning *p)
         return epl_fail(c->ctx, EPL_ERR_ARGUMENT, p->by_channels ? p->blocks ? "--blocks needs one of --ratio and --macs, not %d of them"
                             : "--channels needs one of --ratio, --macs and --params, not %d of them"
                                                                  : "--ratio and --params go with --channels (%d given)", targets);
-    return check_preset(c, p) && read_layers(c, &p->layers, o) && read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) && read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
+    return check_preset(c, p) && read_layers(c, &p->layers, o) &&
+           read_pair(c, "n-of-m", p->n_of_m, ':', &o->n, &o->m) &&
+           read_pair(c, "block", p->block, 'x', &o->block_rows, &o->block_columns);
 }
 
 static int run(cli *c, int argc, char **argv)
 {
     const char  *in = NULL, *out = NULL;
     cli_training t = CLI_TRAINING;
-    pruning      p = { .o = { .prune = { .pattern = "*", .criterion = "magnitude", .distribution = "uniform", .sparsity = 0.5, .unit = "element" },
-                              .begin = 0, .end = 0.75 },
-                       .pruning = "cubic", .gradient = "frozen", .gradient_samples = 256, .distill = { 4, 0.9 },
-                       .drop_fraction = 0.3, .drop_schedule = "cosine" };
+    pruning          p = { .o = { .prune = { .pattern = "*",
+                                             .criterion = "magnitude",
+                                             .distribution = "uniform",
+                                             .sparsity = 0.5,
+                                             .unit = "element" },
+                                  .begin = 0,
+                                  .end = 0.75 },
+                           .pruning = "cubic",
+                           .gradient = "frozen",
+                           .gradient_samples = 256,
+                           .distill = { 4, 0.9 },
+                           .drop_fraction = 0.3,
+                           .drop_schedule = "cosine" };
     const cli_option training[] = { CLI_OPT_TRAINING(&t, false), EPL_OPT_END };
     const cli_option options[] = {
         EPL_ARG("model", &in, CLI_MODEL_HELP),
         EPL_OPT_MUST('o', "output", "FILE", &out, "the model to write"),
         EPL_OPT_REAL('s', "sparsity", &p.o.prune.sparsity, 0, 0.99999, "share of the weights to set to zero"),
-        EPL_OPT_CHOICE(0, "criterion", "magnitude|random|bernoulli|lamp|gradient|taylor|snip|grasp|obd|obs|synflow", &p.o.prune.criterion, "what decides which weights stay"),
-        EPL_OPT_CHOICE(0, "distribution", "uniform|uniform+|er|erk|erk+|global", &p.o.prune.distribution, "how dense each layer becomes"),
+        EPL_OPT_CHOICE(0, "criterion", "magnitude|random|bernoulli|lamp|gradient|taylor|snip|grasp|obd|obs|synflow",
+                       &p.o.prune.criterion, "what decides which weights stay"),
+        EPL_OPT_CHOICE(0, "distribution", "uniform|uniform+|er|erk|erk+|global", &p.o.prune.distribution,
+                       "how dense each layer becomes"),
         EPL_OPT_TEXT(0, "ratios-of", "CRITERION", &p.o.prune.ratios_of,
                      "instead: as dense as one ranking of all weights by this criterion leaves it"),
         EPL_OPT_REAL(0, "power", &p.o.prune.power, 0, 10, "of er, erk, erk+ (0: 1)"),
-        EPL_OPT_CHOICE(0, "unit", "element|row|column|kernel", &p.o.prune.unit, "what goes as a whole: a row is an output, a column an input"),
+        EPL_OPT_CHOICE(0, "unit", "element|row|column|kernel", &p.o.prune.unit,
+                       "what goes as a whole: a row is an output, a column an input"),
         EPL_OPT_TEXT(0, "n-of-m", "N:M", &p.n_of_m, "keep the N best of every M input channels instead, as in 2:4"),
         EPL_OPT_FLAG(0, "transposable", &p.o.prune.transposable, "with --n-of-m: of every M output channels, too"),
-        EPL_OPT_FLAG(0, "pack", &p.pack, "with --n-of-m: bake, and store weights as values and places (also: convert --pack)"),
-        EPL_OPT_TEXT(0, "preset", "NAME", &p.preset, "the weights and the sparsity of a network of Fast Sparse ConvNets, as in fsc-mbv1-1.0-90"),
-        EPL_OPT_TEXT(0, "block", "RxC", &p.block, "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
+        EPL_OPT_FLAG(0, "pack", &p.pack,
+                     "with --n-of-m: bake, and store weights as values and places (also: convert --pack)"),
+        EPL_OPT_TEXT(0, "preset", "NAME", &p.preset,
+                     "the weights and the sparsity of a network of Fast Sparse ConvNets, as in fsc-mbv1-1.0-90"),
+        EPL_OPT_TEXT(0, "block", "RxC", &p.block,
+                     "whole blocks of the weight as a matrix [inputs, outputs], as in 1x16"),
         EPL_OPT_CHOICE(0, "channels", "l2|l1|bn-gamma|fpgm|taylor|act-mean|apoz|random", &p.channels.criterion,
                        "remove whole channels instead, the lowest of these scores first, with all that hangs on them"),
         EPL_OPT_CHOICE(0, "blocks", "l2|l1|bn-gamma|random", &p.blocks, "remove whole residual blocks instead"),
         EPL_OPT_REAL(0, "ratio", &p.channels.ratio, 0, 0.999, "with --channels and --blocks: the share to remove"),
-        EPL_OPT_REAL(0, "macs", &p.channels.macs, 0, 0.999, "the share of multiply-adds to leave, instead of --sparsity or --ratio"),
+        EPL_OPT_REAL(0, "macs", &p.channels.macs, 0, 0.999,
+                     "the share of multiply-adds to leave, instead of --sparsity or --ratio"),
         EPL_OPT_REAL(0, "params", &p.channels.params, 0, 0.999, "with --channels: the share of parameters to leave"),
-        EPL_OPT_FLAG(0, "rank-globally", &p.channels.global, "with --channels: one ranking, not the same share of each group"),
+        EPL_OPT_FLAG(0, "rank-globally", &p.channels.global,
+                     "with --channels: one ranking, not the same share of each group"),
         EPL_OPT_INT(0, "round-to", &p.round_to, 0, 1 << 16, "with --channels: leave multiples of N"),
         EPL_OPT_TEXT(0, "pattern", "NAMES", &p.o.prune.pattern, "which weights"),
         EPL_OPT_TEXT(0, "skip", "NAMES", &p.o.prune.skip, "which weights not; also first, last, depthwise"),
-        EPL_OPT_REPEATED(0, "layer", "NAMES=S", &p.layers, "a sparsity of their own for these weights; may be given several times"),
+        EPL_OPT_REPEATED(0, "layer", "NAMES=S", &p.layers,
+                         "a sparsity of their own for these weights; may be given several times"),
         EPL_OPT_FLAG(0, "bake", &p.bake, "multiply the masks in and drop them: the zeros are no longer held"),
-        EPL_OPT_FLAG(0, "compact", &p.compact, "bake, and remove the units that make no difference: the network becomes a smaller one"),
+        EPL_OPT_FLAG(0, "compact", &p.compact,
+                     "bake, and remove the units that make no difference: the network becomes a smaller one"),
         EPL_OPT_INT(0, "recalibrate-bn", &p.recalibrate, 0, 1e9,
                     "with --data: do not train, but measure the statistics of batch norms anew over N batches"),
         EPL_OPT_FLAG(0, "report", &p.report, "print a line for every weight"),
-        EPL_OPT_CHOICE(0, "pruning", "cubic|linear|exponential|oneshot", &p.pruning, "with --data: how sparsity grows while training"),
+        EPL_OPT_CHOICE(0, "pruning", "cubic|linear|exponential|oneshot", &p.pruning,
+                       "with --data: how sparsity grows while training"),
         EPL_OPT_REAL(0, "exponent", &p.o.exponent, 0, 100, "of cubic (0: 3)"),
         EPL_OPT_REAL(0, "initial", &p.o.initial, 0, 0.99999, "with --data: the sparsity at the begin"),
-        EPL_OPT_FLAG(0, "allow-regrow", &p.o.allow_regrow, "--initial may be above --sparsity: weights come back, with --mask-gradient ste or srste"),
+        EPL_OPT_FLAG(0, "allow-regrow", &p.o.allow_regrow,
+                     "--initial may be above --sparsity: weights come back, with --mask-gradient ste or srste"),
         EPL_OPT_REAL(0, "begin", &p.o.begin, 0, 1, "with --data: where in the run pruning begins"),
         EPL_OPT_REAL(0, "end", &p.o.end, 1e-6, 1, "with --data: where it ends; the rest is for recovery"),
-        EPL_OPT_INT(0, "every", &p.every, 0, 1e12, "with --data: updates between prunings (0: a fiftieth of the time between, 100 with --regrow)"),
+        EPL_OPT_INT(0, "every", &p.every, 0, 1e12,
+                    "with --data: updates between prunings (0: a fiftieth of the time between, 100 with --regrow)"),
         EPL_OPT_CHOICE(0, "mask-gradient", "frozen|ste|srste", &p.gradient, "how the gradient passes the masks"),
         EPL_OPT_INT(0, "rounds", &p.rounds, 0, 1000,
-                    "with --data: N times train, prune the same part of what is left, and go back; then train (lottery ticket)"),
-        EPL_OPT_INT(0, "rewind-to", &p.rewind_to, 0, 1e12, "with --rounds: go back to the weights after this update (0: the first)"),
-        EPL_OPT_CHOICE(0, "regrow", "set|rigl|snfs", &p.regrow,
-                       "with --data: sparse from the beginning, and the smallest weights go and others come back instead"),
-        EPL_OPT_REAL(0, "drop-fraction", &p.drop_fraction, 0.001, 0.999, "with --regrow: the share of active weights that goes each time"),
-        EPL_OPT_CHOICE(0, "drop-schedule", "cosine|constant|exp", &p.drop_schedule, "with --regrow: how that share falls until --end"),
+                    "with --data: N times train, prune the same part of what is left, and go back; then train (lottery "
+                    "ticket)"),
+        EPL_OPT_INT(0, "rewind-to", &p.rewind_to, 0, 1e12,
+                    "with --rounds: go back to the weights after this update (0: the first)"),
+        EPL_OPT_CHOICE(
+            0, "regrow", "set|rigl|snfs", &p.regrow,
+            "with --data: sparse from the beginning, and the smallest weights go and others come back instead"),
+        EPL_OPT_REAL(0, "drop-fraction", &p.drop_fraction, 0.001, 0.999,
+                     "with --regrow: the share of active weights that goes each time"),
+        EPL_OPT_CHOICE(0, "drop-schedule", "cosine|constant|exp", &p.drop_schedule,
+                       "with --regrow: how that share falls until --end"),
         EPL_OPT_INT(0, "gradient-samples", &p.gradient_samples, 1, 1e9, "of criteria that look at gradients"),
         EPL_OPT_TEXT(0, "teacher", "MODEL", &p.teacher, "with --data: distil from this network meanwhile"),
         EPL_OPT_REAL(0, "temperature", &p.distill.temperature, 1e-3, 1e3, "of the distillation"),
@@ -482,14 +527,21 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_prune = {
-    .name = "prune", .json = true, .run = run,
-    .summary  = "sets weights to zero, or removes channels, at once or while training",
-    .about    = "Without --data the weights are pruned at once. With --data the network trains while its sparsity grows to the end "
-                "(Zhu & Gupta 2017, arXiv:1710.01878). The masks stay in the model, so that further training keeps the zeros; --bake "
-                "takes them out. --regrow trains a sparse network whose zeros move (SET, RigL, SNFS). --channels removes whole channels, before the training, and the network becomes a smaller one.",
-    .examples = "espalier prune t.safetensors -o p.safetensors --sparsity 0.5\n"
-                "espalier prune t.safetensors -o p.safetensors --sparsity 0.9 --data fashion-mnist --epochs 6 --skip first\n"
-                "espalier prune t.safetensors -o p.safetensors --n-of-m 2:4 --report\n"
-                "espalier prune resnet:depth=20 -o p.safetensors --regrow rigl -s 0.9 --distribution erk --data cifar10 --epochs 20\n"
-                "espalier prune t.safetensors -o p.safetensors --channels l2 --macs 0.5 --data fashion-mnist --epochs 3",
+    .name = "prune",
+    .json = true,
+    .run = run,
+    .summary = "sets weights to zero, or removes channels, at once or while training",
+    .about = "Without --data the weights are pruned at once. With --data the network trains while its sparsity grows "
+             "to the end "
+             "(Zhu & Gupta 2017, arXiv:1710.01878). The masks stay in the model, so that further training keeps the "
+             "zeros; --bake "
+             "takes them out. --regrow trains a sparse network whose zeros move (SET, RigL, SNFS). --channels removes "
+             "whole channels, before the training, and the network becomes a smaller one.",
+    .examples =
+        "espalier prune t.safetensors -o p.safetensors --sparsity 0.5\n"
+        "espalier prune t.safetensors -o p.safetensors --sparsity 0.9 --data fashion-mnist --epochs 6 --skip first\n"
+        "espalier prune t.safetensors -o p.safetensors --n-of-m 2:4 --report\n"
+        "espalier prune resnet:depth=20 -o p.safetensors --regrow rigl -s 0.9 --distribution erk --data cifar10 "
+        "--epochs 20\n"
+        "espalier prune t.safetensors -o p.safetensors --channels l2 --macs 0.5 --data fashion-mnist --epochs 3",
 };

@@ -22,10 +22,14 @@ static bool tell(cli *c, const char *out, const epl_shift_result *r)
     }
     epl_format_bytes(packed, (double)r->bytes);
     epl_format_bytes(before, (double)r->bytes_before);
-    epl_text_addf(&text, "%s: %d layers with %lld weights are powers of two, %lld parameters stay; %s packed, %s before; train it", out, r->layers,
-                  (long long)r->weights, (long long)r->others, packed, before);
+    epl_text_addf(
+        &text,
+        "%s: %d layers with %lld weights are powers of two, %lld parameters stay; %s packed, %s before; train it", out,
+        r->layers, (long long)r->weights, (long long)r->others, packed, before);
     if (r->bare > 0)
-        cli_remark(c, "no normalisation follows %d of the layers (%s the first): values of 1 and more make activations grow; --init from-float scales channels",
+        cli_remark(c,
+                   "no normalisation follows %d of the layers (%s the first): values of 1 and more make activations "
+                   "grow; --init from-float scales channels",
                    r->bare, r->first_bare);
     return cli_print_take(c, epl_text_detach(&text));
 }
@@ -83,7 +87,8 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_CHOICE(0, "rescale", "on|off", &rescale, "denseshift: gradients of large exponents are rescaled"),
         EPL_OPT_TEXT(0, "weights", "GLOB", &pattern, "only these, by their names"),
         EPL_OPT_FLAG(0, "pack", &pack, "pack the variables of a denseshift network into codes, for inference"),
-        EPL_OPT_FLAG(0, "activations", &activations, "with --data: what packed layers read becomes integers of 8 bits (--limit 0: 256 samples)"),
+        EPL_OPT_FLAG(0, "activations", &activations,
+                     "with --data: what packed layers read becomes integers of 8 bits (--limit 0: 256 samples)"),
         CLI_OPT_DATA(&data, false),
         EPL_OPT_FLAG(0, "report", &report, "print how often each value occurs, weight by weight"),
         EPL_OPT_END
@@ -105,13 +110,17 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_quantize = {
-    .name = "quantize", .run = run,
-    .summary  = "weights that are powers of two, of a few bits",
-    .about    = "Puts an expression of trained variables in the place of each weight of convolutions and linear layers, so that a product is a shift "
-                "(DenseShift, Li et al. 2023, arXiv:2208.09708; S3 and DeepShift beside it). Train the result, then pack it: a code of 2 to 4 bits for "
-                "each weight.",
+    .name = "quantize",
+    .run = run,
+    .summary = "weights that are powers of two, of a few bits",
+    .about = "Puts an expression of trained variables in the place of each weight of convolutions and linear layers, "
+             "so that a product is a shift "
+             "(DenseShift, Li et al. 2023, arXiv:2208.09708; S3 and DeepShift beside it). Train the result, then pack "
+             "it: a code of 2 to 4 bits for "
+             "each weight.",
     .examples = "espalier quantize resnet:depth=20 --bits 3 -o shift.safetensors\n"
-                "espalier train shift.safetensors --data fashion-mnist --optimizer sgd:rate=0.1,momentum=0.9,decay=1e-4 -o t.safetensors\n"
+                "espalier train shift.safetensors --data fashion-mnist --optimizer "
+                "sgd:rate=0.1,momentum=0.9,decay=1e-4 -o t.safetensors\n"
                 "espalier quantize t.safetensors --pack -o packed.safetensors\n"
                 "espalier quantize packed.safetensors --activations --data fashion-mnist -o integers.safetensors",
 };

@@ -59,11 +59,15 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_reproduce = {
-    .name = "reproduce", .json = true, .run = run,
-    .summary  = "tries a paper's claim in miniature, and says whether it holds",
-    .about    = "Trains the paper's networks and those it compares with, with several seeds, on data that this machine has, and checks what the "
-                "paper says. Exit status 1 means that a check does not hold. The folder named with --out gets result.json (all values, all "
-                "checks, commit, machine) and the plots; papers/<paper>/ holds the last recorded ones.",
+    .name = "reproduce",
+    .json = true,
+    .run = run,
+    .summary = "tries a paper's claim in miniature, and says whether it holds",
+    .about = "Trains the paper's networks and those it compares with, with several seeds, on data that this machine "
+             "has, and checks what the "
+             "paper says. Exit status 1 means that a check does not hold. The folder named with --out gets result.json "
+             "(all values, all "
+             "checks, commit, machine) and the plots; papers/<paper>/ holds the last recorded ones.",
     .examples = "espalier reproduce simplenet --quick\nespalier reproduce simplenet --threads 2 --out runs/simplenet\n"
                 "espalier reproduce simplenet --seeds 1 --samples 2000 --epochs 1",
 };

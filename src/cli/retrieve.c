@@ -15,7 +15,9 @@ static bool read_bags(cli *c, const epl_weights *w, int64_t rows, bags *b)
     const epl_tensor *columns[] = { labels, bag, group };
     for (int i = 0; i < 3; i++)
         if (columns[i] ? columns[i]->shape.rank != 1 || columns[i]->shape.dim[0] != rows : i == 0)
-            return epl_fail(c->ctx, EPL_ERR_FORMAT, "the file needs 'labels' [%lld], and 'bags' and 'groups' of that size where they are", (long long)rows);
+            return epl_fail(c->ctx, EPL_ERR_FORMAT,
+                            "the file needs 'labels' [%lld], and 'bags' and 'groups' of that size where they are",
+                            (long long)rows);
     b->first = epl_arena_alloc(c->arena, (size_t)(rows + 1) * sizeof *b->first);
     b->label = epl_arena_alloc(c->arena, (size_t)(rows + 1) * sizeof *b->label);
     b->group = epl_arena_alloc(c->arena, (size_t)(rows + 1) * sizeof *b->group);
@@ -59,7 +61,8 @@ static char *as_json(cli *c, const epl_retrieval *r)
 static char *as_text(cli *c, const epl_retrieval *r)
 {
     epl_text text = EPL_TEXT(c->ctx);
-    epl_text_addf(&text, "asked      %lld\naccuracy   %.2f %%\nmacro F1   %.4f\nF1         ", (long long)r->asked, 100 * r->accuracy, r->macro_f1);
+    epl_text_addf(&text, "asked      %lld\naccuracy   %.2f %%\nmacro F1   %.4f\nF1         ", (long long)r->asked,
+                  100 * r->accuracy, r->macro_f1);
     for (int64_t i = 0; i < r->n_classes; i++)
         epl_text_addf(&text, "%s%.4f", i ? ", " : "", r->f1[i]);
     return epl_text_detach(&text);
@@ -100,13 +103,16 @@ static int run(cli *c, int argc, char **argv)
     };
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
-    const epl_retrieve_opts o = { .top = (int)top, .distance = strcmp(distance, "cosine") == 0 ? EPL_DISTANCE_COSINE
-                                                             : strcmp(distance, "barcode") == 0 ? EPL_DISTANCE_BARCODE : EPL_DISTANCE_EUCLIDEAN };
+    const epl_retrieve_opts o = { .top = (int)top,
+                                  .distance = strcmp(distance, "cosine") == 0    ? EPL_DISTANCE_COSINE
+                                              : strcmp(distance, "barcode") == 0 ? EPL_DISTANCE_BARCODE
+                                                                                 : EPL_DISTANCE_EUCLIDEAN };
     epl_weights      *w = epl_weights_open(c->ctx, in);
     const epl_tensor *f = w ? epl_weights_find(w, "features") : NULL;
     bool ok = w && (f || epl_fail(c->ctx, EPL_ERR_FORMAT, "%s: there is no tensor 'features'", in));
     if (ok && (f->shape.rank != 2 || !epl_dtype_is_float(f->dtype)))
-        ok = epl_fail(c->ctx, EPL_ERR_FORMAT, "%s: 'features' is %s of rank %d, but must be numbers [n, D]", in, epl_dtype_name(f->dtype), f->shape.rank);
+        ok = epl_fail(c->ctx, EPL_ERR_FORMAT, "%s: 'features' is %s of rank %d, but must be numbers [n, D]", in,
+                      epl_dtype_name(f->dtype), f->shape.rank);
     if (ok && folds == 1)
         ok = epl_fail(c->ctx, EPL_ERR_ARGUMENT, "--probe 1 leaves nothing to learn from: at least 2 folds");
     ok = ok && (folds > 0 ? probe(c, w, f, (int)folds) : search(c, w, f, o));
@@ -115,9 +121,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_retrieve = {
-    .name = "retrieve", .json = true, .run = run,
-    .summary  = "search by features: how often do the nearest have the same label?",
-    .about    = "Every bag of rows (without 'bags': every row) is asked about all others but those of its group (a patient): the nearest vote. The distance of "
-                "bags is the median of the least distances of their rows (Kalra et al. 2020, arXiv:1911.08748).",
-    .examples = "espalier features t.safetensors --data fashion-mnist --limit 1000 -o f.safetensors\nespalier retrieve f.safetensors --distance barcode",
+    .name = "retrieve",
+    .json = true,
+    .run = run,
+    .summary = "search by features: how often do the nearest have the same label?",
+    .about = "Every bag of rows (without 'bags': every row) is asked about all others but those of its group (a "
+             "patient): the nearest vote. The distance of "
+             "bags is the median of the least distances of their rows (Kalra et al. 2020, arXiv:1911.08748).",
+    .examples = "espalier features t.safetensors --data fashion-mnist --limit 1000 -o f.safetensors\nespalier retrieve "
+                "f.safetensors --distance barcode",
 };

@@ -46,9 +46,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_run = {
-    .name = "run", .json = true, .run = run,
-    .summary  = "runs a pipeline file: train, distil, prune, compile, verify, report",
-    .about    = "Each stage leaves its artifact and its result in a folder of its own. What is there already, from the same text and the same "
-                "inputs, is not run again; a run that was stopped or killed goes on where it was. docs/run.md describes the file.",
+    .name = "run",
+    .json = true,
+    .run = run,
+    .summary = "runs a pipeline file: train, distil, prune, compile, verify, report",
+    .about = "Each stage leaves its artifact and its result in a folder of its own. What is there already, from the "
+             "same text and the same "
+             "inputs, is not run again; a run that was stopped or killed goes on where it was. docs/run.md describes "
+             "the file.",
     .examples = "espalier run pipelines/fashion-mnist.yaml\nespalier run pipelines/fashion-mnist.yaml --check",
 };

@@ -73,7 +73,8 @@ static cli_sample *add_sample(target *t, const char *name)
 /* Where element i of a picture goes. */
 static int64_t place_of(const target *t, int64_t i)
 {
-    const int64_t pixels = t->channels_first ? t->picture.dim[0] * t->picture.dim[1] : 0, channels = t->channels_first ? t->picture.dim[2] : 0;
+    const int64_t pixels = t->channels_first ? t->picture.dim[0] * t->picture.dim[1] : 0,
+                  channels = t->channels_first ? t->picture.dim[2] : 0;
     return t->channels_first ? i % channels * pixels + i / channels : i;
 }
 
@@ -120,7 +121,8 @@ static bool put_integers(target *t, const char *name, const epl_tensor *x, int64
     for (int64_t i = 0; s && i < epl_shape_count(shape); i++) {
         epl_tensor_set_i64(&out, place_of(t, i), epl_tensor_get_i64(x, first + i));
         if (epl_tensor_get(&out, place_of(t, i)) != epl_tensor_get(x, first + i))
-            return epl_fail(t->c->ctx, EPL_ERR_ARGUMENT, "%s: it holds %g, which is no %s", name, epl_tensor_get(x, first + i), epl_dtype_name(t->dtype));
+            return epl_fail(t->c->ctx, EPL_ERR_ARGUMENT, "%s: it holds %g, which is no %s", name,
+                            epl_tensor_get(x, first + i), epl_dtype_name(t->dtype));
     }
     return s != NULL;
 }
@@ -157,7 +159,8 @@ static epl_tensor *fit_picture(target *t, epl_tensor *image)
     const int64_t h = t->picture.dim[0], w = t->picture.dim[1];
     const double  scale = (double)h / (double)image->shape.dim[0] > (double)w / (double)image->shape.dim[1]
                               ? (double)h / (double)image->shape.dim[0] : (double)w / (double)image->shape.dim[1];
-    const int64_t height = (int64_t)((double)image->shape.dim[0] * scale + 0.5), width = (int64_t)((double)image->shape.dim[1] * scale + 0.5);
+    const int64_t height = (int64_t)((double)image->shape.dim[0] * scale + 0.5),
+                  width = (int64_t)((double)image->shape.dim[1] * scale + 0.5);
     epl_tensor *resized = epl_image_resize(ctx, image, height < h ? h : height, width < w ? w : width, (epl_image_resize_opts){ 0 });
     epl_tensor *middle  = resized ? epl_image_centre_crop(ctx, resized, h, w) : NULL;
     epl_tensor_free(resized);
@@ -168,7 +171,8 @@ static epl_tensor *fit_picture(target *t, epl_tensor *image)
 static bool load_picture(target *t, const char *path)
 {
     if ((!epl_dtype_is_float(t->dtype) && t->dtype != EPL_U8) || t->picture.rank != 3)
-        return epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: the network takes samples of rank %d (%s), not pictures", path, t->shape.rank, epl_dtype_name(t->dtype));
+        return epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: the network takes samples of rank %d (%s), not pictures", path,
+                        t->shape.rank, epl_dtype_name(t->dtype));
     const int64_t channels = t->picture.dim[2];
     if (channels != 1 && channels != 3 && channels != 4)
         return epl_fail(t->c->ctx, EPL_ERR_SHAPE, "%s: the network takes %lld channels, not a picture's", path, (long long)channels);

@@ -118,13 +118,20 @@ static int run(cli *c, int argc, char **argv)
     if (!cli_parse(c, options, argc, argv))
         return cli_status(c);
     if (svg + program + (flow || dot) > 1) {
-        epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s and %s do not go together", svg ? "--svg" : "--program", svg && program ? "--program" : flow ? "--hcfg" : "--dot");
+        epl_fail(c->ctx, EPL_ERR_ARGUMENT, "%s and %s do not go together", svg ? "--svg" : "--program",
+                 svg && program ? "--program"
+                 : flow         ? "--hcfg"
+                                : "--dot");
         return cli_status(c);
     }
     epl_model *m = cli_model_load(c, in, &dims);
     bool ok = m != NULL;
     if (ok)
-        ok = cli_write_take(c, out, svg ? draw(c, m->graph) : flow || dot ? epl_control_flow(m->graph, dot) : program ? print_program(c, m) : epl_graph_print(m->graph));
+        ok = cli_write_take(c, out,
+                            svg           ? draw(c, m->graph)
+                            : flow || dot ? epl_control_flow(m->graph, dot)
+                            : program     ? print_program(c, m)
+                                          : epl_graph_print(m->graph));
     epl_model_free(m);
     return cli_end(c, ok);
 }

@@ -13,13 +13,16 @@ typedef struct nm_options {
 
 static const char *const nm_modes[] = { "bdwp", "srste", "sdgp", "sdwp" };
 
-#define OPT_NM(o)                                                                                                               \
-    EPL_OPT_TEXT(0, "nm", "N:M", &(o)->ratio, "sparse training: N of every M input channels' weights stay, as in 2:8"),         \
-    EPL_OPT_CHOICE(0, "nm-mode", "bdwp|srste|sdgp|sdwp", &(o)->mode, "which products are sparse (include/espalier/compress.h)"),              \
-    EPL_OPT_TEXT(0, "nm-skip", "LIST", &(o)->skip, "layers that stay dense: names, and first, last, depthwise"),                \
-    EPL_OPT_REAL(0, "nm-lambda", &(o)->lambda, -1, 1, "pull of the weights that are left out (0: 2e-4 for srste, else none; below: none)"), \
-    EPL_OPT_FLAG(0, "nm-strict", &(o)->strict, "refuse layers whose channels M does not divide"),                               \
-    EPL_OPT_FLAG(0, "nm-changes", &(o)->changes, "log how many weights come or go with each update")
+#define OPT_NM(o)                                                                                                      \
+    EPL_OPT_TEXT(0, "nm", "N:M", &(o)->ratio,                                                                          \
+                 "sparse training: N of every M input channels' weights stay, as in 2:8"),                             \
+        EPL_OPT_CHOICE(0, "nm-mode", "bdwp|srste|sdgp|sdwp", &(o)->mode,                                               \
+                       "which products are sparse (include/espalier/compress.h)"),                                     \
+        EPL_OPT_TEXT(0, "nm-skip", "LIST", &(o)->skip, "layers that stay dense: names, and first, last, depthwise"),   \
+        EPL_OPT_REAL(0, "nm-lambda", &(o)->lambda, -1, 1,                                                              \
+                     "pull of the weights that are left out (0: 2e-4 for srste, else none; below: none)"),             \
+        EPL_OPT_FLAG(0, "nm-strict", &(o)->strict, "refuse layers whose channels M does not divide"),                  \
+        EPL_OPT_FLAG(0, "nm-changes", &(o)->changes, "log how many weights come or go with each update")
 
 /* The hook, and a remark on what it saves. */
 static bool add_nm(cli *c, epl_model *m, const nm_options *from, epl_train_hook *hook)

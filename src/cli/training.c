@@ -144,7 +144,8 @@ static bool tell_epoch(void *user, epl_trainer *t, int64_t epoch)
     epl_format_seconds(seconds, r->seconds);
     if (epl_shift_changes_of(epl_trainer_model(t), &changes))
         snprintf(codes, sizeof codes, ", signs flipped %.2f %%, codes frozen %.2f %%", 100 * changes.flips, 100 * changes.frozen);
-    epl_meter_print(s->c->meter, "epoch %lld: loss %.4f%s%s%s, rate %.3g, %s", (long long)r->epoch, r->loss, accuracy, val, codes, r->rate, seconds);
+    epl_meter_print(s->c->meter, "epoch %lld: loss %.4f%s%s%s, rate %.3g, %s", (long long)r->epoch, r->loss, accuracy,
+                    val, codes, r->rate, seconds);
     return true;
 }
 
@@ -290,7 +291,8 @@ static bool add_deep_training(session *s, epl_model *m, const cli_training *t)
         return true;
     const epl_deep_training_opts o = { .epochs = (int)t->fading };
     if (t->fading > t->epochs)
-        return epl_fail(s->c->ctx, EPL_ERR_ARGUMENT, "--deep-training %lld is more than the %lld epochs: the layers would not become linear",
+        return epl_fail(s->c->ctx, EPL_ERR_ARGUMENT,
+                        "--deep-training %lld is more than the %lld epochs: the layers would not become linear",
                         (long long)t->fading, (long long)t->epochs);
     s->fading = epl_deep_training(m, o);
     s->hooks[s->o.n_hooks++] = s->fading;
@@ -320,7 +322,10 @@ static bool add_gates(session *s, const epl_model *m, const cli_training *t)
         return true;
     s->frozen[s->o.optimizer.n_groups] = (epl_parameter_group)EPL_GATE_GROUP(10);
     s->frozen[s->o.optimizer.n_groups++].rate = t->gate_rate;
-    s->gates = epl_gates_hook(m, (epl_gate_train_opts){ .mass = t->gates, .uniform = t->gate_uniform, .cooldown = t->gate_cooldown, .epochs = (int)t->epochs });
+    s->gates = epl_gates_hook(m, (epl_gate_train_opts){ .mass = t->gates,
+                                                        .uniform = t->gate_uniform,
+                                                        .cooldown = t->gate_cooldown,
+                                                        .epochs = (int)t->epochs });
     s->hooks[s->o.n_hooks++] = s->gates;
     return s->gates.user != NULL;
 }
@@ -329,8 +334,9 @@ bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, con
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
-    bool ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) && add_deep_training(&s, m, t) &&
-              add_objective(&s, t) && add_local(&s, m, t) && add_exits(&s, m, t) && add_gates(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
+    bool         ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) &&
+              add_deep_training(&s, m, t) && add_objective(&s, t) && add_local(&s, m, t) && add_exits(&s, m, t) &&
+              add_gates(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
     if (ok) {
         s.o.progress = cli_progress(c, "samples");
         trainer = epl_trainer_new(m, s.train, s.val, s.o);

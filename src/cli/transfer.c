@@ -37,8 +37,10 @@ static int run(cli *c, int argc, char **argv)
         EPL_OPT_REAL(0, "eps", &o.eps, 0, 1, "fgsm, pgd: the largest change of a pixel"),
         EPL_OPT_INT(0, "steps", &steps, 0, 1e6, "of pgd (0: 20), of early at most (0: 1000)"),
         EPL_OPT_REAL(0, "step-size", &o.step_size, 0, 1e3, "of pgd (0: 2/255); early: Adam's rate (0: 0.01)"),
-        EPL_OPT_FLAG(0, "random-start", &o.random_start, "pgd: begin somewhere within eps; early: begin at noise, not at the image"),
-        EPL_OPT_CHOICE(0, "exit-loss", "sum|final|taken", &loss, "whose loss rises: of all classifiers, the final one, the one that is taken"),
+        EPL_OPT_FLAG(0, "random-start", &o.random_start,
+                     "pgd: begin somewhere within eps; early: begin at noise, not at the image"),
+        EPL_OPT_CHOICE(0, "exit-loss", "sum|final|taken", &loss,
+                       "whose loss rises: of all classifiers, the final one, the one that is taken"),
         CLI_OPT_EXIT_RULE(&rule),
         EPL_OPT_INT('b', "batch", &batch, 1, 1 << 24, "images at once"),
         EPL_OPT_END
@@ -70,9 +72,13 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_transfer = {
-    .name = "transfer", .json = true, .run = run,
-    .summary  = "whom the adversarial images of one network deceive",
-    .about    = "A row for the network that images were made on, a column for the one that sees them: of the images that both got right (each where "
-                "it lets them leave), the share that the other gets wrong now. The diagonal is an attack on oneself.",
-    .examples = "espalier transfer plain.safetensors sdn.safetensors --data fashion-mnist --limit 500 --eps 0.1 --threshold 0.9",
+    .name = "transfer",
+    .json = true,
+    .run = run,
+    .summary = "whom the adversarial images of one network deceive",
+    .about = "A row for the network that images were made on, a column for the one that sees them: of the images that "
+             "both got right (each where "
+             "it lets them leave), the share that the other gets wrong now. The diagonal is an attack on oneself.",
+    .examples = "espalier transfer plain.safetensors sdn.safetensors --data fashion-mnist --limit 500 --eps 0.1 "
+                "--threshold 0.9",
 };

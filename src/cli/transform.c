@@ -50,7 +50,8 @@ static bool transform(cli *c, const char *in, const char *out, epl_ift_opts o)
     epl_table     *t = ok ? account(c, &r) : NULL;
     ok = t && cli_print_table(c, t);
     if (ok && !c->json)
-        cli_remark(c, "%s: %d layers, masks of sparsity %.5f; the multiply-adds are those of a run that skips zeros", out, r.layers, r.sparsity);
+        cli_remark(c, "%s: %d layers, masks of sparsity %.5f; the multiply-adds are those of a run that skips zeros",
+                   out, r.layers, r.sparsity);
     epl_table_free(t);
     epl_model_free(m);
     return ok;
@@ -78,11 +79,16 @@ static int run(cli *c, int argc, char **argv)
 }
 
 const cli_verb cli_verb_transform = {
-    .name = "transform", .json = true, .run = run,
-    .summary  = "replaces layers by larger sparse ones of the same cost",
-    .about    = "Sparse-IFT (Thangarasa et al. 2023, arXiv:2303.11525): as many multiply-adds as before, but more weights to choose them from. "
-                "What has another shape than before starts anew, so the result is to be trained: with `espalier train` under the masks "
-                "as they are, or with `espalier prune --regrow`, which lets them move.",
-    .examples = "espalier transform resnet:depth=20 -o w.safetensors --ift wide -s 0.75 --match-flops dense\n"
-                "espalier prune w.safetensors -o t.safetensors --regrow rigl --skip first,last --data cifar10 --epochs 20",
+    .name = "transform",
+    .json = true,
+    .run = run,
+    .summary = "replaces layers by larger sparse ones of the same cost",
+    .about = "Sparse-IFT (Thangarasa et al. 2023, arXiv:2303.11525): as many multiply-adds as before, but more weights "
+             "to choose them from. "
+             "What has another shape than before starts anew, so the result is to be trained: with `espalier train` "
+             "under the masks "
+             "as they are, or with `espalier prune --regrow`, which lets them move.",
+    .examples =
+        "espalier transform resnet:depth=20 -o w.safetensors --ift wide -s 0.75 --match-flops dense\n"
+        "espalier prune w.safetensors -o t.safetensors --regrow rigl --skip first,last --data cifar10 --epochs 20",
 };

@@ -96,7 +96,9 @@ static epl_model *known_outputs(cli *c, const epl_model *m, const char *dir)
     for (int i = 0; ok && i < epl_graph_n_outputs(m->graph); i++) {
         const char *name = epl_graph_output_name(m->graph, i);
         epl_tensor *t = cli_numbered_tensor(c, dir, "output", i);
-        ok = t || epl_fail(c->ctx, EPL_ERR_IO, "%s holds neither output_%d.npy nor output_%d.pb; --against names another network", dir, i, i);
+        ok = t ||
+             epl_fail(c->ctx, EPL_ERR_IO,
+                      "%s holds neither output_%d.npy nor output_%d.pb; --against names another network", dir, i, i);
         ok = ok && epl_output(g, name, epl_state(g, name, t->dtype, t->shape, EPL_INIT_ZEROS, 0));
         ok = epl_weights_put_take(w, name, t) && ok;
     }

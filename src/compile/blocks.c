@@ -1,5 +1,6 @@
-/* Finding the blocks: see blocks.h. What a block takes in and gives out is liveness on values: a value is an input where it is read and
- * not made, an output where it is made and read elsewhere. A value that only passes by is no business of the block's. */
+/* Finding the blocks: see blocks.h. What a block takes in and gives out is liveness on values: a value is an input
+ * where it is read and not made, an output where it is made and read elsewhere. A value that only passes by is no
+ * business of the block's. */
 #include "compile/blocks.h"
 
 #include "passes/passes.h"
@@ -146,9 +147,11 @@ static void number_values(const epl_graph *g, int64_t *next)
 static bool prepare(epl_graph *g, epl_partition_opts o)
 {
     const int unroll = o.unroll;
-    return epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_fold_control(g, unroll) && epl_trim_regions(g, true) &&
-           epl_fold_batch_norm(g) && epl_simplify(g) && epl_fold_control(g, unroll) && epl_trim_regions(g, true) &&
-           (o.least <= 0 || (epl_select_small(g, o.least) && epl_simplify(g) && epl_trim_regions(g, true) && epl_remove_dead(g) >= 0));
+    return epl_lower_exits(g) && epl_split_choices(g, 0) && epl_inline_calls(g) && epl_fold_control(g, unroll) &&
+           epl_trim_regions(g, true) && epl_fold_batch_norm(g) && epl_simplify(g) && epl_fold_control(g, unroll) &&
+           epl_trim_regions(g, true) &&
+           (o.least <= 0 ||
+            (epl_select_small(g, o.least) && epl_simplify(g) && epl_trim_regions(g, true) && epl_remove_dead(g) >= 0));
 }
 
 epl_flow *epl_flow_new(const epl_graph *g, epl_partition_opts o)

@@ -1,5 +1,5 @@
-/* blocks: a graph with control flow as blocks without any - DyCL, Chen et al. 2023: tensor blocks, which become networks of their own,
- * and logic, which stays with the program that calls them. */
+/* blocks: a graph with control flow as blocks without any - DyCL, Chen et al. 2023: tensor blocks, which become
+ * networks of their own, and logic, which stays with the program that calls them. */
 #ifndef EPL_BLOCKS_H
 #define EPL_BLOCKS_H
 

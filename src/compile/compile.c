@@ -19,7 +19,8 @@ static bool limit_loops(epl_graph *g, int64_t most)
     if (most > 0)
         return epl_limit_loops(g, most);
     const epl_node *endless = epl_endless_loop(g);
-    return !endless || epl_fail(epl_graph_context(g), EPL_ERR_ARGUMENT, "Loop%s%s has no limit to its iterations: say one with --max-trip (max_trip)",
+    return !endless || epl_fail(epl_graph_context(g), EPL_ERR_ARGUMENT,
+                                "Loop%s%s has no limit to its iterations: say one with --max-trip (max_trip)",
                                 epl_node_scope(endless)[0] ? " " : "", epl_node_scope(endless));
 }
 
@@ -41,8 +42,15 @@ epl_program *epl_compile_program(const epl_model *m, epl_compile_opts o, const e
     epl_program *p = NULL;
     epl_context_set_threads(m->ctx, 1);
     if (g && bind(g, o) && limit_loops(g, o.max_trip))
-        p = epl_program_new(g, m->weights, (epl_program_opts){ .frozen = !has_updates(g), .sparse = !o.dense && !has_updates(g), .shifts = o.shifts, .block_bytes = o.block_bytes,
-                                                                  .isa = t->isa, .unroll = o.unroll, .plain = o.plain, .reference = reference });
+        p = epl_program_new(g, m->weights,
+                            (epl_program_opts){ .frozen = !has_updates(g),
+                                                .sparse = !o.dense && !has_updates(g),
+                                                .shifts = o.shifts,
+                                                .block_bytes = o.block_bytes,
+                                                .isa = t->isa,
+                                                .unroll = o.unroll,
+                                                .plain = o.plain,
+                                                .reference = reference });
     epl_context_set_threads(m->ctx, threads);
     epl_graph_free(g);
     return p;

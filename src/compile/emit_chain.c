@@ -55,8 +55,8 @@ static void need_row(printer *p, int64_t op)
 {
     bool *printed = &(p->integer ? p->e->int_rows : p->e->f32_rows)[op];
     if (!*printed)
-        print_row(p->integer ? &p->e->integers : &p->e->chains, &epl_rows[op], p->integer ? "static inline scalar op_" : "VEC_INLINE vf op_",
-                  p->integer ? "scalar" : "vf");
+        print_row(p->integer ? &p->e->integers : &p->e->chains, &epl_rows[op],
+                  p->integer ? "static inline scalar op_" : "VEC_INLINE vf op_", p->integer ? "scalar" : "vf");
     *printed = true;
 }
 

@@ -24,7 +24,8 @@ static bool need(epl_emitter *e, const char *path, size_t length)
 {
     const epl_source *s = find_source(path, length);
     if (!s)
-        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED, "source '%.*s' is not among those that compiled networks may carry", (int)length, path);
+        return epl_fail(e->ctx, EPL_ERR_UNSUPPORTED,
+                        "source '%.*s' is not among those that compiled networks may carry", (int)length, path);
     for (size_t i = 0; i < e->n_files; i++)
         if (e->files[i] == s->path)
             return true;
@@ -100,12 +101,24 @@ static bool write_header(epl_emitter *e, const char *dir)
         epl_text_addf(&extra, "\n/* Read the first %zu bytes of %s.weights into this before the first run. */\n"
                               "extern uint64_t %s_weights[%s_WEIGHTS_BYTES / 8];\n", e->made.weights, e->name, e->name, e->upper);
     if (e->made.state)
-        epl_text_addf(&extra, "\n/* What the network changes when it runs; %s lies where. */\nextern uint64_t %s_state[%s_STATE_BYTES / 8];\n",
-                      e->in_file ? "the rest of the file belongs here; the library's plan says what" : "the weights' source says what", e->name,
-                      e->upper);
-    const char *const pairs[] = { "name", e->name, "NAME", e->upper, "graph", epl_emit_clean(graph, e->p->graph->name), "target",
-                                  e->target->name, "ports", epl_text_str(&ports), "counts", epl_text_str(&counts), "arena", number[0],
-                                  "weights", number[1], "state", number[2], "run", epl_text_str(&run), "extra", epl_text_str(&extra), NULL };
+        epl_text_addf(&extra,
+                      "\n/* What the network changes when it runs; %s lies where. */\nextern uint64_t "
+                      "%s_state[%s_STATE_BYTES / 8];\n",
+                      e->in_file ? "the rest of the file belongs here; the library's plan says what"
+                                 : "the weights' source says what",
+                      e->name, e->upper);
+    const char *const pairs[] = { "name",    e->name,
+                                  "NAME",    e->upper,
+                                  "graph",   epl_emit_clean(graph, e->p->graph->name),
+                                  "target",  e->target->name,
+                                  "ports",   epl_text_str(&ports),
+                                  "counts",  epl_text_str(&counts),
+                                  "arena",   number[0],
+                                  "weights", number[1],
+                                  "state",   number[2],
+                                  "run",     epl_text_str(&run),
+                                  "extra",   epl_text_str(&extra),
+                                  NULL };
     fill(&t, epl_source_text("compile/template/model.h.in"), pairs);
     snprintf(path, sizeof path, "%s.h", e->name);
     const bool ok = write_text(e, dir, path, &t) && !ports.failed && !counts.failed && !run.failed && !extra.failed;
@@ -128,8 +141,11 @@ static bool write_model(epl_emitter *e, const char *dir)
         if (strstr(e->files[i], ".h") && strcmp(e->files[i], "ops/int_math.h") && strcmp(e->files[i], "ops/real_math.h"))
             epl_text_addf(&includes, "#include \"%s\"\n", e->files[i]);
     if (e->made.arena || strstr(body, " A(0)")) // tensors without elements lie in an arena, too
-        epl_text_addf(&memory, "static _Alignas(64) unsigned char arena[%s_ARENA_BYTES%s];\n#define A(offset) ((void *)(arena + (offset)))\n"
-                               "#define SCRATCH A(%zu)\n", e->upper, e->made.arena ? "" : " + 1", e->p->memory_use.arena);
+        epl_text_addf(&memory,
+                      "static _Alignas(64) unsigned char arena[%s_ARENA_BYTES%s];\n#define A(offset) ((void *)(arena + "
+                      "(offset)))\n"
+                      "#define SCRATCH A(%zu)\n",
+                      e->upper, e->made.arena ? "" : " + 1", e->p->memory_use.arena);
     if (e->made.weights && e->in_file)
         epl_text_addf(&memory, "_Alignas(64) uint64_t %s_weights[%s_WEIGHTS_BYTES / 8];\n", e->name, e->upper);
     else if (e->made.weights)
@@ -198,7 +214,9 @@ static bool write_main(epl_emitter *e, const char *dir)
     if (e->in_file && e->made.state)
         epl_text_addf(&load, "    ok = ok && fread(%s_state, %s_STATE_BYTES, 1, f) == 1;\n", e->name, e->upper);
     if (e->in_file)
-        epl_text_addf(&load, "    if (f)\n        fclose(f);\n    if (!ok)\n        fprintf(stderr, \"%s.weights: cannot be read\\n\");\n    return ok;\n",
+        epl_text_addf(&load,
+                      "    if (f)\n        fclose(f);\n    if (!ok)\n        fprintf(stderr, \"%s.weights: cannot be "
+                      "read\\n\");\n    return ok;\n",
                       e->name);
     const char *const pairs[] = { "name", e->name, "NAME", e->upper, "buffers", epl_text_str(&buffers), "inputs", epl_text_str(&inputs),
                                   "outputs", epl_text_str(&outputs), "call", epl_text_str(&call), "load",

@@ -1,5 +1,6 @@
-/* Choices that a caller makes: a further input "force" i64 [choices] says for each If and Switch which region runs, and for each Loop that
- * data can end how many iterations; -1 leaves it to the network. It is handed into regions as one more capture. */
+/* Choices that a caller makes: a further input "force" i64 [choices] says for each If and Switch which region runs,
+ * and for each Loop that data can end how many iterations; -1 leaves it to the network. It is handed into regions as
+ * one more capture. */
 #include "compile/force.h"
 
 #include <espalier/ops.h>
@@ -135,7 +136,9 @@ static bool force_graph(forcing *f, epl_graph *g, epl_value *force)
         const int  k = choice ? f->next++ : -1;
         if (choice && !((loop ? force_first : force_region)(n, force, k) && label(n, k)))
             return false;
-        if (!epl_node_capture(n, force) || (choice && loop && !force_again(n, epl_graph_input_at(n->regions[0], epl_graph_n_inputs(n->regions[0]) - 1), k)))
+        if (!epl_node_capture(n, force) ||
+            (choice && loop &&
+             !force_again(n, epl_graph_input_at(n->regions[0], epl_graph_n_inputs(n->regions[0]) - 1), k)))
             return false;
         for (int r = 0; r < n->n_regions; r++) {
             epl_graph *inside = n->regions[r];

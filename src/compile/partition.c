@@ -1,5 +1,6 @@
-/* A dynamic network cut at its control flow: a model file for each block without any, and the program that calls them, as text. The
- * rewriting of DyCL, Chen et al. 2023, on graphs: whoever has a compiler for static networks can take the parts from here. */
+/* A dynamic network cut at its control flow: a model file for each block without any, and the program that calls
+ * them, as text. The rewriting of DyCL, Chen et al. 2023, on graphs: whoever has a compiler for static networks can
+ * take the parts from here. */
 #include "compile/blocks.h"
 
 #include <stdio.h>
@@ -151,7 +152,8 @@ static void host_loop(partition *p, const epl_node *n)
     epl_text_addf(&p->t, " while %s := %s", epl_flow_name(epl_graph_input_at(n->regions[0], 1), name),
                   n->n_inputs && n->inputs[0] ? epl_flow_name(n->inputs[0], from) : "1");
     for (int i = 0; i < n_carried; i++)
-        epl_text_addf(&p->t, ", %s := %s", epl_flow_name(epl_graph_input_at(n->regions[0], 2 + i), name), epl_flow_name(n->inputs[1 + i], from));
+        epl_text_addf(&p->t, ", %s := %s", epl_flow_name(epl_graph_input_at(n->regions[0], 2 + i), name),
+                      epl_flow_name(n->inputs[1 + i], from));
     epl_text_add(&p->t, " {\n");
     host_region(p, n, 0);
     line(p, "}\n");

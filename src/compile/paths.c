@@ -1,5 +1,5 @@
-/* Every path of a dynamic network: which of them samples take, how often and at what cost; and the compiled network against reference
- * kernels on each, with samples that take it or, where none does, with choices that are forced. */
+/* Every path of a dynamic network: which of them samples take, how often and at what cost; and the compiled network
+ * against reference kernels on each, with samples that take it or, where none does, with choices that are forced. */
 #include "compile/force.h"
 
 #include <espalier/compile.h>
@@ -58,7 +58,8 @@ static bool run(checking *c, int64_t sample, const int64_t *forced)
 
 /* ---- paths ---- */
 
-/* For each node with regions: "1" the region that ran, "-" none, "x12" a loop's iterations, "(3 9)" how often each, inside a loop. */
+/* For each node with regions: "1" the region that ran, "-" none, "x12" a loop's iterations, "(3 9)" how often each,
+ * inside a loop. */
 static double name_path(const checking *c, char out[N_NAME])
 {
     const epl_program *p = c->out->program;
@@ -239,8 +240,13 @@ static bool compare(checking *c)
     }
     epl_verify_result *r = ok ? epl_alloc(c->ctx, sizeof *r) : NULL;
     ok = r && epl_compile(c->m, c->o.dir, c->o.compile, NULL) &&
-         epl_verify_artifact(c->m, c->o.dir, c->o.compile, (epl_verify_opts){ .cc = c->o.cc, .flags = c->o.flags, .reference = true, .n_inputs = n,
-                                                                             .inputs = (const epl_tensor *const *)in }, r);
+         epl_verify_artifact(c->m, c->o.dir, c->o.compile,
+                             (epl_verify_opts){ .cc = c->o.cc,
+                                                .flags = c->o.flags,
+                                                .reference = true,
+                                                .n_inputs = n,
+                                                .inputs = (const epl_tensor *const *)in },
+                             r);
     if (ok) {
         c->out->n_compared = c->n_runs;
         c->out->max_abs    = r->max_abs;

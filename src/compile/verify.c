@@ -76,7 +76,8 @@ static bool measure_samples(check *c)
     epl_text path = EPL_TEXT(c->ctx);
     epl_map  map  = { 0 };
     epl_text_addf(&path, "%s/times.txt", c->dir);
-    bool ok = !path.failed && execute(c, "--times", "5", "samples.bin", "times.txt", NULL) && epl_map_open(c->ctx, epl_text_str(&path), &map);
+    bool ok = !path.failed && execute(c, "--times", "5", "samples.bin", "times.txt", NULL) &&
+              epl_map_open(c->ctx, epl_text_str(&path), &map);
     const char *at = ok ? (const char *)map.data : NULL, *end = at + map.size;
     for (int64_t k = 0; at && k < c->n_samples; k++) {
         char line[32] = "";
@@ -186,7 +187,9 @@ static bool compare_all(check *c, const char *path)
     for (int64_t k = 0; ok && k < c->n_samples; k++) {
         set_inputs(c, k);
         ok = epl_program_run(c->p);
-        if (ok && r->n_outputs && label_of(epl_program_output(c->p, 0), epl_program_output(c->p, 0)->data) != label_of(epl_program_output(c->p, 0), at))
+        if (ok && r->n_outputs &&
+            label_of(epl_program_output(c->p, 0), epl_program_output(c->p, 0)->data) !=
+                label_of(epl_program_output(c->p, 0), at))
             r->labels_different++;
         for (int i = 0; ok && i < r->n_outputs; i++) {
             compare(&r->outputs[i], epl_program_output(c->p, i), at);

@@ -1,5 +1,6 @@
-/* activations: what channels say on samples - how much on average, or how often not nothing (Hu et al. 2016, arXiv:1607.03250). Of a
- * unit's values those behind activations count; a unit that no activation follows is scored by all of its values. */
+/* activations: what channels say on samples - how much on average, or how often not nothing (Hu et al. 2016,
+ * arXiv:1607.03250). Of a unit's values those behind activations count; a unit that no activation follows is scored
+ * by all of its values. */
 #include "compress/channels.h"
 
 #include <espalier/ops.h>

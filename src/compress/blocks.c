@@ -1,5 +1,5 @@
-/* blocks: whole residual blocks removed. A block is a sum x + f(x) whose second part is computed from x alone; without it the sum is
- * x. Blocks whose shortcut is a projection stay, as do sums of two branches. */
+/* blocks: whole residual blocks removed. A block is a sum x + f(x) whose second part is computed from x alone;
+ * without it the sum is x. Blocks whose shortcut is a projection stay, as do sums of two branches. */
 #include "compress/compress.h"
 
 #include <math.h>
@@ -159,8 +159,10 @@ static bool remove_blocks(epl_model *m, const epl_block_opts *o, epl_channel_res
     epl_release(m->ctx, k.list);
     r->macs_after = epl_graph_cost(m->graph).macs;
     if (ok && o->macs > 0 && r->macs_after > target)
-        ok = epl_fail(m->ctx, EPL_ERR_LIMIT, "without all of its %lld residual blocks the network has %.3g of its multiply-adds; the target is %g",
-                      (long long)r->units, r->macs_after / r->macs_before, o->macs);
+        ok = epl_fail(
+            m->ctx, EPL_ERR_LIMIT,
+            "without all of its %lld residual blocks the network has %.3g of its multiply-adds; the target is %g",
+            (long long)r->units, r->macs_after / r->macs_before, o->macs);
     r->params_after = epl_graph_n_parameters(m->graph);
     return ok && epl_graph_finish(m->graph) && drop_weights(m);
 }

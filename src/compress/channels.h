@@ -45,8 +45,8 @@ bool epl_channels_choose(epl_channel_plan *p, epl_graph **graph);
 /* An axis of which everything went gets its best unit back: parts of a split, branches of a sum. */
 void epl_channels_revive(epl_channel_plan *p);
 
-/* m becomes the network without the units that are marked as gone; an axis of which all would go keeps its best. Releases the plan on
- * success. `out` may be NULL. */
+/* m becomes the network without the units that are marked as gone; an axis of which all would go keeps its best.
+ * Releases the plan on success. `out` may be NULL. */
 bool epl_channels_finish(epl_model *m, epl_channel_plan *p, epl_channel_result *out);
 
 #endif

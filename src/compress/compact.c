@@ -1,6 +1,6 @@
-/* compact: units that make no difference leave the network. A unit makes none where everybody who reads it as an input of a weight either
- * has only zeros there, or reads a channel that is always 0, or one that is always the same and that no border hides: what it says is then
- * part of the reader's bias. */
+/* compact: units that make no difference leave the network. A unit makes none where everybody who reads it as an
+ * input of a weight either has only zeros there, or reads a channel that is always 0, or one that is always the same
+ * and that no border hides: what it says is then part of the reader's bias. */
 #include "compress/channels.h"
 #include "compress/constants.h"
 
@@ -89,7 +89,10 @@ static bool find_silent(epl_channel_plan *p, const epl_constants *k)
 
 /* ---- what they said ---- */
 
-static bool is_gone(epl_channel_plan *p, const epl_value *v, int axis, int64_t i) { return p->units.gone[epl_unit_of(&p->units, v, axis, i)]; }
+static bool is_gone(epl_channel_plan *p, const epl_value *v, int axis, int64_t i)
+{
+    return p->units.gone[epl_unit_of(&p->units, v, axis, i)];
+}
 
 /* The sum over the removed inputs that output o of a product reads. */
 static double said_to(epl_channel_plan *p, const epl_constants *k, const epl_node *product, const epl_tensor *w, int64_t o)

@@ -50,7 +50,8 @@ enum { EPL_SHIFT_VARIABLES = 7 }; /* exponents, at most */
 bool epl_is_shift_sign(const char *name);
 bool epl_is_shift_variable(const epl_graph *g, const char *name); /* of any method */
 int  epl_shift_exponents(const epl_weights *w, const char *sign, const epl_tensor **e); /* how many there are */
-void epl_shift_fill_codes(const epl_tensor *sign, const epl_tensor *const *e, int n, int bits, uint8_t *codes); /* the highest bit is the sign */
+void epl_shift_fill_codes(const epl_tensor *sign, const epl_tensor *const *e, int n, int bits,
+                          uint8_t *codes); /* the highest bit is the sign */
 
 /* ---- masks.c ---- */
 epl_tensor *epl_mask_of(const epl_weights *w, const char *parameter); /* NULL without an error */

@@ -1,5 +1,6 @@
-/* constants: channels that have one value at all places and for all inputs, and which. It is found from the sources on: rows of zeros say
- * their bias, norms whose scale is 0 their shift, and element by element what follows from it. Exact but for the rounding of sums. */
+/* constants: channels that have one value at all places and for all inputs, and which. It is found from the sources
+ * on: rows of zeros say their bias, norms whose scale is 0 their shift, and element by element what follows from it.
+ * Exact but for the rounding of sums. */
 #include "compress/constants.h"
 
 #include <math.h>
@@ -138,7 +139,8 @@ static bool is_elementwise(const epl_node *n)
 {
     bool all = (n->op->flags & EPL_OP_ELEMENTWISE) && n->n_inputs <= 3 && n->outputs[0]->dtype == EPL_F32;
     for (int i = 0; all && i < n->n_inputs; i++)
-        all = n->inputs[i] && n->inputs[i]->dtype == EPL_F32 && (last_of(n->inputs[i]) == 1 || last_of(n->inputs[i]) == last_of(n->outputs[0]));
+        all = n->inputs[i] && n->inputs[i]->dtype == EPL_F32 &&
+              (last_of(n->inputs[i]) == 1 || last_of(n->inputs[i]) == last_of(n->outputs[0]));
     return all;
 }
 
@@ -156,8 +158,10 @@ static bool reduces_others(const epl_node *n)
 /* Whatever the value is; others pass zeros alone. */
 static bool passes_all(const epl_node *n)
 {
-    return EPL_IS(n, dropout) || EPL_IS(n, drop_path) || EPL_IS(n, max_pool) || EPL_IS(n, adaptive_average_pool) || EPL_IS(n, reduce_mean) ||
-           EPL_IS(n, reduce_max) || (EPL_IS(n, average_pool) && !epl_attr_i(n, "sum") && !(epl_attr_i(n, "count_include_pad") && epl_is_padded(n)));
+    return EPL_IS(n, dropout) || EPL_IS(n, drop_path) || EPL_IS(n, max_pool) || EPL_IS(n, adaptive_average_pool) ||
+           EPL_IS(n, reduce_mean) || EPL_IS(n, reduce_max) ||
+           (EPL_IS(n, average_pool) && !epl_attr_i(n, "sum") &&
+            !(epl_attr_i(n, "count_include_pad") && epl_is_padded(n)));
 }
 
 static bool passes_zeros(const epl_node *n) { return EPL_IS(n, average_pool) || EPL_IS(n, resize) || EPL_IS(n, reduce_sum); }
@@ -198,9 +202,13 @@ static double channel_at(const epl_constants *k, const epl_node *n, int64_t c)
     if (EPL_IS(n, concat))
         return concat_at(k, n, c);
     if ((n->op->flags & EPL_OP_VIEW) && last_of(n->outputs[0]) % last_of(n->inputs[0]) == 0)
-        return epl_constant_at(k, n->inputs[0], c % last_of(n->inputs[0])); // the last axis stays, or lies innermost in the new one; split: varies
+        return epl_constant_at(
+            k, n->inputs[0],
+            c % last_of(n->inputs[0])); // the last axis stays, or lies innermost in the new one; split: varies
     if (passes_all(n) || passes_zeros(n)) {
-        const bool   same = !(n->op == &epl_op_reduce_mean || n->op == &epl_op_reduce_max || n->op == &epl_op_reduce_sum) || reduces_others(n);
+        const bool same =
+            !(n->op == &epl_op_reduce_mean || n->op == &epl_op_reduce_max || n->op == &epl_op_reduce_sum) ||
+            reduces_others(n);
         const double x = same ? epl_constant_at(k, n->inputs[0], c) : (double)NAN;
         return passes_all(n) || x == 0 ? x : (double)NAN;
     }

@@ -22,8 +22,9 @@ int epl_choose_word(epl_context *ctx, const char *what, const char *word, const 
 static const struct {
     const char *name;
     bool        looks; /* at gradients, or what is in their place */
-} criteria[] = { { "magnitude", false }, { "random", false }, { "bernoulli", false }, { "lamp", false }, { "gradient", true }, { "taylor", true },
-                 { "snip", true }, { "grasp", true }, { "synflow", true }, { "obd", true }, { "obs", true } };
+} criteria[] = { { "magnitude", false }, { "random", false }, { "bernoulli", false }, { "lamp", false },
+                 { "gradient", true },   { "taylor", true },  { "snip", true },       { "grasp", true },
+                 { "synflow", true },    { "obd", true },     { "obs", true } };
 
 bool epl_criterion_known(epl_context *ctx, const char *name)
 {
@@ -85,8 +86,8 @@ static bool lamp(epl_context *ctx, const epl_tensor *w, float *out)
     return true;
 }
 
-/* Of the weight and what stands in the gradients' place for the criterion. Taylor's square, snip's division by the total of all layers
- * and the half of obd do not change the order. */
+/* Of the weight and what stands in the gradients' place for the criterion. Taylor's square, snip's division by the
+ * total of all layers and the half of obd do not change the order. */
 static double worth(const char *criterion, double w, double g)
 {
     if (strcmp(criterion, "gradient") == 0)

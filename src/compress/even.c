@@ -1,8 +1,10 @@
-/* even: grouped convolutions whose groups all stay and lose equally many channels. Where groups are few and large that is the finer way; and
- * where channels are shuffled between two of them it is the only one: whole groups are tied to all the others there, but one channel of each can go. Which ones go together is a question of its own: every set that
- * takes as many of each group of each convolution will do. Sets are collected greedily, with a short search where that gives a larger one than
- * before; with two groupings of the same channels (before and after a shuffle) they are what colours a regular bipartite graph's edges, a
- * channel an edge from its group before to its group after. Channels that fit no set stay. */
+/* even: grouped convolutions whose groups all stay and lose equally many channels. Where groups are few and large
+ * that is the finer way; and where channels are shuffled between two of them it is the only one: whole groups are
+ * tied to all the others there, but one channel of each can go. Which ones go together is a question of its own:
+ * every set that takes as many of each group of each convolution will do. Sets are collected greedily, with a short
+ * search where that gives a larger one than before; with two groupings of the same channels (before and after a
+ * shuffle) they are what colours a regular bipartite graph's edges, a channel an edge from its group before to its
+ * group after. Channels that fit no set stay. */
 #include "compress/units.h"
 
 #include <stdlib.h>
@@ -270,7 +272,9 @@ static int candidates_for(sets *s, int64_t place, candidate *out)
         const candidate c = { k, missing(s) };
         take(s, &s->kinds[k], -1);
         int at = n++;
-        for (; at > 0 && (out[at - 1].then > c.then || (out[at - 1].then == c.then && s->kinds[out[at - 1].kind].left < s->kinds[k].left)); at--)
+        for (; at > 0 && (out[at - 1].then > c.then ||
+                          (out[at - 1].then == c.then && s->kinds[out[at - 1].kind].left < s->kinds[k].left));
+             at--)
             out[at] = out[at - 1];
         out[at] = c;
     }

@@ -33,7 +33,8 @@ static epl_value *loss_of(epl_graph *g, const epl_model *m, const epl_tensor *x,
     return epl_loss(g, logits, epl_input(g, "target", target->dtype, ts, "N"), weights, o);
 }
 
-static bool derive(const epl_model *m, const epl_tensor *x, const epl_tensor *target, int64_t n, double temperature, epl_loss_opts o, derived *d)
+static bool derive(const epl_model *m, const epl_tensor *x, const epl_tensor *target, int64_t n, double temperature,
+                   epl_loss_opts o, derived *d)
 {
     *d = (derived){ .g = epl_graph_new(m->ctx, "gradients") };
     if (!d->g || !epl_weight_layers_find(m->graph, &d->layers))

@@ -1,5 +1,5 @@
-/* ift: layers replaced by larger sparse ones of the same cost (Sparse-IFT, Thangarasa et al. 2023, arXiv:2303.11525). `wide` is in
- * widen.c; here are the rewrites of single layers, the masks and the account. */
+/* ift: layers replaced by larger sparse ones of the same cost (Sparse-IFT, Thangarasa et al. 2023,
+ * arXiv:2303.11525). `wide` is in widen.c; here are the rewrites of single layers, the masks and the account. */
 #include "compress/widen.h"
 
 #include <espalier/nn.h>
@@ -85,7 +85,8 @@ static epl_value *source_again(epl_graph *g, const epl_value *v, int branch)
     if (!s || !(EPL_IS(s, parameter) || EPL_IS(s, state)))
         return (epl_value *)(uintptr_t)v;
     const char *dot = strrchr(s->attrs[0].s, '.');
-    snprintf(name, sizeof name, "/%.*s.branch%d.%s", dot ? (int)(dot - s->attrs[0].s) : 0, s->attrs[0].s, branch, dot ? dot + 1 : s->attrs[0].s);
+    snprintf(name, sizeof name, "/%.*s.branch%d.%s", dot ? (int)(dot - s->attrs[0].s) : 0, s->attrs[0].s, branch,
+             dot ? dot + 1 : s->attrs[0].s);
     return (EPL_IS(s, parameter) ? epl_parameter : epl_state)(g, name, v->dtype, v->shape, (epl_init)s->attrs[3].i, s->attrs[4].r);
 }
 
@@ -174,9 +175,13 @@ static bool rewrite(epl_graph *g, epl_node *n, int member, const epl_ift_opts *o
         const int64_t r = (int64_t)floor(o->sparsity * k * out / (k + out) + 1e-9);
         return r < 1 || doped(g, n, r);
     }
-    const int64_t d = (int64_t)ceil(k * out / (o->u_only ? dense * k + out : dense * (k + out))); // in doubles as published: 577, not 576, at 0.9
+    const int64_t d = (int64_t)ceil(k * out /
+                                    (o->u_only ? dense * k + out
+                                               : dense * (k + out))); // in doubles as published: 577, not 576, at 0.9
     return d >= 1 ? factorized(g, n, o, d)
-                  : epl_graph_fail(g, EPL_ERR_ARGUMENT, "a sparsity of %g leaves no channel between the factors of %g x %g", o->sparsity, k, out) != NULL;
+                  : epl_graph_fail(g, EPL_ERR_ARGUMENT,
+                                   "a sparsity of %g leaves no channel between the factors of %g x %g", o->sparsity, k,
+                                   out) != NULL;
 }
 
 /* ---- all layers ---- */
@@ -197,8 +202,10 @@ static bool rewrite_all(epl_graph *g, int member, const epl_ift_opts *o, epl_ift
         ok = rewrite(g, nodes[i], member, o);
     }
     if (ok && r->layers == 0)
-        ok = epl_fail(g->ctx, EPL_ERR_ARGUMENT, "no layer of '%s' can be rewritten: it takes convolutions or linear layers between the first "
-                      "and the last", g->name);
+        ok = epl_fail(g->ctx, EPL_ERR_ARGUMENT,
+                      "no layer of '%s' can be rewritten: it takes convolutions or linear layers between the first "
+                      "and the last",
+                      g->name);
     epl_release(g->ctx, nodes);
     epl_weight_layers_release(&layers);
     epl_remove_dead(g);
@@ -230,7 +237,9 @@ static int64_t activations_of(const epl_graph *g)
 
 static const char *masked_but(int member, const epl_ift_opts *o)
 {
-    return member == DOPED ? "first,last,*.u.weight,*.v.weight" : member == FACTORIZED && o->u_only ? "first,last,*.v.weight" : "first,last";
+    return member == DOPED                     ? "first,last,*.u.weight,*.v.weight"
+           : member == FACTORIZED && o->u_only ? "first,last,*.v.weight"
+                                               : "first,last";
 }
 
 /* What the masks leave is `fixed` plus their density's part of `open`. */

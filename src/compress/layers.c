@@ -58,7 +58,8 @@ static void follow_inside(const epl_node *n, int input, epl_value *outside, cons
                 follow(epl_graph_input_at(n->regions[r], i), outside, parameter, layer);
 }
 
-/* Follows v to those who read it as a weight. The first of them is the layer's kind. `outside` is v, or what v is inside a region. */
+/* Follows v to those who read it as a weight. The first of them is the layer's kind. `outside` is v, or what v is
+ * inside a region. */
 static void follow(epl_value *v, epl_value *outside, const epl_value *parameter, epl_layer *layer)
 {
     for (size_t i = 0; i < v->n_uses; i++) {
@@ -142,8 +143,10 @@ bool epl_weight_layers_choose(epl_layers *l, const char *pattern, const char *sk
 {
     const int total = l->n;
     if (l->shifts > 0)
-        return epl_fail(l->ctx, EPL_ERR_ARGUMENT, "%d weights are powers of two and have no zero: prune the network before they are, or leave it dense",
-                        l->shifts);
+        return epl_fail(
+            l->ctx, EPL_ERR_ARGUMENT,
+            "%d weights are powers of two and have no zero: prune the network before they are, or leave it dense",
+            l->shifts);
     const bool first = has_word(skip, "first"), last = has_word(skip, "last"), depthwise = has_word(skip, "depthwise");
     l->n = 0;
     for (int i = 0; i < total; i++) {

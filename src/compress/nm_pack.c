@@ -1,5 +1,5 @@
-/* nm_pack: weights that are n of m, stored as their values and where they stand. The network reads what UnpackNM makes of the two, so that
- * whoever loads the model needs to know nothing of it; programs unpack once. */
+/* nm_pack: weights that are n of m, stored as their values and where they stand. The network reads what UnpackNM
+ * makes of the two, so that whoever loads the model needs to know nothing of it; programs unpack once. */
 #include "compress/compress.h"
 
 #include <espalier/ops.h>
@@ -25,7 +25,10 @@ static matrix matrix_of(const epl_tensor *t, int n, int m)
                      epl_nm_stored(t->shape.dim[rank - 2], n, m), n, m };
 }
 
-static bool is_zero(const matrix *w, int64_t o, int64_t c, int64_t i) { return epl_tensor_get(w->t, (o * w->size + c) * w->inner + i) == 0; }
+static bool is_zero(const matrix *w, int64_t o, int64_t c, int64_t i)
+{
+    return epl_tensor_get(w->t, (o * w->size + c) * w->inner + i) == 0;
+}
 
 /* Which of group g's elements are stored: those that are not 0, filled up with the first others. Returns how many are not 0. */
 static int choose(const matrix *w, int64_t o, int64_t g, int64_t i, bool taken[256])
@@ -139,8 +142,11 @@ static bool tidy(epl_model *m, int n, int of)
     for (int i = epl_weights_count(m->weights); i-- > 0;)
         if (!epl_graph_find(m->graph, epl_weights_name(m->weights, i)) && !epl_weights_remove(m->weights, epl_weights_name(m->weights, i)))
             return false;
-    snprintf(text, sizeof text, "%d:%d of axis -2: <weight>.values, and in <weight>.indices for each of them its place in its group, %d bits, "
-             "lowest first", n, of, epl_nm_index_bits(of));
+    snprintf(
+        text, sizeof text,
+        "%d:%d of axis -2: <weight>.values, and in <weight>.indices for each of them its place in its group, %d bits, "
+        "lowest first",
+        n, of, epl_nm_index_bits(of));
     return epl_graph_finish(m->graph) && epl_weights_set_metadata(m->weights, metadata, text);
 }
 
@@ -149,7 +155,9 @@ int epl_nm_pack(epl_model *m, epl_nm_opts o)
     epl_layers layers = { 0 };
     int        packed = 0;
     if (o.n < 1 || o.m <= o.n || o.m > 256)
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "%d of %d weights cannot be packed: at least 1, and fewer than all of at most 256", o.n, o.m), -1;
+        return epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                        "%d of %d weights cannot be packed: at least 1, and fewer than all of at most 256", o.n, o.m),
+               -1;
     bool ok = epl_bake(m) && epl_weight_layers_find(m->graph, &layers) && epl_weight_layers_choose(&layers, o.pattern, o.skip);
     for (int i = 0; ok && i < layers.n; i++) {
         const epl_layer  *l = &layers.items[i];

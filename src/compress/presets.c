@@ -1,6 +1,7 @@
-/* presets: the sparse networks of "Fast sparse convnets" (Elsen et al. 2020, arXiv:1911.09723): a network of the zoo, how sparse its
- * 1x1 convolutions are, and where whole blocks of output channels go. First convolutions and depthwise ones are dense. The channels of the
- * "cache-aware" MobileNetV2 were not published; ours has at most 512, of which 16 positions are 32 KiB, and is deeper for it. */
+/* presets: the sparse networks of "Fast sparse convnets" (Elsen et al. 2020, arXiv:1911.09723): a network of the
+ * zoo, how sparse its 1x1 convolutions are, and where whole blocks of output channels go. First convolutions and
+ * depthwise ones are dense. The channels of the "cache-aware" MobileNetV2 were not published; ours has at most 512,
+ * of which 16 positions are 32 KiB, and is deeper for it. */
 #include "compress/compress.h"
 
 #include <stdio.h>
@@ -61,7 +62,8 @@ char *epl_pointwise_names(const epl_graph *g, const char *among)
 /* The chosen layers in blocks; then all others one by one. */
 int epl_sparse_preset_opts(const epl_model *m, const epl_sparse_preset *p, epl_prune_opts out[2], char **names)
 {
-    char    *blocked = epl_pointwise_names(m->graph, p->blocked ? p->blocked : ""), *all = blocked ? epl_pointwise_names(m->graph, NULL) : NULL;
+    char *blocked = epl_pointwise_names(m->graph, p->blocked ? p->blocked : ""),
+         *all = blocked ? epl_pointwise_names(m->graph, NULL) : NULL;
     epl_text text = EPL_TEXT(m->ctx);
     int      n = 0;
     *names = NULL;

@@ -21,7 +21,8 @@ bool epl_prune_check(epl_context *ctx, const epl_prune_opts *o)
     if ((o->n || o->m) && (o->n < 1 || o->m < 2 || o->n > o->m))
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "%d of every %d weights cannot stay", o->n, o->m);
     if (o->transposable && (!o->n || o->m > EPL_MAX_TRANSPOSABLE))
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "masks for both ways are n of m with m up to %d, not %d of %d", EPL_MAX_TRANSPOSABLE, o->n, o->m);
+        return epl_fail(ctx, EPL_ERR_ARGUMENT, "masks for both ways are n of m with m up to %d, not %d of %d",
+                        EPL_MAX_TRANSPOSABLE, o->n, o->m);
     if (!(o->macs >= 0 && o->macs < 1) || (o->macs > 0 && o->n))
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "%g of the multiply-adds%s", o->macs, o->n ? ": n of m leaves n/m, whatever the target" :
                         " cannot be left: the part must be above 0 and below 1");
@@ -194,7 +195,9 @@ static bool search_macs(choice *c, const epl_prune_opts *ranking, int64_t ranked
         *(left > c->o->macs ? &low : &high) = *sparsity;
     }
     return fabs(left - c->o->macs) <= 1e-3 * c->o->macs
-        ? true : epl_fail(c->m->ctx, EPL_ERR_LIMIT, "the chosen weights can be pruned to %.4g of the multiply-adds, not to %g", left, c->o->macs);
+               ? true
+               : epl_fail(c->m->ctx, EPL_ERR_LIMIT,
+                          "the chosen weights can be pruned to %.4g of the multiply-adds, not to %g", left, c->o->macs);
 }
 
 static bool choose(choice *c, double sparsity)
@@ -228,7 +231,8 @@ static bool choose(choice *c, double sparsity)
 bool epl_masks_choose(epl_model *m, const epl_prune_opts *o, double sparsity)
 {
     choice c = { .m = m, .o = o, .way = o->sparsity > 0 && !(o->macs > 0) ? sparsity / o->sparsity : 1 };
-    bool ok = epl_weight_layers_find(m->graph, &c.layers) && epl_weight_layers_choose(&c.layers, o->pattern, o->skip) && choose(&c, sparsity);
+    bool ok = epl_weight_layers_find(m->graph, &c.layers) && epl_weight_layers_choose(&c.layers, o->pattern, o->skip) &&
+              choose(&c, sparsity);
     for (int i = 0; ok && i < c.layers.n; i++)
         ok = epl_mask_apply(m, c.layers.items[i].name);
     epl_release(m->ctx, c.densities);

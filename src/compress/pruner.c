@@ -76,16 +76,23 @@ static bool check(epl_context *ctx, const epl_pruner_opts *o)
         (o->schedule && epl_choose_word(ctx, "schedule", o->schedule, schedules, EPL_COUNT(schedules)) < 0))
         return false;
     if (o->prune.macs > 0)
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "a part of the multiply-adds (%g) is a target for pruning at once, not for a schedule", o->prune.macs);
+        return epl_fail(ctx, EPL_ERR_ARGUMENT,
+                        "a part of the multiply-adds (%g) is a target for pruning at once, not for a schedule",
+                        o->prune.macs);
     if (!(o->initial >= 0 && o->initial < 1))
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "the initial sparsity is %g, but must be at least 0 and below 1", o->initial);
     const bool falls = o->prune.sparsity < o->initial && !o->prune.n;
     if (falls && !o->allow_regrow)
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "the sparsity ends at %g, below the %g where it begins: weights would have to come back, which has "
-                        "to be allowed", o->prune.sparsity, o->initial);
+        return epl_fail(
+            ctx, EPL_ERR_ARGUMENT,
+            "the sparsity ends at %g, below the %g where it begins: weights would have to come back, which has "
+            "to be allowed",
+            o->prune.sparsity, o->initial);
     if (falls && o->prune.gradient == EPL_MASK_FROZEN)
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "the sparsity ends at %g, below the %g where it begins, but frozen masks give nothing back: it "
-                        "needs the gradient ste or srste", o->prune.sparsity, o->initial);
+        return epl_fail(ctx, EPL_ERR_ARGUMENT,
+                        "the sparsity ends at %g, below the %g where it begins, but frozen masks give nothing back: it "
+                        "needs the gradient ste or srste",
+                        o->prune.sparsity, o->initial);
     if (o->end_step ? o->begin_step < 0 || o->end_step < o->begin_step
                     : !(o->begin >= 0 && o->begin <= 1 && o->end >= 0 && o->end <= 1))
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "pruning from %g to %g: the end lies before the begin, or outside the run",
@@ -114,7 +121,9 @@ static uint64_t hash_of(const epl_pruner_opts *o)
 epl_train_hook epl_pruner_hook(epl_model *m, epl_pruner_opts o)
 {
     const epl_mask_opts masks = { o.prune.pattern, o.prune.skip, o.prune.gradient, o.prune.lambda };
-    pruner *p = check(m->ctx, &o) && epl_prune_check_layers(m, &o.prune) && epl_masks_add(m, masks) >= 0 ? epl_alloc(m->ctx, sizeof *p) : NULL;
+    pruner             *p = check(m->ctx, &o) && epl_prune_check_layers(m, &o.prune) && epl_masks_add(m, masks) >= 0
+                                ? epl_alloc(m->ctx, sizeof *p)
+                                : NULL;
     if (!p)
         return (epl_train_hook){ 0 };
     p->o = o;

@@ -1,6 +1,6 @@
-/* quantize: integers of 8 bits before the layers whose weights are packed codes, so that their sums are exact and of shifted integers.
- * One factor for each value, the largest magnitude on samples over 127 (Krishnamoorthi 2018, arXiv:1806.08342, sec. 2.2). Layers inside of
- * regions stay as they are. */
+/* quantize: integers of 8 bits before the layers whose weights are packed codes, so that their sums are exact and of
+ * shifted integers. One factor for each value, the largest magnitude on samples over 127 (Krishnamoorthi 2018,
+ * arXiv:1806.08342, sec. 2.2). Layers inside of regions stay as they are. */
 #include "compress/compress.h"
 
 #include <espalier/ops.h>

@@ -236,7 +236,9 @@ static bool check(epl_context *ctx, const epl_regrow_opts *o)
     if (o->prune.gradient != EPL_MASK_FROZEN || o->prune.n || o->prune.block_rows > 1 || o->prune.block_columns > 1)
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "weights come back one by one, under frozen masks: no n of m, no blocks, no other gradient");
     return (o->fraction >= 0 && o->fraction < 1 && o->end >= 0 && o->end <= 1 && o->every >= 0 && o->end_step >= 0)
-        ? true : epl_fail(ctx, EPL_ERR_ARGUMENT, "dropping %g every %lld updates until %g: parts must be at least 0, what is dropped below 1",
+               ? true
+               : epl_fail(ctx, EPL_ERR_ARGUMENT,
+                          "dropping %g every %lld updates until %g: parts must be at least 0, what is dropped below 1",
                           o->fraction, (long long)o->every, o->end_step ? (double)o->end_step : o->end);
 }
 
@@ -264,8 +266,13 @@ static bool begin(epl_model *m, const epl_regrow_opts *o, epl_layers *layers)
 static uint64_t hash_of(const epl_regrow_opts *o, int method)
 {
     const char  *schedule = o->schedule ? o->schedule : "cosine";
-    const double numbers[] = { method, o->fraction > 0 ? o->fraction : 0.3, o->every > 0 ? (double)o->every : 100, o->end > 0 ? o->end : 0.75,
-                               (double)o->end_step, o->momentum > 0 ? o->momentum : 0.9, o->grow_std };
+    const double numbers[] = { method,
+                               o->fraction > 0 ? o->fraction : 0.3,
+                               o->every > 0 ? (double)o->every : 100,
+                               o->end > 0 ? o->end : 0.75,
+                               (double)o->end_step,
+                               o->momentum > 0 ? o->momentum : 0.9,
+                               o->grow_std };
     return epl_hash(numbers, sizeof numbers, epl_hash(schedule, strlen(schedule), epl_prune_hash(&o->prune)));
 }
 
@@ -283,5 +290,7 @@ epl_train_hook epl_regrow_hook(epl_model *m, epl_regrow_opts o)
     epl_weight_layers_release(&layers);
     if (!g)
         return (epl_train_hook){ 0 };
-    return (epl_train_hook){ .build = build, .after_step = after_step, .after_epoch = after_epoch, .user = g, .options = hash_of(&o, method) };
+    return (epl_train_hook){
+        .build = build, .after_step = after_step, .after_epoch = after_epoch, .user = g, .options = hash_of(&o, method)
+    };
 }

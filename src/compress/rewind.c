@@ -1,5 +1,6 @@
-/* rewind: weights as they were after some update of a run, for lottery tickets - train, prune, go back, train again (Frankle & Carbin
- * 2019, arXiv:1803.03635; to an early update: Frankle et al. 2020, arXiv:1912.05671). What is kept does not outlive the process. */
+/* rewind: weights as they were after some update of a run, for lottery tickets - train, prune, go back, train again
+ * (Frankle & Carbin 2019, arXiv:1803.03635; to an early update: Frankle et al. 2020, arXiv:1912.05671). What is kept
+ * does not outlive the process. */
 #include "compress/compress.h"
 
 #include <math.h>

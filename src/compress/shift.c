@@ -1,6 +1,7 @@
-/* shift: weights that are powers of two in the place of a network's own, while they are trained, and packed into a few bits each
- * afterwards. Li et al. 2023, DenseShift (arXiv:2208.09708), and what it is compared with: S3 (Li et al. 2021, arXiv:2107.03453) and
- * DeepShift (Elhoushi et al. 2021, arXiv:1905.13298). The expressions are put there by the reparameterisation pass. */
+/* shift: weights that are powers of two in the place of a network's own, while they are trained, and packed into a
+ * few bits each afterwards. Li et al. 2023, DenseShift (arXiv:2208.09708), and what it is compared with: S3 (Li et
+ * al. 2021, arXiv:2107.03453) and DeepShift (Elhoushi et al. 2021, arXiv:1905.13298). The expressions are put there
+ * by the reparameterisation pass. */
 #include "compress/compress.h"
 
 #include <espalier/ops.h>
@@ -49,7 +50,8 @@ static epl_value *power_chain(epl_graph *g, int n, epl_value *const *w, epl_valu
     return p;
 }
 
-/* The gradients of w[0] (sign) and w[1..n]: straight through H and sgn, with sqrt(S + 1) in the place of 2^S where they are rescaled. */
+/* The gradients of w[0] (sign) and w[1..n]: straight through H and sgn, with sqrt(S + 1) in the place of 2^S where
+ * they are rescaled. */
 static void shift_gradients(epl_graph *g, int n, epl_value *const *w, epl_value *dy, bool rescale, epl_value **dw)
 {
     epl_value *s[MOST_EXPONENTS + 1], *p = power_chain(g, n, w, s);
@@ -194,8 +196,8 @@ static bool draw_uniform(shifting *k, epl_tensor *t, double low, double high)
     return t != NULL;
 }
 
-/* The exponent of each weight in units of half its channel's mean magnitude (of 2 bits: of the mean), and variables at +-sigma that say so;
- * then the scale that fits the channel best. */
+/* The exponent of each weight in units of half its channel's mean magnitude (of 2 bits: of the mean), and variables
+ * at +-sigma that say so; then the scale that fits the channel best. */
 static bool begin_from(shifting *k, const char *name, const epl_tensor *from)
 {
     const int64_t m = from->shape.dim[from->shape.rank - 1], n = epl_tensor_count(from);
@@ -340,7 +342,8 @@ bool epl_shift(epl_model *m, epl_shift_opts o, epl_shift_result *out)
     if (ok)
         choose(&k, &layers);
     if (ok && k.n_chosen == 0)
-        ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT, "none of %d layers can have shift weights: the first and the last stay as they are", layers.n);
+        ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                      "none of %d layers can have shift weights: the first and the last stay as they are", layers.n);
     if (ok && (o.method == EPL_SHIFT_DENSE || o.method == EPL_SHIFT_S3) && o.init != EPL_SHIFT_FROM_FLOAT)
         find_bare(&k);
     ok = ok && replace_weights(&k);

@@ -1,5 +1,5 @@
-/* shift_codes: weights that are powers of two as codes - of variables while they are trained, packed into few bits afterwards - and how
- * often each value occurs. */
+/* shift_codes: weights that are powers of two as codes - of variables while they are trained, packed into few bits
+ * afterwards - and how often each value occurs. */
 #include "compress/compress.h"
 
 #include <espalier/ops.h>
@@ -65,7 +65,9 @@ int64_t epl_shift_codes(const epl_weights *w, uint8_t *codes)
     for (int i = 0; i < epl_weights_count(w); i++) {
         const char       *name = epl_weights_name(w, i);
         const epl_tensor *t = epl_weights_at(w, i), *e[EPL_SHIFT_VARIABLES];
-        const int         count = epl_is_shift_sign(name) && strncmp(name, "train.", 6) != 0 && strncmp(name, "ema.", 4) != 0 ? epl_shift_exponents(w, name, e) : 0;
+        const int count = epl_is_shift_sign(name) && strncmp(name, "train.", 6) != 0 && strncmp(name, "ema.", 4) != 0
+                              ? epl_shift_exponents(w, name, e)
+                              : 0;
         if (!bits_for(count))
             continue;
         if (codes)
@@ -109,7 +111,8 @@ static bool pack_one(epl_model *m, epl_node *call)
 
 static bool is_shift_call(const epl_node *n)
 {
-    return EPL_IS(n, custom_gradient) && n->n_outputs == 1 && EPL_IS(n->inputs[0]->producer, parameter) && epl_is_shift_sign(epl_value_name(n->inputs[0]));
+    return EPL_IS(n, custom_gradient) && n->n_outputs == 1 && EPL_IS(n->inputs[0]->producer, parameter) &&
+           epl_is_shift_sign(epl_value_name(n->inputs[0]));
 }
 
 int epl_shift_pack(epl_model *m)
@@ -132,7 +135,8 @@ int epl_shift_pack(epl_model *m)
 
 /* ---- how often each value occurs ---- */
 
-/* The codes of a weight, a byte each (sign * 128 + exponent), of the node that computes it; NULL if it is none, or without memory. */
+/* The codes of a weight, a byte each (sign * 128 + exponent), of the node that computes it; NULL if it is none, or
+ * without memory. */
 static uint8_t *codes_of(const epl_model *m, const epl_node *n, int64_t *count, int *bits, const char **name)
 {
     const epl_tensor *e[EPL_SHIFT_VARIABLES], *t;

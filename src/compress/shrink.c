@@ -95,7 +95,8 @@ static bool set_int(epl_node *copy, const char *name, int64_t x)
 
 typedef bool fix_fn(epl_units *u, const epl_node *n, epl_node *copy);
 
-/* The scale at which a weight starts, where it is one that follows from how much a unit reads (He, LeCun) or reads and feeds (Glorot). */
+/* The scale at which a weight starts, where it is one that follows from how much a unit reads (He, LeCun) or reads
+ * and feeds (Glorot). */
 static double start_of(double scale, double count, epl_shape old, double new_count, epl_shape new)
 {
     static const double known[] = { 1, 2, 3, 6, 1.0 / 3 };
@@ -223,7 +224,8 @@ static bool check_shapes(epl_units *u, const epl_node *n, epl_node *copy)
     for (int i = 0; i < n->n_outputs; i++)
         for (int a = 0; a < n->outputs[i]->shape.rank; a++)
             if (copy->outputs[i]->shape.dim[a] != epl_units_left(u, n->outputs[i], a))
-                return epl_fail(u->ctx, EPL_ERR_UNSUPPORTED, "%s: without the removed channels axis %d should have size %lld, not that of %s",
+                return epl_fail(u->ctx, EPL_ERR_UNSUPPORTED,
+                                "%s: without the removed channels axis %d should have size %lld, not that of %s",
                                 epl_node_label(n, label), a, (long long)epl_units_left(u, n->outputs[i], a),
                                 epl_shape_text(text, copy->outputs[i]->shape));
     return true;

@@ -1,5 +1,6 @@
-/* shuffles: channel shuffles - reshape, transpose, reshape - as a gather of channels by constant numbers, in which each channel is on its
- * own; and back where it is still a shuffle. Exact. Channels that are cut into axes could only go in rows and columns. */
+/* shuffles: channel shuffles - reshape, transpose, reshape - as a gather of channels by constant numbers, in which
+ * each channel is on its own; and back where it is still a shuffle. Exact. Channels that are cut into axes could
+ * only go in rows and columns. */
 #include "compress/units.h"
 
 #include <espalier/nn.h>
@@ -15,7 +16,8 @@ static bool same_but_last(epl_shape a, epl_shape b, int n)
     return true;
 }
 
-/* For each channel of the result, which channel of x it is: `split` are the axes that the last one is cut into, the transpose's last ones. */
+/* For each channel of the result, which channel of x it is: `split` are the axes that the last one is cut into, the
+ * transpose's last ones. */
 static void number(const epl_node *transpose, epl_shape split, int first, int64_t *out)
 {
     const epl_attr *perm = &transpose->attrs[0];
@@ -36,7 +38,8 @@ static epl_tensor *shuffled(const epl_node *t, const epl_node *cut, const epl_no
 {
     const epl_shape x = cut->inputs[0]->shape, split = cut->outputs[0]->shape;
     const int       first = x.rank - 1;
-    if (t->attrs[0].n != split.rank || split.rank <= x.rank || !epl_shape_equal(x, join->outputs[0]->shape) || !same_but_last(x, split, first))
+    if (t->attrs[0].n != split.rank || split.rank <= x.rank || !epl_shape_equal(x, join->outputs[0]->shape) ||
+        !same_but_last(x, split, first))
         return NULL;
     for (int a = 0; a < first; a++)
         if (t->attrs[0].ints[a] != a)
@@ -92,7 +95,8 @@ bool epl_shuffles_from_gathers(epl_graph *g)
         const epl_node *index = EPL_IS(n, gather) ? n->inputs[1]->producer : NULL;
         const int       last  = n->n_inputs ? n->inputs[0]->shape.rank - 1 : 0;
         const int64_t   axis  = index ? epl_attr_i(n, "axis") : 0;
-        if (!EPL_IS(index, constant) || last < 1 || (axis != -1 && axis != last) || epl_channels(n->inputs[0]) != epl_channels(n->outputs[0]))
+        if (!EPL_IS(index, constant) || last < 1 || (axis != -1 && axis != last) ||
+            epl_channels(n->inputs[0]) != epl_channels(n->outputs[0]))
             continue;
         const int64_t groups = groups_of(index->attrs[0].tensor);
         if (groups == 0)

@@ -1,7 +1,8 @@
-/* synflow: scores without data, Tanaka et al. 2020 (arXiv:2006.05467), Algorithm 1 - the network with |w| in the place of every weight,
- * without batch norms and biases, on an input of ones. R is the sum of what comes out; a weight's score is w dR/dw. In 100 rounds
- * ever more of them go, each time scored again. R of a deep network is a number of many digits: the input, and R, are scaled by the
- * same power so that both ways stay within single precision. */
+/* synflow: scores without data, Tanaka et al. 2020 (arXiv:2006.05467), Algorithm 1 - the network with |w| in the
+ * place of every weight, without batch norms and biases, on an input of ones. R is the sum of what comes out; a
+ * weight's score is w dR/dw. In 100 rounds ever more of them go, each time scored again. R of a deep network is a
+ * number of many digits: the input, and R, are scaled by the same power so that both ways stay within single
+ * precision. */
 #include "compress/compress.h"
 
 #include <espalier/grad.h>
@@ -67,7 +68,10 @@ static bool build(flow *f)
     return epl_graph_finish(f->g);
 }
 
-static bool is_bias(const epl_node *n, int input) { return input == 2 && (EPL_IS(n, conv) || EPL_IS(n, conv_transpose) || EPL_IS(n, linear)); }
+static bool is_bias(const epl_node *n, int input)
+{
+    return input == 2 && (EPL_IS(n, conv) || EPL_IS(n, conv_transpose) || EPL_IS(n, linear));
+}
 
 /* All parameters without their signs; biases 0. */
 static bool take_weights(flow *f)

@@ -114,8 +114,8 @@ static bool is_weight(const epl_value *v, int depth)
     return all;
 }
 
-/* How many of the axes could be the unit; *unit is the first of them (whole heads), of a weight that is computed the longest (what the factors
- * of a product are cut into, rather than the few numbers that they are mixed by). */
+/* How many of the axes could be the unit; *unit is the first of them (whole heads), of a weight that is computed the
+ * longest (what the factors of a product are cut into, rather than the few numbers that they are mixed by). */
 static int free_axes(epl_units *u, const epl_units_block *b, int *unit)
 {
     const bool weight = is_weight(b->many, 8);

@@ -55,8 +55,8 @@ bool    epl_even_settle(epl_units *u);                 /* after all ties: which 
 void    epl_even_release(epl_units *u);
 int64_t epl_even_left(epl_units *u, const epl_value *v, int axis); /* of a weight's inputs; -1: the axis is no such */
 
-/* What stays of axis `in` of such a weight, for each group of axis `out` (of `size` entries): each numbers of list, group after group. No
- * list: v is no such weight. The list is the caller's. */
+/* What stays of axis `in` of such a weight, for each group of axis `out` (of `size` entries): each numbers of list,
+ * group after group. No list: v is no such weight. The list is the caller's. */
 typedef struct epl_even_slices {
     int      in, out;
     int64_t  size, each;

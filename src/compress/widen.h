@@ -4,8 +4,8 @@
 
 #include "compress/compress.h"
 
-/* The wider graph, the caller's; *scale is what the widths' greatest common divisor was multiplied with. NULL on failure: somebody
- * but the network's inputs and outputs holds a width. */
+/* The wider graph, the caller's; *scale is what the widths' greatest common divisor was multiplied with. NULL on
+ * failure: somebody but the network's inputs and outputs holds a width. */
 epl_graph *epl_widen(const epl_model *m, double factor, double *scale);
 
 #endif

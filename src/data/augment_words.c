@@ -172,12 +172,13 @@ static void run_affine(const epl_word *w, epl_rng *r, epl_sample *s)
     resample(w, &m, s);
 }
 
-/* ---- elastic: Simard et al. 2003. Uniform noise, smoothed by a Gaussian with zeros outside, times alpha, moves each pixel ---- */
+/* ---- elastic: Simard et al. 2003. Uniform noise, smoothed by a Gaussian with zeros outside, times alpha, moves eac */
 
 enum { ELASTIC_MOST_SIGMA = 16, ELASTIC_MOST_TAPS = 8 * ELASTIC_MOST_SIGMA + 1 };
 
 /* One axis: rows (step apart) of n elements (stride apart). The kernel ends at four sigma, as in the usual image libraries. */
-static void smooth_axis(const float *from, float *to, int64_t rows, int64_t step, int64_t n, int64_t stride, const float *kernel, int64_t radius)
+static void smooth_axis(const float *from, float *to, int64_t rows, int64_t step, int64_t n, int64_t stride,
+                        const float *kernel, int64_t radius)
 {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < n; i++) {

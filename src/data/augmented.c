@@ -38,7 +38,8 @@ epl_dataset *epl_dataset_augmented(epl_dataset *d, const char *words, uint64_t s
     epl_augment *a = epl_augment_parse(ctx, words, d->source->x_shape);
     epl_tensor  *x = NULL, *y = NULL;
     if (a && (epl_augment_mixes(a) || d->source->x_dtype == EPL_I64 || d->source->y_shape.rank > 1))
-        epl_fail(ctx, EPL_ERR_ARGUMENT, "data set '%s': '%s' cannot be applied once: it mixes batches, or moves tokens or classes per pixel",
+        epl_fail(ctx, EPL_ERR_ARGUMENT,
+                 "data set '%s': '%s' cannot be applied once: it mixes batches, or moves tokens or classes per pixel",
                  d->source->name, words);
     else if (a && epl_dataset_tensors(d, 0, d->count, NULL, &y))
         x = augment_all(d, a, seed);

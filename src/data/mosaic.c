@@ -1,6 +1,6 @@
-/* mosaic: a picture of a slide as a few of its tiles, Kalra et al. 2020 (arXiv:1911.08748), "Yottixel", and, of these, the richest in
- * cell nuclei, Riasatian et al. 2021 (arXiv:2101.07903). Tiles with enough tissue are grouped by colour, in each group tiles
- * spread over the slide are kept, and of all kept ones those with the highest score. */
+/* mosaic: a picture of a slide as a few of its tiles, Kalra et al. 2020 (arXiv:1911.08748), "Yottixel", and, of
+ * these, the richest in cell nuclei, Riasatian et al. 2021 (arXiv:2101.07903). Tiles with enough tissue are grouped
+ * by colour, in each group tiles spread over the slide are kept, and of all kept ones those with the highest score. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -252,8 +252,10 @@ static bool check(epl_context *ctx, const epl_tensor *slide, const epl_mosaic_op
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "mosaic: tiles of %" PRId64 " pixels from a slide of %" PRId64 " x %" PRId64, o->tile,
                         slide->shape.dim[0], slide->shape.dim[1]);
     return (o->clusters >= 1 && o->tissue <= 1 && o->spatial <= 1 && o->top <= 1) ||
-           epl_fail(ctx, EPL_ERR_ARGUMENT, "mosaic: %d clusters, shares of %g tissue, %g of a cluster, %g at the top, but there is at least "
-                    "one cluster and a share is at most 1", o->clusters, o->tissue, o->spatial, o->top);
+           epl_fail(ctx, EPL_ERR_ARGUMENT,
+                    "mosaic: %d clusters, shares of %g tissue, %g of a cluster, %g at the top, but there is at least "
+                    "one cluster and a share is at most 1",
+                    o->clusters, o->tissue, o->spatial, o->top);
 }
 
 static int64_t find_tiles(const epl_tensor *slide, const epl_mosaic_opts *o, epl_slide_tile *t, double *colours)
@@ -398,7 +400,8 @@ epl_dataset *epl_mosaic_dataset(epl_dataset *slides, epl_mosaic_opts o, int64_t 
         epl_mosaic      m = { 0 };
         epl_mosaic_opts mine = o;
         mine.seed = o.seed + (uint64_t)i;
-        ok = epl_dataset_fetch(slides, i, slide->data, &label) && epl_mosaic_of(ctx, slide, mine, &m) && gather(ctx, &h, slide, &m, i, label);
+        ok = epl_dataset_fetch(slides, i, slide->data, &label) && epl_mosaic_of(ctx, slide, mine, &m) &&
+             gather(ctx, &h, slide, &m, i, label);
         empty += ok && m.n == 0;
         epl_mosaic_release(ctx, &m);
     }

@@ -1,5 +1,6 @@
-/* rotations: every image four times, turned by 0, 90, 180 and 270 degrees; the class is how far. Gidaris et al. 2018 (arXiv:1803.07728):
- * what learns to tell them apart learns about pictures without labels. A copy in memory, since labels belong to the source. */
+/* rotations: every image four times, turned by 0, 90, 180 and 270 degrees; the class is how far. Gidaris et al. 2018
+ * (arXiv:1803.07728): what learns to tell them apart learns about pictures without labels. A copy in memory, since
+ * labels belong to the source. */
 #include "data/source.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* sampler: pairs, triplets and batches of a few classes, drawn anew each epoch. A draw with replacement would be simpler, but an epoch
- * in which every sample is the anchor once compares with other ways of training. */
+/* sampler: pairs, triplets and batches of a few classes, drawn anew each epoch. A draw with replacement would be
+ * simpler, but an epoch in which every sample is the anchor once compares with other ways of training. */
 #include "data/sampler.h"
 
 #include <inttypes.h>

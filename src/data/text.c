@@ -83,7 +83,9 @@ static bool add_folder(epl_source *s, text_state *t, const char *folder, int dep
 static bool read_all(epl_source *s, text_state *t, const char *path)
 {
     if (!epl_file_exists(path) && strcmp(path, MANUAL) == 0)
-        return epl_fail(s->ctx, EPL_ERR_IO, "text: there is no %s: install Debian's package cmake-data, or name a file or folder, text:PATH", path);
+        return epl_fail(
+            s->ctx, EPL_ERR_IO,
+            "text: there is no %s: install Debian's package cmake-data, or name a file or folder, text:PATH", path);
     return epl_data_is_folder(path) ? add_folder(s, t, path, 0) : add_file(s, t, path);
 }
 
@@ -152,6 +154,7 @@ static epl_source *open_text(epl_context *ctx, const epl_spec *spec, epl_dataset
 }
 
 const epl_source_kind epl_kind_text = {
-    .about = { "text", "path=" MANUAL ",window=64,test=0.1", "characters of a file or folder, and which comes next; default: CMake's manual" },
-    .open  = open_text,
+    .about = { "text", "path=" MANUAL ",window=64,test=0.1",
+               "characters of a file or folder, and which comes next; default: CMake's manual" },
+    .open = open_text,
 };

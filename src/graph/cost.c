@@ -6,7 +6,8 @@ static double value_bytes(const epl_value *v)
     return v ? (double)epl_shape_count(v->shape) * (double)epl_dtype_bytes(v->dtype) : 0;
 }
 
-/* Control flow at its dearest: the region that costs most, or a loop's body as often as it can run; once, where nothing limits it. */
+/* Control flow at its dearest: the region that costs most, or a loop's body as often as it can run; once, where
+ * nothing limits it. */
 static epl_cost region_cost(const epl_node *n)
 {
     const double times = EPL_IS(n, loop) && epl_attr_i(n, "trip") != INT32_MAX ? (double)epl_attr_i(n, "trip") : 1;

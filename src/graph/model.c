@@ -50,7 +50,7 @@ void epl_model_free(epl_model *m)
     epl_release(m->ctx, m);
 }
 
-/* ---- what the graph asks of the weights ---------------------------------------------------------------------------------- */
+/* ---- what the graph asks of the weights -------------------------------------------------------------------------- */
 
 /* Calls f for every parameter and state, those of regions included, until it returns false. */
 static bool each_tensor(const epl_graph *g, bool (*f)(void *user, const epl_node *n), void *user)
@@ -116,7 +116,7 @@ bool epl_model_check(const epl_model *m)
     return m && take_census(m, true);
 }
 
-/* ---- how a tensor starts --------------------------------------------------------------------------------------------------- */
+/* ---- how a tensor starts ----------------------------------------------------------------------------------------- */
 
 /* Normal, drawn again outside of two standard deviations. */
 static double truncated_normal(epl_rng *r)
@@ -225,7 +225,7 @@ bool epl_model_init(epl_model *m, uint64_t seed)
     return m && take_census(m, false) && each_tensor(m->graph, begin_tensor, &(beginning){ m, seed });
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 bool epl_model_save(const epl_model *m, const char *path)
 {
     if (!epl_model_check(m))

@@ -50,7 +50,7 @@ typedef struct epl_attr {
 #define EPL_A_REALS(n_, p) ((epl_attr){ .set = true, .n = (n_), .reals = (p) })
 #define EPL_A_T(t)         ((epl_attr){ .set = true, .tensor = (t) })
 
-/* ---- the table entry ---------------------------------------------------------------------------------------------- */
+/* ---- the table entry --------------------------------------------------------------------------------------------- */
 typedef enum epl_op_flags {
     EPL_OP_SINK        = 1,  /* kept although nothing reads it (Output, Update) */
     EPL_OP_SOURCE      = 2,  /* Input, Parameter, State, Constant: has no kernel */
@@ -109,7 +109,7 @@ int              epl_op_attr_index(const epl_op *op, const char *name); /* -1 if
 
 #define EPL_IS(node, opname) ((node) != NULL && (node)->op == &epl_op_##opname)
 
-/* ---- inside ------------------------------------------------------------------------------------------------------- */
+/* ---- inside ------------------------------------------------------------------------------------------------------ */
 struct epl_value {
     epl_graph *graph;
     epl_node  *producer;

@@ -22,7 +22,7 @@ typedef struct parser {
     int          depth;
 } parser;
 
-/* ---- errors -------------------------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 typedef struct place {
     int line, column;
 } place;
@@ -61,7 +61,7 @@ static bool fail_placed(parser *p, const char *at)
     return epl_fail(p->ctx, code, "%s:%d:%d: %s", p->name, w.line, w.column, sentence);
 }
 
-/* ---- characters and words -------------------------------------------------------------------------------------------- */
+/* ---- characters and words ---------------------------------------------------------------------------------------- */
 static void skip_space(parser *p)
 {
     for (; p->p < p->end; p->p++) {
@@ -180,7 +180,7 @@ static bool read_string(parser *p, const char **out)
     return true;
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 static bool is_number_char(char c)
 {
     return epl_graph_text_is_word_char(c) || c == '+';
@@ -264,7 +264,7 @@ static bool read_real(parser *p, double *out)
     return true;
 }
 
-/* ---- lists and types --------------------------------------------------------------------------------------------------- */
+/* ---- lists and types --------------------------------------------------------------------------------------------- */
 
 /* Opens a list and counts its items by the commas before its end, so that room for it is never more than its text. */
 static bool open_list(parser *p, char open, char close, size_t *count)
@@ -413,7 +413,7 @@ static bool read_tensor(parser *p, epl_tensor **out)
     return expect(p, '}', "'}'");
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 /* A node as far as it has been read. */
 typedef struct draft {

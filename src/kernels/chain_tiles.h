@@ -2,14 +2,21 @@
  * integers), each after its rows (the table `tile_rows`, for multiples of LANES elements; pair_of and is_scaled), its conversions
  * (tile_load, tile_store) and its names.
  *
- * A tile is a rectangle of at most TILE_MOST elements; of TILE_STEPS where several steps follow each other, so that the last
- * step's writing to memory overlaps with the next tile's reading. A register is a pointer: into the tensor itself where the tile lies
- * there contiguously in the right type, else into a slot of a small buffer that stays in the first cache. A slot is used
- * again once its register is read for the last time. Reading whole tensors in place and writing the last results in place
- * makes a single operator cost one pass over memory and nothing more. */
+ * A tile is a rectangle of at most TILE_MOST elements; of TILE_STEPS where several steps follow each other, so that
+ * the last step's writing to memory overlaps with the next tile's reading. A register is a pointer: into the tensor
+ * itself where the tile lies there contiguously in the right type, else into a slot of a small buffer that stays in
+ * the first cache. A slot is used again once its register is read for the last time. Reading whole tensors in place
+ * and writing the last results in place makes a single operator cost one pass over memory and nothing more. */
 
 /* Slots stand SLOT_GAP apart, so that equal places in two of them do not share an address modulo 4096. */
-enum { TILE_ELEMS = 5120, TILE_MOST = 1024, TILE_STEPS = 512, TILE_LEAST = 32, SLOT_GAP = 80, N_REGISTERS = EPL_CHAIN_MAX_IN + EPL_CHAIN_MAX_STEPS };
+enum {
+    TILE_ELEMS = 5120,
+    TILE_MOST = 1024,
+    TILE_STEPS = 512,
+    TILE_LEAST = 32,
+    SLOT_GAP = 80,
+    N_REGISTERS = EPL_CHAIN_MAX_IN + EPL_CHAIN_MAX_STEPS
+};
 
 /* A step as it is run. One that scales what a single sum, difference, product or quotient reads is run with it, as its pair. */
 typedef struct planned_step {
@@ -37,7 +44,8 @@ static int is_full(const epl_chain *c, int64_t i)
     return c->in_kind[i] == EPL_CHAIN_FULL;
 }
 
-/* Whether a slot that holds the input in one tile holds it in the next one, too, which is not larger: a row only if a tile spans it. */
+/* Whether a slot that holds the input in one tile holds it in the next one, too, which is not larger: a row only if
+ * a tile spans it. */
 static int is_constant(const epl_chain *c, const tile_plan *p, int64_t i, int64_t n_columns)
 {
     return c->in_kind[i] == EPL_CHAIN_SCALAR || (c->in_kind[i] == EPL_CHAIN_ROW && p->columns == n_columns);

@@ -197,7 +197,8 @@ static int64_t decode_pairs(const float *map, float most, const uint8_t *codes, 
     return i;
 }
 
-static __attribute__((target("avx512vbmi"))) int64_t decode_fours(const float *map, float most, const uint8_t *codes, int64_t n, read_ahead *ahead, float *to)
+static __attribute__((target("avx512vbmi"))) int64_t decode_fours(const float *map, float most, const uint8_t *codes,
+                                                                  int64_t n, read_ahead *ahead, float *to)
 {
     const vbytes table = vbytes_of(map);
     vf x[4];
@@ -292,7 +293,9 @@ void EPL_K(dequantize)(const epl_call *call, int64_t begin, int64_t end, void *s
 
 /* ---- with a chain between them ---- */
 
-enum { CHAIN_ELEMS = 4096 }; /* that a chain runs over at once: planning it costs little then, and what it touches stays in the nearest caches */
+enum {
+    CHAIN_ELEMS = 4096
+}; /* that a chain runs over at once: planning it costs little then, and what it touches stays in the nearest caches */
 
 static int64_t at_once(const epl_code_params *p) { return p->block < CHAIN_ELEMS ? CHAIN_ELEMS / p->block : 1; }
 static int64_t slot_elems(const epl_code_params *p) { return at_once(p) * p->block + 16; } // not all at one place modulo 4096
@@ -320,8 +323,8 @@ static read_ahead ahead_of(const epl_call *call, int64_t start)
     return a;
 }
 
-/* The call of the chain for some blocks: the decoded states are what it reads first, what it writes first is coded. Everything else
- * is an f32 tensor of which they are a part, or a scalar. */
+/* The call of the chain for some blocks: the decoded states are what it reads first, what it writes first is coded.
+ * Everything else is an f32 tensor of which they are a part, or a scalar. */
 static void run_chain(const epl_call *call, int64_t start, int64_t n, float *slots)
 {
     const epl_code_params *p = call->params;

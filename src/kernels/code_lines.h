@@ -1,5 +1,5 @@
-/* code_lines: vectors of numbers to 8-bit codes by the lines of code.h, where the machine has the shuffles for it: pieces by powers
- * of two in tables of 32 (AVX-512), or by decades in tables of 8 (AVX2). */
+/* code_lines: vectors of numbers to 8-bit codes by the lines of code.h, where the machine has the shuffles for it:
+ * pieces by powers of two in tables of 32 (AVX-512), or by decades in tables of 8 (AVX2). */
 #ifndef EPL_CODE_LINES_H
 #define EPL_CODE_LINES_H
 

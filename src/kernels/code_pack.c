@@ -96,7 +96,8 @@ static segment decade_of(const epl_code_table *t, int d)
                       .start = (float)(CODE_UNIT * (first - 0.1 * end[d] * slope)) };
 }
 
-/* With a threshold at 0 itself, only 0 is nearest to it; else the line passes 1 at the threshold, where the sides differ by a bit. */
+/* With a threshold at 0 itself, only 0 is nearest to it; else the line passes 1 at the threshold, where the sides
+ * differ by a bit. */
 static void fill_segments(const epl_code_table *t, segment s[SEGMENTS])
 {
     const float most = t->limit[t->zero];
@@ -181,8 +182,8 @@ static int is_near(double n, double near)
     return off > -near && off < near;
 }
 
-/* Whether what the vectors compute from y is its code, or near enough to it to be looked at. They may round otherwise: half of what
- * is near is enough. */
+/* Whether what the vectors compute from y is its code, or near enough to it to be looked at. They may round
+ * otherwise: half of what is near is enough. */
 static int is_guessed(const epl_code_table *t, line_fn *of, float y, int code)
 {
     const line   l = of(t, y < 0.0f ? -y : y);
@@ -206,8 +207,8 @@ static int code_of(const epl_code_table *t, float y)
 
 static int is_guessed_at(const epl_code_table *t, line_fn *of, float y) { return is_guessed(t, of, y, code_of(t, y)); }
 
-/* Between thresholds the guess rises with y: if it is right where a code begins and where it ends, and where one line ends and the
- * next begins, it is right between them. */
+/* Between thresholds the guess rises with y: if it is right where a code begins and where it ends, and where one
+ * line ends and the next begins, it is right between them. */
 static int32_t lines_hold(const epl_code_table *t, const segment s[SEGMENTS], line_fn *of)
 {
     const float least = t->zero ? -1.000001f : 0.0f, most = 1.000001f; // what rounding may make of the greatest

@@ -169,9 +169,10 @@ static inline __attribute__((always_inline)) void store_four(uint32_t *y, four v
             y[k] = v[k];
 }
 
-/* Four-byte elements: 4 x 4 tiles in registers, those at the edge (all, of images with three channels) with fewer rows or columns.
- * Interleaving rows 0, 2 and 1, 3, then the results, transposes. */
-static inline __attribute__((always_inline)) void tile(const uint32_t *x, int64_t in, uint32_t *y, int64_t row, int64_t rows, int64_t columns)
+/* Four-byte elements: 4 x 4 tiles in registers, those at the edge (all, of images with three channels) with fewer
+ * rows or columns. Interleaving rows 0, 2 and 1, 3, then the results, transposes. */
+static inline __attribute__((always_inline)) void tile(const uint32_t *x, int64_t in, uint32_t *y, int64_t row,
+                                                       int64_t rows, int64_t columns)
 {
     four r[4] = { { 0 }, { 0 }, { 0 }, { 0 } };
     for (int k = 0; k < 4 && k < columns; k++)

@@ -1,10 +1,10 @@
 /* Depthwise convolution (groups == c == m) and its two gradients, vectorised over channels.
  *
- * A multiply-add per element of x and tap: a machine that loads one vector per multiply-add would reach a half of its peak and
- * less. So a tile is some neighbouring pixels x one vector of channels, and walks along a kernel row: what it loads of x serves
- * every pixel and tap that meet there, a weight all pixels. For the widths of `WIDTHS`, undilated, with strides of 1 or 2; any
- * other kernel row is taken as rows of one tap. Images that stay in the second cache run at 60 to 80 % of the peak; larger ones are
- * bound by the memory that they stream from and to.
+ * A multiply-add per element of x and tap: a machine that loads one vector per multiply-add would reach a half of
+ * its peak and less. So a tile is some neighbouring pixels x one vector of channels, and walks along a kernel row:
+ * what it loads of x serves every pixel and tap that meet there, a weight all pixels. For the widths of `WIDTHS`,
+ * undilated, with strides of 1 or 2; any other kernel row is taken as rows of one tap. Images that stay in the
+ * second cache run at 60 to 80 % of the peak; larger ones are bound by the memory that they stream from and to.
  *
  * Forward and input gradient are one driver, as in conv.h; a piece is a range of destination rows. For the weight gradient a
  * piece is a range of output rows, and its result one part for sum_parts. */

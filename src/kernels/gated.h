@@ -1,6 +1,6 @@
-/* gated: what gate_pack writes and gated_conv reads. In units of 4 bytes: the numbers of active input and output channels, their positions, the
- * image of active input channels with its padding [padded_h, padded_w, active], and the weights of active channels in panels of output
- * channels. Places are those of the largest case. */
+/* gated: what gate_pack writes and gated_conv reads. In units of 4 bytes: the numbers of active input and output
+ * channels, their positions, the image of active input channels with its padding [padded_h, padded_w, active], and
+ * the weights of active channels in panels of output channels. Places are those of the largest case. */
 #ifndef EPL_GATED_H
 #define EPL_GATED_H
 

@@ -1,4 +1,5 @@
-/* The convolution of one image with input and output channels left out: gate_pack gathers what is needed, gated_conv multiplies it. */
+/* The convolution of one image with input and output channels left out: gate_pack gathers what is needed, gated_conv
+ * multiplies it. */
 #include "kernels/gated.h"
 #include "kernels/vec.h"
 
@@ -31,8 +32,8 @@ static int32_t list_active(const float *mask, int64_t n, int32_t *at)
     return count;
 }
 
-static void gather_image(const epl_gated_params *p, const epl_gate_layout *l, const float *x, const float *mask, const int32_t *in, int32_t n_in,
-                         float *to)
+static void gather_image(const epl_gated_params *p, const epl_gate_layout *l, const float *x, const float *mask,
+                         const int32_t *in, int32_t n_in, float *to)
 {
     const epl_conv_params *c = &p->conv;
     memset(to, 0, (size_t)(l->padded_h * l->padded_w * n_in) * sizeof *to);
@@ -46,7 +47,8 @@ static void gather_image(const epl_gated_params *p, const epl_gate_layout *l, co
 }
 
 /* Panels of output channels, each [taps, inputs, PANEL]. */
-static void gather_weights(const epl_conv_params *c, const float *w, const int32_t *in, int32_t n_in, const int32_t *out, int32_t n_out, float *to)
+static void gather_weights(const epl_conv_params *c, const float *w, const int32_t *in, int32_t n_in,
+                           const int32_t *out, int32_t n_out, float *to)
 {
     for (int32_t first = 0; first < n_out; first += PANEL) {
         const int32_t n = n_out - first < PANEL ? n_out - first : PANEL;

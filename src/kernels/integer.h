@@ -1,5 +1,6 @@
-/* integer: what integer_pack writes and integer_conv reads: for each group its panels of columns, as wide as those of a matrix product
- * (micro.h), of half as many rows as the depth: each the weights of two taps side by side, 16 bits each, and 0 behind the last. */
+/* integer: what integer_pack writes and integer_conv reads: for each group its panels of columns, as wide as those
+ * of a matrix product (micro.h), of half as many rows as the depth: each the weights of two taps side by side, 16
+ * bits each, and 0 behind the last. */
 #ifndef EPL_INTEGER_H
 #define EPL_INTEGER_H
 

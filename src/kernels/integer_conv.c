@@ -1,5 +1,6 @@
-/* Convolution of integers of 8 bits by integers of 8 or 16: products of 16 bits, added in pairs, and sums of 32. A piece is a range of
- * pixels x a range of panels of output channels; the pixels that a block reads are copied beside each other first. */
+/* Convolution of integers of 8 bits by integers of 8 or 16: products of 16 bits, added in pairs, and sums of 32. A
+ * piece is a range of pixels x a range of panels of output channels; the pixels that a block reads are copied beside
+ * each other first. */
 #include "kernels/chain.h"
 #include "kernels/integer.h"
 
@@ -45,7 +46,8 @@ typedef struct place {
     int64_t n, d, h, w;
 } place;
 
-/* The source of one row of the kernel, from source column w on; `line` is NULL outside. Neighbouring columns of one group lie side by side. */
+/* The source of one row of the kernel, from source column w on; `line` is NULL outside. Neighbouring columns of one
+ * group lie side by side. */
 VEC_INLINE void copy_row(const epl_conv_params *p, const int8_t *line, int64_t w, int16_t *to, int is_unsigned)
 {
     const int64_t cg = p->c / p->groups, together = p->groups == 1 && p->dw == 1 ? p->kw : 1;
@@ -159,7 +161,8 @@ static void run_piece(const work *k, int64_t index)
         }
     }
     const int64_t last = q1 - 1;
-    epl_chain_epilogue(k->call, begin, end, q0 / each * mg + q0 % each * EPL_NR, last / each * mg + epl_min(mg, (last % each + 1) * EPL_NR));
+    epl_chain_epilogue(k->call, begin, end, q0 / each * mg + q0 % each * EPL_NR,
+                       last / each * mg + epl_min(mg, (last % each + 1) * EPL_NR));
 }
 
 int64_t EPL_K(integer_conv_pieces)(const void *params)

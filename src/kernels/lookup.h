@@ -54,8 +54,10 @@ VEC_INLINE uint64_t vzeros4(const vzeros z[4])
 VEC_INLINE void vstore_signed4(uint8_t *p, const vi n[4], const vf y[4], int zero)
 {
     const __m512i odd = (__m512i)(vlanes() * 0x00040004 + 0x00030001); // upper halves, of the second vector behind those of the first
-    const __m512i low = _mm512_permutex2var_epi16((__m512i)n[0], odd, (__m512i)n[1]), high = _mm512_permutex2var_epi16((__m512i)n[2], odd, (__m512i)n[3]);
-    const __m512i low_y = _mm512_permutex2var_epi16((__m512i)y[0], odd, (__m512i)y[1]), high_y = _mm512_permutex2var_epi16((__m512i)y[2], odd, (__m512i)y[3]);
+    const __m512i low = _mm512_permutex2var_epi16((__m512i)n[0], odd, (__m512i)n[1]),
+                  high = _mm512_permutex2var_epi16((__m512i)n[2], odd, (__m512i)n[3]);
+    const __m512i low_y = _mm512_permutex2var_epi16((__m512i)y[0], odd, (__m512i)y[1]),
+                  high_y = _mm512_permutex2var_epi16((__m512i)y[2], odd, (__m512i)y[3]);
     const __m512i size = _mm512_packus_epi16(low, high), from = _mm512_set1_epi8((char)zero);
     const __mmask64 less = _mm512_movepi8_mask(_mm512_packs_epi16(low_y, high_y));
     const __m512i codes = _mm512_mask_subs_epu8(_mm512_add_epi8(from, size), less, from, size);

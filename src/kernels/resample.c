@@ -1,8 +1,9 @@
-/* resample: another resolution of x [n, d, h, w, c], forward and backward, vectorised over channels. The map is separable: where each
- * output of an axis comes from is a table, made at the head of every call into scratch; backward it is the table transposed.
+/* resample: another resolution of x [n, d, h, w, c], forward and backward, vectorised over channels. The map is
+ * separable: where each output of an axis comes from is a table, made at the head of every call into scratch;
+ * backward it is the table transposed.
  *
- * A piece is one line along the last spatial axis. The lines that it comes from are blended into one (long vectors, whatever c is), which is
- * then sampled along the line; a line that has a single source is read where it lies. */
+ * A piece is one line along the last spatial axis. The lines that it comes from are blended into one (long vectors,
+ * whatever c is), which is then sampled along the line; a line that has a single source is read where it lies. */
 #include "kernels/bandwidth.h"
 #include "kernels/vmath.h"
 #include "ops/resize_taps.h"
@@ -123,10 +124,12 @@ static void fill_line(float *y, int64_t n, float value)
         y[i] = value;
 }
 
-/* The sum of a block's lines in vectors that stay in registers: the usual two or four lines are read once, nothing is written between. */
+/* The sum of a block's lines in vectors that stay in registers: the usual two or four lines are read once, nothing
+ * is written between. */
 static void blend(const table *d, const table *h, int64_t od, int64_t oh, const float *x, int64_t width, float *line)
 {
-    const tap *di = d->taps + d->start[od], *dn = d->taps + d->start[od + 1], *hi = h->taps + h->start[oh], *hn = h->taps + h->start[oh + 1];
+    const tap *di = d->taps + d->start[od], *dn = d->taps + d->start[od + 1], *hi = h->taps + h->start[oh],
+              *hn = h->taps + h->start[oh + 1];
     for (int64_t c = 0; c < width; c += 4 * VL) {
         const int64_t left = width - c;
         vf sum[4] = { vset(0), vset(0), vset(0), vset(0) };

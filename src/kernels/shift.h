@@ -1,9 +1,9 @@
 /* shift: what shift_pack writes and shift_conv reads.
  *
- * First the scales of all output channels, m floats, filled up to 64 bytes; then for each group its panels of columns, as wide as
- * those of a matrix product (micro.h): `depth` rows of width / 2 bytes. Byte j of a row holds the code of column j in its low
- * half and that of column j + width / 2 in its high half. A code is the sign in its highest bit and below it the exponent, 0 to 7:
- * the weight is +-2^exponent times the scale of its channel. */
+ * First the scales of all output channels, m floats, filled up to 64 bytes; then for each group its panels of
+ * columns, as wide as those of a matrix product (micro.h): `depth` rows of width / 2 bytes. Byte j of a row holds
+ * the code of column j in its low half and that of column j + width / 2 in its high half. A code is the sign in its
+ * highest bit and below it the exponent, 0 to 7: the weight is +-2^exponent times the scale of its channel. */
 #ifndef EPL_SHIFT_H
 #define EPL_SHIFT_H
 

@@ -1,10 +1,11 @@
-/* Convolution of integers of 8 bits with weights that are powers of two, by shifts and additions: exact, and without a multiplication
- * but the one of each result by its scale. After DenseShift (Li et al. 2023, arXiv:2208.09708), whose sums are of shifted numbers; here
- * each shift is made once for all output channels.
+/* Convolution of integers of 8 bits with weights that are powers of two, by shifts and additions: exact, and without
+ * a multiplication but the one of each result by its scale. After DenseShift (Li et al. 2023, arXiv:2208.09708),
+ * whose sums are of shifted numbers; here each shift is made once for all output channels.
  *
- * The lanes of vectors are output pixels. For each unit of the depth a table holds the products of its numbers with all weights there
- * are: x << S and its negative, and of 2 bits the 16 sums of two such products. A code is then the number of a row, and an output
- * channel's sum is one addition for each code: of 16 bits, for so many codes as cannot overflow, and from these of 32 bits. */
+ * The lanes of vectors are output pixels. For each unit of the depth a table holds the products of its numbers with
+ * all weights there are: x << S and its negative, and of 2 bits the 16 sums of two such products. A code is then the
+ * number of a row, and an output channel's sum is one addition for each code: of 16 bits, for so many codes as
+ * cannot overflow, and from these of 32 bits. */
 #include "kernels/chain.h"
 #include "kernels/shift_add.h"
 #include "kernels/transpose.h"
@@ -184,8 +185,8 @@ VEC_INLINE void add_sums(const vh *acc, int32_t *sums, const int vectors)
     }
 }
 
-/* For each of `channels` output channels, the rows of the tables that its codes name. A table has 1 << table_shift rows of `vectors`
- * vectors, which are a power of two: row_shift with their lanes. */
+/* For each of `channels` output channels, the rows of the tables that its codes name. A table has 1 << table_shift
+ * rows of `vectors` vectors, which are a power of two: row_shift with their lanes. */
 VEC_INLINE void add_rows(const uint8_t *codes, int64_t bytes, int64_t channels, const int16_t *tables, int32_t *sums, const int table_shift,
                          const int vectors, const int row_shift)
 {
@@ -206,8 +207,8 @@ VEC_INLINE void add_rows(const uint8_t *codes, int64_t bytes, int64_t channels, 
 }
 
 /* The same with tables of 32 bits. */
-VEC_INLINE void add_wide_rows(const uint8_t *codes, int64_t bytes, int64_t channels, const int32_t *tables, int32_t *sums, const int vectors,
-                              const int row_shift)
+VEC_INLINE void add_wide_rows(const uint8_t *codes, int64_t bytes, int64_t channels, const int32_t *tables,
+                              int32_t *sums, const int vectors, const int row_shift)
 {
     for (; channels > 0; channels--, sums += (int64_t)1 << row_shift) {
         const int32_t *table = tables;
@@ -230,8 +231,8 @@ VEC_INLINE void add_wide_rows(const uint8_t *codes, int64_t bytes, int64_t chann
 }
 
 /* Not inlined, so that their instructions can be counted. */
-static __attribute__((noinline)) void shift_adds_8(const uint8_t *codes, int64_t bytes, int64_t channels, const int16_t *tables, int32_t *sums,
-                                                   int64_t lanes)
+static __attribute__((noinline)) void shift_adds_8(const uint8_t *codes, int64_t bytes, int64_t channels,
+                                                   const int16_t *tables, int32_t *sums, int64_t lanes)
 {
     if (lanes == WIDTH)
         add_rows(codes, bytes, channels, tables, sums, 3, 1, SHIFT);
@@ -239,8 +240,8 @@ static __attribute__((noinline)) void shift_adds_8(const uint8_t *codes, int64_t
         add_rows(codes, bytes, channels, tables, sums, 3, MOST_V, 5);
 }
 
-static __attribute__((noinline)) void shift_adds_16(const uint8_t *codes, int64_t bytes, int64_t channels, const int16_t *tables, int32_t *sums,
-                                                    int64_t lanes)
+static __attribute__((noinline)) void shift_adds_16(const uint8_t *codes, int64_t bytes, int64_t channels,
+                                                    const int16_t *tables, int32_t *sums, int64_t lanes)
 {
     if (lanes == WIDTH)
         add_rows(codes, bytes, channels, tables, sums, 4, 1, SHIFT);
@@ -248,8 +249,8 @@ static __attribute__((noinline)) void shift_adds_16(const uint8_t *codes, int64_
         add_rows(codes, bytes, channels, tables, sums, 4, MOST_V, 5);
 }
 
-static __attribute__((noinline)) void shift_adds_wide(const uint8_t *codes, int64_t bytes, int64_t channels, const int32_t *tables, int32_t *sums,
-                                                      int64_t lanes)
+static __attribute__((noinline)) void shift_adds_wide(const uint8_t *codes, int64_t bytes, int64_t channels,
+                                                      const int32_t *tables, int32_t *sums, int64_t lanes)
 {
     if (lanes == WIDTH)
         add_wide_rows(codes, bytes, channels, tables, sums, 1, SHIFT);

@@ -1,9 +1,9 @@
 /* shift_add: what shift_add_pack writes and shift_add reads.
  *
- * The depth (kernel positions times channels of a group) is cut into units of one weight, of 2 bits two, whose codes have 16 values
- * (of 3 bits 8); units come in chunks. For each group and chunk there are the codes of each output channel in turn, two units a byte,
- * the first in the low half. The code of a weight is its sign in the highest bit, below it the exponent; of a pair, the second one's code
- * times four is added. */
+ * The depth (kernel positions times channels of a group) is cut into units of one weight, of 2 bits two, whose codes
+ * have 16 values (of 3 bits 8); units come in chunks. For each group and chunk there are the codes of each output
+ * channel in turn, two units a byte, the first in the low half. The code of a weight is its sign in the highest bit,
+ * below it the exponent; of a pair, the second one's code times four is added. */
 #ifndef EPL_SHIFT_ADD_H
 #define EPL_SHIFT_ADD_H
 

@@ -1,13 +1,14 @@
-/* Convolution with weights that are powers of two, without multiplying: a product x * +-2^S is one integer addition to the bits of x,
- * of S to its exponent and of the sign to its sign, and sums are float additions. After DenseShift (Li et al. 2023,
- * arXiv:2208.09708). One multiplication for each result remains, by the channel's scale.
+/* Convolution with weights that are powers of two, without multiplying: a product x * +-2^S is one integer addition
+ * to the bits of x, of S to its exponent and of the sign to its sign, and sums are float additions. After DenseShift
+ * (Li et al. 2023, arXiv:2208.09708). One multiplication for each result remains, by the channel's scale.
  *
- * The addition is exact for normal x and normal products. So the pixels that a piece reads are copied beside each other first, and
- * what would go wrong is mended there: subnormal numbers become zero, the product of a zero is masked out, and magnitudes of 2^121
- * and more, infinities and NaN become the largest float below, whose products with 2^7 are finite.
+ * The addition is exact for normal x and normal products. So the pixels that a piece reads are copied beside each
+ * other first, and what would go wrong is mended there: subnormal numbers become zero, the product of a zero is
+ * masked out, and magnitudes of 2^121 and more, infinities and NaN become the largest float below, whose products
+ * with 2^7 are finite.
  *
- * A piece is a range of pixels x a range of panels of output channels. Codes are expanded to addends, a panel of a chunk of the depth
- * at a time; a block of pixels stays while all panels pass. */
+ * A piece is a range of pixels x a range of panels of output channels. Codes are expanded to addends, a panel of a
+ * chunk of the depth at a time; a block of pixels stays while all panels pass. */
 #include "kernels/chain.h"
 #include "kernels/shift.h"
 

@@ -1,6 +1,6 @@
-/* Weights that are powers of two, times a factor for each output channel, as codes of four bits (shift.h). A channel's factor is the
- * magnitude of its smallest weight. Where the others are not 2^0 to 2^7 times that, the channel's scale becomes NaN: such weights
- * have no codes. */
+/* Weights that are powers of two, times a factor for each output channel, as codes of four bits (shift.h). A
+ * channel's factor is the magnitude of its smallest weight. Where the others are not 2^0 to 2^7 times that, the
+ * channel's scale becomes NaN: such weights have no codes. */
 #include "kernels/shift.h"
 
 EPL_KERNEL(shift_pack);

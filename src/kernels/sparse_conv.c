@@ -1,11 +1,12 @@
 /* Convolution with unstructured sparse weights, which are known when the program is made; with a kernel of 1 also a sparse linear
  * layer.
  *
- * After "Fast sparse convnets" (Elsen et al. 2020): neighbouring pixels lie side by side in a vector, so a non-zero weight costs
- * one multiply-add per vector of pixels and nothing is looked up per element. A piece is a range of output pixels. It takes the
- * channels or taps in blocks that fit the first cache: the block's source is transposed into a panel (sparse_layout.h), and all
- * output channels add their non-zeros of the block to their sums, a tile of some vectors of pixels at a time. They do so in groups
- * of lists equally long (sparse.h), so that there are enough independent sums and the ends of loops are few. */
+ * After "Fast sparse convnets" (Elsen et al. 2020): neighbouring pixels lie side by side in a vector, so a non-zero
+ * weight costs one multiply-add per vector of pixels and nothing is looked up per element. A piece is a range of
+ * output pixels. It takes the channels or taps in blocks that fit the first cache: the block's source is transposed
+ * into a panel (sparse_layout.h), and all output channels add their non-zeros of the block to their sums, a tile of
+ * some vectors of pixels at a time. They do so in groups of lists equally long (sparse.h), so that there are enough
+ * independent sums and the ends of loops are few. */
 #include "kernels/chain.h"
 #include "kernels/sparse.h"
 #include "kernels/transpose.h"
@@ -64,7 +65,8 @@ static void find_columns(const work *k)
     for (int64_t kx = 0; kx < p->kw; kx++)
         for (int64_t i = 0; i < k->columns_row; i++) {
             const int64_t at = i * p->sw + kx * p->dw - p->pw;
-            k->columns[kx * k->columns_row + i] = i < p->ow && (uint64_t)at < (uint64_t)p->w ? (uintptr_t)(at * p->c) * sizeof(float) : OUTSIDE;
+            k->columns[kx * k->columns_row + i] =
+                i < p->ow && (uint64_t)at < (uint64_t)p->w ? (uintptr_t)(at * p->c) * sizeof(float) : OUTSIDE;
         }
 }
 

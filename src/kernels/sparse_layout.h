@@ -85,9 +85,9 @@ static inline int64_t epl_sparse_pieces(const epl_conv_params *p, const epl_spar
                     : (p->n * p->od * p->oh * p->ow + l->lanes - 1) / l->lanes;
 }
 
-/* Time with `nnz` weights that are not zero, in units of a dense multiply-add of a vector: such a weight takes 1.5, and less where
- * `rows` channels share the vector that they read; the transposition of a source and of a result vector take 5 and 4. A model of the
- * cost, from profiles at 90 % zeros. */
+/* Time with `nnz` weights that are not zero, in units of a dense multiply-add of a vector: such a weight takes 1.5,
+ * and less where `rows` channels share the vector that they read; the transposition of a source and of a result
+ * vector take 5 and 4. A model of the cost, from profiles at 90 % zeros. */
 static inline double epl_sparse_cost(const epl_conv_params *p, const epl_sparse_layout *l, int64_t vector, double nnz, int64_t rows)
 {
     const int64_t pixels = p->n * p->od * p->oh * p->ow, pieces = epl_sparse_pieces(p, l);
@@ -97,8 +97,8 @@ static inline double epl_sparse_cost(const epl_conv_params *p, const epl_sparse_
     return 5 * filled + (each * nnz + 4 * (double)p->m) * (double)vectors;
 }
 
-/* What fetching a vector of weights takes where it is read for few pixels, in the same units: the more of them there are, the further
- * away they lie. */
+/* What fetching a vector of weights takes where it is read for few pixels, in the same units: the more of them there
+ * are, the further away they lie. */
 static inline double epl_sparse_fetching(double floats)
 {
     return floats < 2 * 65536 ? 2 : floats > 16 * 65536 ? 16 : floats / 65536;

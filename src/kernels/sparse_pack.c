@@ -31,8 +31,8 @@ static int64_t filled(const packer *k, int64_t unit, int64_t q, int64_t m, int64
     return n;
 }
 
-/* Blocks of four where they are nine tenths full, else of two, else of one: what fills a block up costs less than the sources that
- * it saves. The shares are those of XNNPACK. */
+/* Blocks of four where they are nine tenths full, else of two, else of one: what fills a block up costs less than
+ * the sources that it saves. The shares are those of XNNPACK. */
 static int64_t choose_rows(const packer *k)
 {
     for (int64_t rows = 4; rows > 1; rows /= 2) {
@@ -133,7 +133,15 @@ void EPL_K(sparse_pack)(const epl_call *call, int64_t begin, int64_t end, void *
 {
     const epl_sparse_pack_params *p = call->params;
     int32_t *count = scratch, *out = call->out[0];
-    packer k = { p, epl_sparse_layout_of(&p->conv, VL), call->in[0], p->position_stride == p->conv.c * p->channel_stride, 1, p->conv.m, count, count + p->conv.m, count + 2 * p->conv.m };
+    packer                        k = { p,
+                                        epl_sparse_layout_of(&p->conv, VL),
+                                        call->in[0],
+                                        p->position_stride == p->conv.c * p->channel_stride,
+                                        1,
+                                        p->conv.m,
+                                        count,
+                                        count + p->conv.m,
+                                        count + 2 * p->conv.m };
     for (; begin < end; begin++) {
         k.rows   = choose_rows(&k);
         k.blocks = epl_ceil_div(p->conv.m, k.rows);

@@ -42,7 +42,8 @@ VEC_INLINE void epl_turn_square(const float *const row[EPL_SIDE], int64_t at, fl
         const epl_row_vector a = epl_load_rows(row, 0, at + c), b = epl_load_rows(row, 1, at + c);
         const epl_row_vector d = epl_load_rows(row, 2, at + c), e = epl_load_rows(row, 3, at + c);
         const epl_row_vector ab = EPL_LOWER(a, b), de = EPL_LOWER(d, e), ab2 = EPL_UPPER(a, b), de2 = EPL_UPPER(d, e);
-        const epl_row_vector out[4] = { EPL_LOWER_PAIRS(ab, de), EPL_UPPER_PAIRS(ab, de), EPL_LOWER_PAIRS(ab2, de2), EPL_UPPER_PAIRS(ab2, de2) };
+        const epl_row_vector out[4] = { EPL_LOWER_PAIRS(ab, de), EPL_UPPER_PAIRS(ab, de), EPL_LOWER_PAIRS(ab2, de2),
+                                        EPL_UPPER_PAIRS(ab2, de2) };
         VEC_UNROLL for (int i = 0; i < 4; i++) {
             if (c + i < columns)
                 memcpy(to + (c + i) * to_row, &out[i], sizeof out[i]);

@@ -75,8 +75,9 @@ VEC_INLINE vf vquad(const float *p)
 }
 
 #if EPL_VEC_AVX512
-#define vquad_lane(q, i) \
-    __builtin_shufflevector(q, q, i, i, i, i, (i) + 4, (i) + 4, (i) + 4, (i) + 4, (i) + 8, (i) + 8, (i) + 8, (i) + 8, (i) + 12, (i) + 12, (i) + 12, (i) + 12)
+#define vquad_lane(q, i)                                                                                               \
+    __builtin_shufflevector(q, q, i, i, i, i, (i) + 4, (i) + 4, (i) + 4, (i) + 4, (i) + 8, (i) + 8, (i) + 8, (i) + 8,  \
+                            (i) + 12, (i) + 12, (i) + 12, (i) + 12)
 #elif EPL_VEC_AVX2
 #define vquad_lane(q, i) __builtin_shufflevector(q, q, i, i, i, i, (i) + 4, (i) + 4, (i) + 4, (i) + 4)
 #else

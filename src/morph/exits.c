@@ -61,8 +61,8 @@ static int find_cuts(epl_graph *g, cut *cuts)
     return count;
 }
 
-/* The cut nearest to a share of the multiply-adds; of those with equally many the last, behind activation and pool, that is still an
- * image (or, in a network without images, a vector). */
+/* The cut nearest to a share of the multiply-adds; of those with equally many the last, behind activation and pool,
+ * that is still an image (or, in a network without images, a vector). */
 static const cut *nearest(const cut *cuts, int n, double share, double total)
 {
     const cut *best = NULL;
@@ -70,7 +70,8 @@ static const cut *nearest(const cut *cuts, int n, double share, double total)
     for (int i = 0; i < n; i++)
         images = images || (epl_rank(cuts[i].value) > 2 && cuts[i].macs > 0);
     for (int i = 0; i < n; i++)
-        if (cuts[i].macs > 0 && cuts[i].macs < total && epl_dtype_is_float(epl_dtype_of(cuts[i].value)) && epl_rank(cuts[i].value) >= 2 + images &&
+        if (cuts[i].macs > 0 && cuts[i].macs < total && epl_dtype_is_float(epl_dtype_of(cuts[i].value)) &&
+            epl_rank(cuts[i].value) >= 2 + images &&
             (!best || fabs(cuts[i].macs / total - share) <= fabs(best->macs / total - share)))
             best = &cuts[i];
     return best;
@@ -93,8 +94,10 @@ static epl_value *named_place(epl_graph *g, const char *name)
     if (!v)
         return epl_graph_fail(g, EPL_ERR_ARGUMENT, "network '%s' has no scope '%s' to put an exit behind", g->name, name);
     if (!depends_on_input(g, v) || epl_rank(v) < 2 || !epl_dtype_is_float(v->dtype))
-        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "network '%s': '%s' ends in %s%s, which %s; an exit reads a batch of features", g->name, name,
-                              epl_dtype_name(v->dtype), epl_shape_text(text, v->shape), epl_rank(v) < 2 ? "is no batch" : "does not depend on the input");
+        return epl_graph_fail(g, EPL_ERR_ARGUMENT,
+                              "network '%s': '%s' ends in %s%s, which %s; an exit reads a batch of features", g->name,
+                              name, epl_dtype_name(v->dtype), epl_shape_text(text, v->shape),
+                              epl_rank(v) < 2 ? "is no batch" : "does not depend on the input");
     return v;
 }
 
@@ -110,12 +113,15 @@ static bool find_places(epl_graph *g, const epl_exits_opts *o, epl_value **place
         places[i] = o->names ? named_place(g, o->names[i]) : c ? c->value : NULL;
         for (int k = 0; places[i] && k < i; k++)
             if (places[k] == places[i]) {
-                epl_graph_fail(g, EPL_ERR_ARGUMENT, "exits %d and %d would both stand behind '%s'", k + 1, i + 1, places[i]->producer->scope);
+                epl_graph_fail(g, EPL_ERR_ARGUMENT, "exits %d and %d would both stand behind '%s'", k + 1, i + 1,
+                               places[i]->producer->scope);
                 places[i] = NULL;
             }
         if (!places[i]) {
-            epl_graph_fail(g, EPL_ERR_ARGUMENT, "network '%s' has no layer that all that follows goes through, for an exit at %g of its multiply-adds",
-                           g->name, o->names ? 0 : o->shares[i]);
+            epl_graph_fail(
+                g, EPL_ERR_ARGUMENT,
+                "network '%s' has no layer that all that follows goes through, for an exit at %g of its multiply-adds",
+                g->name, o->names ? 0 : o->shares[i]);
             break;
         }
     }

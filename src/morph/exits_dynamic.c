@@ -1,5 +1,6 @@
-/* exits_dynamic: leaving early made real. What lies behind an exit moves into a region of an If, which runs for samples that stay; that region
- * holds the next exit and another If. One sample at a time, because a condition is one answer. */
+/* exits_dynamic: leaving early made real. What lies behind an exit moves into a region of an If, which runs for
+ * samples that stay; that region holds the next exit and another If. One sample at a time, because a condition is
+ * one answer. */
 #include <espalier/morph.h>
 
 #include "graph/op.h"
@@ -89,7 +90,8 @@ static epl_value *is_sure(const build *b, int level, epl_graph *g, const belief 
 {
     const double threshold = b->rule.thresholds ? b->rule.thresholds[level] : b->rule.threshold;
     epl_value   *limit = epl_scalar(g, EPL_F32, threshold);
-    epl_value   *sure  = b->rule.measure == EPL_EXIT_ENTROPY ? epl_less_or_equal(g, entropy, limit) : epl_greater_or_equal(g, now->confidence, limit);
+    epl_value   *sure = b->rule.measure == EPL_EXIT_ENTROPY ? epl_less_or_equal(g, entropy, limit)
+                                                            : epl_greater_or_equal(g, now->confidence, limit);
     epl_value   *long_enough = epl_greater_or_equal(g, now->agreed, constant_index(g, b->rule.patience));
     return epl_and(g, sure, epl_reshape(g, long_enough, EPL_SCALAR));
 }
@@ -118,18 +120,21 @@ static epl_graph *region_like(epl_graph *g, int n, epl_value *const *captures, e
 
 static bool build_level(const build *b, int level, epl_graph *g, const belief *before, epl_value **results);
 
-/* If(sure, what is said here, what the levels behind it say). Captures: the values that live on, what is believed if nobody later is sure,
- * and what is said here. */
+/* If(sure, what is said here, what the levels behind it say). Captures: the values that live on, what is believed if
+ * nobody later is sure, and what is said here. */
 static bool branch(const build *b, int level, epl_graph *g, const belief *now, const belief *best, epl_value *sure, epl_value **results)
 {
     epl_arena   *arena = epl_arena_new(g->ctx);
     const size_t most  = (size_t)b->from->n_nodes * 8 + 16; // results of all nodes, of which few have more than one
     epl_value  **live  = arena ? epl_arena_alloc(arena, most * sizeof *live) : NULL;
-    epl_value  **captures = live ? epl_arena_alloc(arena, most * sizeof *captures) : NULL, **in = captures ? epl_arena_alloc(arena, most * sizeof *in) : NULL;
+    epl_value  **captures = live ? epl_arena_alloc(arena, most * sizeof *captures) : NULL,
+              **in = captures ? epl_arena_alloc(arena, most * sizeof *in) : NULL;
     const int    n = in ? live_after(b, level, live) : 0;
     bool         ok = in != NULL;
     if (ok) {
-        epl_value *beliefs[] = { best->logits, best->exit, best->confidence, now->class, now->agreed, now->logits, now->exit }, *said[2] = { 0 };
+        epl_value *beliefs[] = { best->logits, best->exit,  best->confidence, now->class,
+                                 now->agreed,  now->logits, now->exit },
+                  *said[2] = { 0 };
         const int  all = n + (int)EPL_COUNT(beliefs);
         for (int i = 0; i < all; i++)
             captures[i] = i < n ? live[i]->mark : beliefs[i - n];
@@ -139,8 +144,8 @@ static bool branch(const build *b, int level, epl_graph *g, const belief *now, c
         for (int i = 0; i < n; i++)
             live[i]->mark = in[i];
         const belief before = { in[n], in[n + 1], in[n + 2], in[n + 3], in[n + 4] };
-        ok = stay && build_level(b, level + 1, stay, &before, said) && epl_output(stay, "logits", said[0]) && epl_output(stay, "exit", said[1]) &&
-             epl_if(g, sure, leave, stay, all, captures, results);
+        ok = stay && build_level(b, level + 1, stay, &before, said) && epl_output(stay, "logits", said[0]) &&
+             epl_output(stay, "exit", said[1]) && epl_if(g, sure, leave, stay, all, captures, results);
     }
     epl_arena_free(arena);
     return ok;
@@ -164,7 +169,8 @@ epl_model *epl_exits_dynamic(const epl_model *m, epl_exit_rule rule)
 {
     const int n = epl_n_exits(m->graph);
     if (n < 2 || epl_graph_n_inputs(m->graph) != 1) {
-        epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has %d inputs and %d classifiers; one input and at least one early exit are needed",
+        epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                 "network '%s' has %d inputs and %d classifiers; one input and at least one early exit are needed",
                  m->graph->name, epl_graph_n_inputs(m->graph), n);
         return NULL;
     }
@@ -178,7 +184,8 @@ epl_model *epl_exits_dynamic(const epl_model *m, epl_exit_rule rule)
                 k->outputs[i]->mark = NULL;
         in->mark = epl_input(g, epl_value_name(in), epl_dtype_of(in), epl_shape_of(in), NULL);
         find_levels(&b);
-        ok = build_level(&b, 0, g, NULL, results) && epl_output(g, "logits", results[0]) && epl_output(g, "exit", results[1]) && epl_graph_finish(g);
+        ok = build_level(&b, 0, g, NULL, results) && epl_output(g, "logits", results[0]) &&
+             epl_output(g, "exit", results[1]) && epl_graph_finish(g);
     }
     epl_graph_free(one);
     if (!ok) {

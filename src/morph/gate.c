@@ -1,5 +1,6 @@
-/* gate: a head before each convolution that says, sample by sample, which of its channels are worth computing, and what it learns from: the
- * strongest responses of the layer itself. Elkerdawy et al. 2022, "Fire Together Wire Together" (arXiv:2110.08232). */
+/* gate: a head before each convolution that says, sample by sample, which of its channels are worth computing, and
+ * what it learns from: the strongest responses of the layer itself. Elkerdawy et al. 2022, "Fire Together Wire
+ * Together" (arXiv:2110.08232). */
 #include <espalier/morph.h>
 
 #include "morph/gate.h"
@@ -20,7 +21,9 @@ static bool is_gate_weight(const epl_node *n)
 
 static bool activates(const epl_node *n)
 {
-    return n && epl_glob("Relu,Relu6,Clip,LeakyRelu,Elu,Selu,Celu,Silu,Swish,HardSwish,Gelu,GeluTanh,Mish,Tanh,Sigmoid,HardSigmoid,Softplus", n->op->name);
+    return n && epl_glob("Relu,Relu6,Clip,LeakyRelu,Elu,Selu,Celu,Silu,Swish,HardSwish,Gelu,GeluTanh,Mish,Tanh,Sigmoid,"
+                         "HardSigmoid,Softplus",
+                         n->op->name);
 }
 
 static epl_node *only_reader(const epl_value *v) { return v->n_uses == 1 ? v->uses[0].node : NULL; }
@@ -172,8 +175,11 @@ int epl_gates_add(epl_model *m, epl_gate_opts o)
     else if (ok)
         n = epl_gate_places(m->graph, o.layers, o.after_add, sites, &wanted);
     if (ok && (n == 0 || (o.layers && n < wanted)))
-        ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT, "gates: of %d convolutions that '%s' matches, %d can have one; the channels of the others are a result of the "
-                      "network, or nothing reads them", wanted, o.layers ? o.layers : "*", n);
+        ok = epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                      "gates: of %d convolutions that '%s' matches, %d can have one; the channels of the others are a "
+                      "result of the "
+                      "network, or nothing reads them",
+                      wanted, o.layers ? o.layers : "*", n);
     for (int i = 0; ok && i < n; i++)
         ok = put_gate(m->graph, &sites[i], &o);
     epl_release(m->ctx, sites);
@@ -197,7 +203,10 @@ epl_value *epl_gate_labels(epl_graph *g, epl_value *x, double mass, double unifo
     epl_value *share = epl_div(g, a, epl_clip(g, sum, 1e-12, INFINITY)), *places;
     epl_value *alive = epl_step(g, epl_affine(g, share, 1, -1e-5));
     epl_value *sorted = epl_topk(g, share, 1, 0, (epl_topk_opts){ 0 }, &places);
-    epl_value *first  = epl_cast(g, epl_equal(g, epl_positions(g, EPL_I64, share, 1), epl_fill_like(g, epl_positions(g, EPL_I64, share, 1), 0)), EPL_F32);
+    epl_value    *first = epl_cast(g,
+                                   epl_equal(g, epl_positions(g, EPL_I64, share, 1),
+                                             epl_fill_like(g, epl_positions(g, EPL_I64, share, 1), 0)),
+                                   EPL_F32);
     epl_value *keep;
     if (uniform > 0) {
         const double kept = (double)c - floor(uniform * (double)c);

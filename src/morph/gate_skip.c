@@ -1,5 +1,6 @@
-/* gate_skip: gates that save time: each gated convolution becomes one that computes the chosen channels alone and reads those of its inputs that
- * were chosen. For one sample at a time; normalisations have to be folded (epl_deploy_batch_norms). */
+/* gate_skip: gates that save time: each gated convolution becomes one that computes the chosen channels alone and
+ * reads those of its inputs that were chosen. For one sample at a time; normalisations have to be folded
+ * (epl_deploy_batch_norms). */
 #include <espalier/morph.h>
 
 #include "morph/gate.h"
@@ -25,8 +26,8 @@ static bool skip(epl_graph *g, const epl_gate_site *s)
         epl_attr_i(s->conv, "group") != 1 || epl_rank(s->end) != 4)
         return false;
     epl_node  *at = epl_graph_insert_before(g, s->gated->producer);
-    epl_value *y  = epl_convolve_gated(g, s->conv->inputs[0], s->conv->inputs[1], epl_node_input(s->conv, 2), activity(s->conv->inputs[0], 32), s->mask, relu,
-                                       s->conv);
+    epl_value *y = epl_convolve_gated(g, s->conv->inputs[0], s->conv->inputs[1], epl_node_input(s->conv, 2),
+                                      activity(s->conv->inputs[0], 32), s->mask, relu, s->conv);
     epl_graph_insert_before(g, at);
     if (y)
         epl_replace(s->gated, y);
@@ -52,7 +53,10 @@ int epl_gates_skip(epl_model *m)
         count += skip(m->graph, &sites[i]);
     epl_release(m->ctx, sites);
     if (sites && count == 0)
-        epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has %d gates, none of them behind an image's convolution of one group and at most a relu", m->graph->name, n);
+        epl_fail(
+            m->ctx, EPL_ERR_ARGUMENT,
+            "network '%s' has %d gates, none of them behind an image's convolution of one group and at most a relu",
+            m->graph->name, n);
     epl_remove_dead(m->graph);
     return count && take_one_sample(m->graph) && epl_graph_finish(m->graph) ? count : -1;
 }

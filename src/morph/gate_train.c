@@ -1,5 +1,5 @@
-/* gate_train: gates learn to foresee which channels respond most, while the network learns its task through their masks. Elkerdawy et al. 2022
- * (arXiv:2110.08232), sec. 3. */
+/* gate_train: gates learn to foresee which channels respond most, while the network learns its task through their
+ * masks. Elkerdawy et al. 2022 (arXiv:2110.08232), sec. 3. */
 #include <espalier/morph.h>
 
 #include "morph/gate.h"

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* The parameter [D, C] whose columns output 0 is cosines with: the logits are a scale times x W, and W is a parameter times what makes
- * its columns unit vectors (nn.h, cosine_head). NULL if the head is another. */
+/* The parameter [D, C] whose columns output 0 is cosines with: the logits are a scale times x W, and W is a
+ * parameter times what makes its columns unit vectors (nn.h, cosine_head). NULL if the head is another. */
 static epl_value *directions_of(const epl_graph *g)
 {
     const epl_node *n = epl_graph_n_outputs(g) > 0 ? epl_producer(epl_graph_output_at(g, 0)) : NULL;

@@ -1,5 +1,5 @@
-/* merge_linear: chains of linear layers become one. The new weights are expressions of the old ones - products of matrices - which
- * epl_bake computes. */
+/* merge_linear: chains of linear layers become one. The new weights are expressions of the old ones - products of
+ * matrices - which epl_bake computes. */
 #include <espalier/morph.h>
 #include <espalier/nn.h>
 
@@ -21,7 +21,8 @@ static bool remove_identities(epl_model *m)
 {
     const epl_tensor *slope = epl_weights_find(m->weights, EPL_DEEPENING_SLOPE);
     if (slope && epl_tensor_get(slope, 0) != 1)
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "the layers cannot be merged yet: '%s' is %g, and has to be 1 (train to the end, or set it)",
+        return epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                        "the layers cannot be merged yet: '%s' is %g, and has to be 1 (train to the end, or set it)",
                         EPL_DEEPENING_SLOPE, epl_tensor_get(slope, 0));
     for (epl_node *n = m->graph->first, *next; n; n = next) {
         next = n->next;

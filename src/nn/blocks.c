@@ -135,8 +135,14 @@ static epl_value *residual_branch(epl_graph *g, epl_value *trunk, const epl_resi
             u.norm.weight = -1;
         if (last && o->dropout > 0)
             h = epl_dropout(g, h, o->dropout, false);
-        h = i == 0 && o->pre ? epl_conv(g, h, (epl_conv_opts){ .name = names[0], .kernel = u.conv.kernel, .stride = u.conv.stride, .pad = wide,
-                                                               .groups = u.conv.groups, .out = u.conv.out, .no_bias = true })
+        h = i == 0 && o->pre ? epl_conv(g, h,
+                                        (epl_conv_opts){ .name = names[0],
+                                                         .kernel = u.conv.kernel,
+                                                         .stride = u.conv.stride,
+                                                         .pad = wide,
+                                                         .groups = u.conv.groups,
+                                                         .out = u.conv.out,
+                                                         .no_bias = true })
                              : epl_conv_unit(g, h, u);
     }
     return o->squeeze ? epl_squeeze_excite(g, h, (epl_squeeze_excite_opts){ .reduction = o->squeeze, .least = o->squeeze_least,
@@ -148,7 +154,8 @@ static epl_value *padded_shortcut(epl_graph *g, epl_value *x, const epl_residual
     const int64_t more = o->out - epl_channels(x);
     epl_pad_opts  pad = { 0 };
     if (more < 0)
-        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "a shortcut that is padded cannot lead from %lld to %d channels", (long long)epl_channels(x), o->out);
+        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "a shortcut that is padded cannot lead from %lld to %d channels",
+                              (long long)epl_channels(x), o->out);
     pad.after[epl_rank(x) - 1] = more;
     if (or_int(o->stride, 1) > 1)
         x = epl_average_pool(g, x, (epl_pool_opts){ .kernel = { o->stride } });
@@ -212,7 +219,11 @@ epl_value *epl_inverted_bottleneck(epl_graph *g, epl_value *x, epl_inverted_opts
         h      = epl_conv_unit(g, h, u);
     }
     u.name = "depthwise";
-    u.conv = (epl_conv_opts){ .out = hidden, .groups = hidden / or_int(o.group_width, 1), .kernel = o.kernel, .stride = o.stride, .same = o.same,
+    u.conv = (epl_conv_opts){ .out = hidden,
+                              .groups = hidden / or_int(o.group_width, 1),
+                              .kernel = o.kernel,
+                              .stride = o.stride,
+                              .same = o.same,
                               .init = o.init };
     h      = epl_conv_unit(g, h, u);
     if (o.squeeze)

@@ -1,5 +1,5 @@
-/* conv_first: the inverted bottleneck whose spatial convolution comes first, Lavin 2024, and the block of ConvNeXt, which it is compared
- * with; see the public header. */
+/* conv_first: the inverted bottleneck whose spatial convolution comes first, Lavin 2024, and the block of ConvNeXt,
+ * which it is compared with; see the public header. */
 #include <espalier/nn.h>
 
 epl_value *epl_conv_first(epl_graph *g, epl_value *x, epl_conv_first_opts o)

@@ -1,5 +1,5 @@
-/* exits: classifiers within a network - the heads, where samples leave, and what that costs. Which layers get one is said elsewhere: by
- * architectures (zoo), and for any network from the outside (morph). */
+/* exits: classifiers within a network - the heads, where samples leave, and what that costs. Which layers get one is
+ * said elsewhere: by architectures (zoo), and for any network from the outside (morph). */
 #include <espalier/nn.h>
 
 #include "graph/op.h"
@@ -123,8 +123,10 @@ epl_value *epl_exit_head(epl_graph *g, epl_value *x, epl_exit_head_opts o)
     if (!x)
         return NULL;
     if (o.classes < 1 || epl_rank(x) < 2)
-        return epl_graph_fail(g, EPL_ERR_ARGUMENT, "an exit to %d classes at a value of rank %d; at least one class, and a batch of features, are needed",
-                              o.classes, epl_rank(x));
+        return epl_graph_fail(
+            g, EPL_ERR_ARGUMENT,
+            "an exit to %d classes at a value of rank %d; at least one class, and a batch of features, are needed",
+            o.classes, epl_rank(x));
     epl_scope_push(g, "%s", o.name ? o.name : "exit1");
     if (epl_rank(x) > 2 && o.kind == EPL_EXIT_SDN)
         x = mixed_pool(g, x);

@@ -32,8 +32,10 @@ epl_value *epl_cosine_head(epl_graph *g, epl_value *x, epl_cosine_head_opts o)
     if (!x)
         return NULL;
     if (o.classes < 1 || epl_rank(x) != 2 || epl_channels(x) < 2)
-        return epl_graph_fail(g, EPL_ERR_SHAPE, "cosine_head: %d classes on features of rank %d and width %lld, expected at least 1, 2 and 2",
-                              o.classes, epl_rank(x), (long long)(epl_rank(x) ? epl_channels(x) : 0));
+        return epl_graph_fail(
+            g, EPL_ERR_SHAPE,
+            "cosine_head: %d classes on features of rank %d and width %lld, expected at least 1, 2 and 2", o.classes,
+            epl_rank(x), (long long)(epl_rank(x) ? epl_channels(x) : 0));
     if (!(scale > 0) || !isfinite(scale))
         return epl_graph_fail(g, EPL_ERR_ARGUMENT, "cosine_head: the scale is %g, but has to be above 0", scale);
     epl_scope_push(g, "%s", o.name ? o.name : "head");

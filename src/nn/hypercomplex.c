@@ -140,7 +140,8 @@ static bool fit_layer(epl_graph *g, epl_weights *w, const char *name, const epl_
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "%s: there is no f32 weight to fit", name);
     epl_tensor *filters = epl_tensor_new(ctx, EPL_F32, epl_shape_of(value));
     epl_tensor *learned = o->algebra ? NULL : epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(o->n, o->n, o->n));
-    const epl_blocks b = { o->n, epl_shape_count_from(shape, 0, shape.rank - 2), shape.dim[shape.rank - 2], shape.dim[shape.rank - 1], pad };
+    const epl_blocks b = { o->n, epl_shape_count_from(shape, 0, shape.rank - 2), shape.dim[shape.rank - 2],
+                           shape.dim[shape.rank - 1], pad };
     bool ok = filters && (learned || o->algebra) && (!o->algebra || epl_algebra_rules(o->algebra, o->n, rules)) &&
               epl_kronecker_fit(ctx, b, dense->data, o->algebra != EPL_ALGEBRA_LEARNED, rules, filters->data, &r->error, &r->total);
     for (int64_t i = 0; ok && learned && i < epl_tensor_count(learned); i++)

@@ -1,7 +1,8 @@
-/* ibn: instance beside batch normalisation, Pan et al. 2018 (arXiv:1807.09441): the layer, and the rewriting of networks that have
- * batch normalisation alone. Blocks are found in the graph, not by name: a residual block is an Add of which one side is a
- * chain of convolutions and norms from a common value; a dense layer a Concat of a value and what such a chain makes of it. A
- * stage is a run of blocks of one resolution (and, for residual ones, one width). */
+/* ibn: instance beside batch normalisation, Pan et al. 2018 (arXiv:1807.09441): the layer, and the rewriting of
+ * networks that have batch normalisation alone. Blocks are found in the graph, not by name: a residual block is an
+ * Add of which one side is a chain of convolutions and norms from a common value; a dense layer a Concat of a value
+ * and what such a chain makes of it. A stage is a run of blocks of one resolution (and, for residual ones, one
+ * width). */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -81,7 +82,10 @@ static void mark_ancestors(epl_node *from, int bit)
                     n->inputs[i]->producer->tag |= bit;
 }
 
-static bool is_image(const epl_value *v) { return v && v->shape.rank >= 3 && !(v->producer->op->flags & EPL_OP_SOURCE && !EPL_IS(v->producer, input)); }
+static bool is_image(const epl_value *v)
+{
+    return v && v->shape.rank >= 3 && !(v->producer->op->flags & EPL_OP_SOURCE && !EPL_IS(v->producer, input));
+}
 
 /* Among the ancestors marked `bit` behind fork: convolutions, and the first norms. fork's descendants are those with an input
  * that is fork or a descendant: their `mark` is set. */

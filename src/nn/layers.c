@@ -76,8 +76,9 @@ static bool undo_same(epl_graph *g, epl_convolve_opts *c, int axis, int64_t have
 {
     const int64_t stride = c->stride[axis], covered = (have - 1) * stride + (int64_t)c->dilation[axis] * (kernel - 1) + 1;
     if (size < 1 || (size + stride - 1) / stride != have)
-        return epl_graph_fail(g, EPL_ERR_SHAPE, "a size of %lld along axis %d cannot be restored from %lld by a stride of %lld", (long long)size,
-                              axis, (long long)have, (long long)stride);
+        return epl_graph_fail(g, EPL_ERR_SHAPE,
+                              "a size of %lld along axis %d cannot be restored from %lld by a stride of %lld",
+                              (long long)size, axis, (long long)have, (long long)stride);
     const int64_t pad = covered > size ? covered - size : 0;
     c->pad_begin[axis]  = (int)(pad / 2);
     c->pad_end[axis]    = (int)(pad - pad / 2);

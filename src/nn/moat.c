@@ -29,8 +29,12 @@ epl_value *epl_moat(epl_graph *g, epl_value *x, epl_moat_opts o)
         o.mbconv.stride = 1;
         x = o.order == EPL_MOAT_ATTENTION_CONV
                 ? convolve(g, attend(g, x, &o), &o)
-                : epl_transformer_block(g, x, (epl_transformer_opts){ .name = "transformer", .mix = epl_mix_windows, .mix_opts = &o.attention,
-                                                                      .hidden = o.mbconv.hidden, .drop_path = o.mbconv.drop_path });
+                : epl_transformer_block(g, x,
+                                        (epl_transformer_opts){ .name = "transformer",
+                                                                .mix = epl_mix_windows,
+                                                                .mix_opts = &o.attention,
+                                                                .hidden = o.mbconv.hidden,
+                                                                .drop_path = o.mbconv.drop_path });
     }
     epl_scope_pop(g);
     return x;

@@ -113,8 +113,10 @@ epl_value *epl_attention_lstm(epl_graph *g, epl_value *x, epl_value *memory, epl
     if (!x || !memory)
         return NULL;
     if (o.width < 1 || epl_rank(x) != 3 || epl_rank(memory) != 3)
-        return epl_graph_fail(g, EPL_ERR_SHAPE, "attention_lstm: width %d, an input of rank %d and a memory of rank %d; at least 1, 3 and 3 are needed",
-                              o.width, epl_rank(x), epl_rank(memory));
+        return epl_graph_fail(
+            g, EPL_ERR_SHAPE,
+            "attention_lstm: width %d, an input of rank %d and a memory of rank %d; at least 1, 3 and 3 are needed",
+            o.width, epl_rank(x), epl_rank(memory));
     const int64_t length = epl_dim(x, 1);
     epl_value **steps = epl_alloc_array(epl_graph_context(g), 2 * (size_t)length + 1, sizeof *steps), *y = NULL;
     epl_scope_push(g, "%s", o.name ? o.name : "lstm");

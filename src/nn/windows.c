@@ -97,7 +97,9 @@ epl_value *epl_window_attention(epl_graph *g, epl_value *x, epl_window_attention
     const int     heads = o.heads ? o.heads : 8, rows = o.window ? o.window : (int)h, columns = o.window ? o.window : (int)w;
     epl_value    *mask = o.mask;
     if (!o.no_bias) {
-        epl_value *bias = epl_relative_bias(g, (epl_relative_bias_opts){ .height = rows, .width = columns, .heads = heads, .learned = o.learned });
+        epl_value *bias =
+            epl_relative_bias(g, (epl_relative_bias_opts){
+                                     .height = rows, .width = columns, .heads = heads, .learned = o.learned });
         mask = mask ? epl_add(g, bias, mask) : bias;
     }
     x = o.window ? epl_windows(g, x, o.window) : epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, h * w, c));
@@ -105,4 +107,7 @@ epl_value *epl_window_attention(epl_graph *g, epl_value *x, epl_window_attention
     return o.window ? epl_unwindow(g, x, o.window, h, w) : epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, h, w, c));
 }
 
-epl_value *epl_mix_windows(epl_graph *g, epl_value *x, const void *o) { return epl_window_attention(g, x, *(const epl_window_attention_opts *)o); }
+epl_value *epl_mix_windows(epl_graph *g, epl_value *x, const void *o)
+{
+    return epl_window_attention(g, x, *(const epl_window_attention_opts *)o);
+}

@@ -251,7 +251,8 @@ static bool import_linear_attention(onnx_node *n)
     r.q = heads_apart(n, q, heads);
     r.k = heads_apart(n, epl_cast(n->g, onnx_in(n, 1), wide), kv);
     r.v = heads_apart(n, epl_cast(n->g, onnx_in(n, 2), wide), kv);
-    if (!r.q || !r.k || !r.v || r.k->shape.rank != 4 || r.v->shape.rank != 4 || (gated && !decay) || (r.delta && !beta) || epl_dim(q, 1) > 4096)
+    if (!r.q || !r.k || !r.v || r.k->shape.rank != 4 || r.v->shape.rank != 4 || (gated && !decay) ||
+        (r.delta && !beta) || epl_dim(q, 1) > 4096)
         return onnx_fail(n, EPL_ERR_SHAPE, "an input is missing, or a sequence of more than 4096 steps");
     r.decay = gated ? heads_apart(n, decay, kv) : NULL;
     r.beta = r.delta ? heads_apart(n, beta, epl_dim(beta, 2) == 1 ? 1 : kv) : NULL;
@@ -269,7 +270,7 @@ static bool import_linear_attention(onnx_node *n)
     return n->out[0] && n->out[1];
 }
 
-/* ---- RotaryEmbedding, Su et al. 2021 (arXiv:2104.09864): pairs of channels turn by an angle that grows with the position ---- */
+/* ---- RotaryEmbedding, Su et al. 2021 (arXiv:2104.09864): pairs of channels turn by an angle that grows with the po */
 static bool import_rotary(onnx_node *n)
 {
     epl_graph *g = n->g;
@@ -339,7 +340,8 @@ static bool import_causal_conv(onnx_node *n)
     epl_pad_opts  pad = { .mode = EPL_PAD_CONSTANT, .before = { 0, 0, before } };
     epl_value    *all = past ? epl_concat(g, 2, (epl_value *[]){ past, x }, 2) : before ? epl_pad(g, x, pad) : x;
     epl_value    *k = epl_permute(g, w, EPL_SHAPE(2, 1, 0));
-    epl_value    *y = epl_convolve(g, epl_permute(g, all, EPL_SHAPE(0, 2, 1)), k, bias, (epl_convolve_opts){ .groups = (int)epl_dim(x, 1) });
+    epl_value    *y = epl_convolve(g, epl_permute(g, all, EPL_SHAPE(0, 2, 1)), k, bias,
+                                   (epl_convolve_opts){ .groups = (int)epl_dim(x, 1) });
     y = strcmp(activation, "none") == 0 ? y : epl_silu(g, y);
     n->out[1] = epl_slice_axis(g, all, 2, epl_dim(x, 2), EPL_END);
     return onnx_set(n, epl_permute(g, y, EPL_SHAPE(0, 2, 1))) && n->out[1];

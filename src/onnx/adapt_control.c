@@ -1,6 +1,6 @@
-/* adapt_control: If, Loop and Scan. A sub-graph of ONNX sees the names around it; a region of ours sees its inputs alone, so what
- * a sub-graph reads from outside is found first and becomes inputs. Small constants are copied into the region instead; weights are
- * declared there, which makes them inputs, too (ops.h).
+/* adapt_control: If, Loop and Scan. A sub-graph of ONNX sees the names around it; a region of ours sees its inputs
+ * alone, so what a sub-graph reads from outside is found first and becomes inputs. Small constants are copied into
+ * the region instead; weights are declared there, which makes them inputs, too (ops.h).
  *
  * Our shapes are fixed. A Loop that stacks results must therefore run a known number of times. A body in which shapes follow
  * the iteration is laid out one iteration after the other, where their number is known and small. */
@@ -21,7 +21,7 @@ typedef struct captures {
 /* A file may leave names out. */
 static const char *name_of(const Onnx__ValueInfoProto *p) { return p->name ? p->name : ""; }
 
-/* ---- what a sub-graph reads from outside -------------------------------------------------------------------------------- */
+/* ---- what a sub-graph reads from outside ------------------------------------------------------------------------- */
 static bool note_capture(onnx_node *n, captures *c, const char *name)
 {
     for (int i = 0; i < c->count; i++)
@@ -82,7 +82,7 @@ static bool collect(onnx_node *n, captures *c, const Onnx__GraphProto *p)
     return ok;
 }
 
-/* ---- regions --------------------------------------------------------------------------------------------------------------- */
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
 static bool scope_open(onnx_node *n, onnx_scope *s)
 {
     *s = (onnx_scope){ .parent = n->scope, .g = epl_region_new(n->g), .depth = n->scope->depth };
@@ -137,7 +137,7 @@ static epl_value *as_scalar(epl_graph *g, epl_value *v, epl_dtype t)
     return v ? epl_cast(g, epl_reshape(g, v, EPL_SCALAR), t) : NULL;
 }
 
-/* ---- If ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- If ---------------------------------------------------------------------------------------------------------- */
 static epl_graph *branch(onnx_node *n, const Onnx__GraphProto *p, const captures *c)
 {
     onnx_scope s;
@@ -200,7 +200,7 @@ static bool import_if(onnx_node *n)
     return b && epl_if(n->g, as_scalar(n->g, cond, EPL_BOOL), a, b, c.count, c.values, n->out);
 }
 
-/* ---- Loop -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Loop -------------------------------------------------------------------------------------------------------- */
 typedef struct loop {
     const Onnx__GraphProto *body;
     int        n_carried, n_scans;
@@ -233,7 +233,8 @@ static bool import_loop_region(onnx_node *n, const loop *l)
         const char *name = name_of(p->input[i]);
         const bool  counter = i < 2;
         const epl_value *like = counter ? NULL : l->carried[i - 2];
-        epl_value *v = region_input(n, &s, name, counter ? (i ? EPL_BOOL : EPL_I64) : like->dtype, counter ? EPL_SCALAR : like->shape, true);
+        epl_value       *v = region_input(n, &s, name, counter ? (i ? EPL_BOOL : EPL_I64) : like->dtype,
+                                    counter ? EPL_SCALAR : like->shape, true);
         iteration = i == 0 ? v : iteration;
         ok = v != NULL;
     }
@@ -342,7 +343,7 @@ static bool import_loop(onnx_node *n)
     return false;
 }
 
-/* ---- Scan -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Scan -------------------------------------------------------------------------------------------------------- */
 typedef struct scan {
     const Onnx__GraphProto *body;
     int        first, n_states, n_in, n_out; /* first: the node's first state */
@@ -394,7 +395,8 @@ static bool read_scan(onnx_node *n, scan *s)
             return false;
         s->in_axes[i] = axis;
         if (i && epl_dim(s->sequences[i], axis) != s->length)
-            return onnx_fail(n, EPL_ERR_SHAPE, "sequences of %lld and %lld elements", (long long)s->length, (long long)epl_dim(s->sequences[i], axis));
+            return onnx_fail(n, EPL_ERR_SHAPE, "sequences of %lld and %lld elements", (long long)s->length,
+                             (long long)epl_dim(s->sequences[i], axis));
         s->length = epl_dim(s->sequences[i], axis);
     }
     return true;

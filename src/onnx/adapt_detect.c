@@ -32,8 +32,8 @@ static bool unpooled_shape(onnx_node *n, const epl_value *x, epl_shape *y)
         return onnx_unsupported(n, "windows of %d axes for an input of %d", k, x->shape.rank);
     *y = x->shape;
     for (int i = 0; i < space; i++) {
-        if (kernel[i] < 1 || kernel[i] > 65536 || stride[i] < 1 || stride[i] > 65536 || pads[i] < 0 || pads[i] > 65536 || pads[space + i] < 0 ||
-            pads[space + i] > 65536 || x->shape.dim[2 + i] > INT32_MAX)
+        if (kernel[i] < 1 || kernel[i] > 65536 || stride[i] < 1 || stride[i] > 65536 || pads[i] < 0 ||
+            pads[i] > 65536 || pads[space + i] < 0 || pads[space + i] > 65536 || x->shape.dim[2 + i] > INT32_MAX)
             return onnx_unsupported(n, "a kernel, stride or pad that is negative, zero or absurd");
         y->dim[2 + i] = (x->shape.dim[2 + i] - 1) * stride[i] - pads[i] - pads[space + i] + kernel[i];
     }

@@ -107,7 +107,8 @@ static bool import_batch_norm(onnx_node *n)
     if (n->opset >= 14 && onnx_int(n, "training_mode", 0))
         return batch_norm_training(n, x);
     epl_value *scale = onnx_in(n, 1), *shift = onnx_in(n, 2), *mean = onnx_state(n, 3), *variance = onnx_state(n, 4);
-    epl_value *y = epl_normalize_batch(n->g, onnx_to_channels_last(n, x), scale, shift, mean, variance, epsilon(n), onnx_real(n, "momentum", 0.9));
+    epl_value *y = epl_normalize_batch(n->g, onnx_to_channels_last(n, x), scale, shift, mean, variance, epsilon(n),
+                                       onnx_real(n, "momentum", 0.9));
     return onnx_set(n, onnx_to_channels_first(n, y));
 }
 

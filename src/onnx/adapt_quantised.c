@@ -12,7 +12,9 @@ static epl_value *in_blocks(onnx_node *n, epl_value *v, const epl_value *x, int6
     if (v->shape.rank != x->shape.rank || v->shape.rank >= EPL_MAX_RANK || !onnx_axis(n, axis, x->shape.rank, &a))
         return onnx_unsupported(n, "scales of %d axes for an input of %d", v->shape.rank, x->shape.rank), NULL;
     if (block < 1 || block > INT32_MAX || epl_dim(x, a) > INT32_MAX || epl_dim(v, a) != (epl_dim(x, a) + block - 1) / block)
-        return onnx_fail(n, EPL_ERR_SHAPE, "%lld blocks of %lld for %lld elements", (long long)epl_dim(v, a), (long long)block, (long long)epl_dim(x, a)), NULL;
+        return onnx_fail(n, EPL_ERR_SHAPE, "%lld blocks of %lld for %lld elements", (long long)epl_dim(v, a),
+                         (long long)block, (long long)epl_dim(x, a)),
+               NULL;
     epl_shape wide = { .rank = v->shape.rank + 1 }, flat = v->shape;
     behind = a + 1;
     wide.dim[behind] = block; // the others stay
@@ -85,7 +87,8 @@ static bool import_quantize(onnx_node *n)
     if (!x || !scale)
         return false;
     if ((!narrow && !integer_8_to_32(to)) || (narrow && narrow->kind == NARROW_POWER) || (precision && precision != 1))
-        return onnx_unsupported(n, "quantisation to %s in precision %lld", narrow ? narrow->name : epl_dtype_name(to), (long long)precision);
+        return onnx_unsupported(n, "quantisation to %s in precision %lld", narrow ? narrow->name : epl_dtype_name(to),
+                                (long long)precision);
     epl_value *f = epl_cast(n->g, x, EPL_F32), *z = zero ? along_axis(n, epl_cast(n->g, zero, EPL_F32), x, axis) : NULL;
     f = epl_div(n->g, f, along_axis(n, epl_cast(n->g, scale, EPL_F32), x, axis));
     return onnx_set(n, narrow ? quantise_narrow(n, f, z, narrow, saturate) : round_into(n, f, z, to));
@@ -175,7 +178,9 @@ static bool import_qlinear_matmul(onnx_node *n)
 static bool import_qlinear_conv(onnx_node *n)
 {
     epl_value *x = onnx_in(n, 0), *w = onnx_in(n, 3), *bias = onnx_in(n, 8);
-    if (!x || !w || !onnx_convolve(n, centred(n, x, onnx_in(n, 2), 1), 3, centred(n, w, onnx_in(n, 5), 0), bias ? epl_cast(n->g, bias, EPL_F64) : NULL))
+    if (!x || !w ||
+        !onnx_convolve(n, centred(n, x, onnx_in(n, 2), 1), 3, centred(n, w, onnx_in(n, 5), 0),
+                       bias ? epl_cast(n->g, bias, EPL_F64) : NULL))
         return false;
     return requantise(n, n->out[0], onnx_in(n, 1), onnx_in(n, 4), onnx_in(n, 6), onnx_in(n, 7), 1);
 }

@@ -1,5 +1,6 @@
-/* adapt_resize: Resize, and Upsample before it. Up to three axes of real numbers at a time are our Resize; where they are the spatial ones
- * it stands between the usual transposes, other axes are brought to their place. Integers, which only move (nearest), are gathered. */
+/* adapt_resize: Resize, and Upsample before it. Up to three axes of real numbers at a time are our Resize; where
+ * they are the spatial ones it stands between the usual transposes, other axes are brought to their place. Integers,
+ * which only move (nearest), are gathered. */
 #include "onnx/adapt.h"
 #include "ops/resize_taps.h"
 

@@ -1,5 +1,6 @@
-/* adapt_sample: reading images between their pixels, at places that are computed - GridSample, DeformConv - and AffineGrid, which computes
- * such places. Every tap is a gather of rows in channels-last order, so that gradients, passes and the compiler see nothing new. */
+/* adapt_sample: reading images between their pixels, at places that are computed - GridSample, DeformConv - and
+ * AffineGrid, which computes such places. Every tap is a gather of rows in channels-last order, so that gradients,
+ * passes and the compiler see nothing new. */
 #include "onnx/adapt.h"
 
 #include <string.h>
@@ -195,7 +196,8 @@ static bool read_deform(onnx_node *n, deform *d)
         offset->shape.dim[1] != 2 * taps * d->offset_groups)
         return onnx_fail(n, EPL_ERR_SHAPE, "weights, offsets and groups do not fit to each other");
     for (int i = 0; i < 2; i++)
-        if (d->stride[i] < 1 || d->stride[i] > INT32_MAX || d->dilation[i] < 1 || d->dilation[i] > INT32_MAX || d->pads[i] < 0 || d->pads[i] > INT32_MAX)
+        if (d->stride[i] < 1 || d->stride[i] > INT32_MAX || d->dilation[i] < 1 || d->dilation[i] > INT32_MAX ||
+            d->pads[i] < 0 || d->pads[i] > INT32_MAX)
             return onnx_unsupported(n, "a stride, dilation or pad that is negative, zero or absurd");
     d->rows = onnx_to_channels_last(n, x);
     d->offset = epl_reshape(n->g, offset, EPL_SHAPE(EPL_KEEP, d->offset_groups, taps, 2, d->out[0], d->out[1]));

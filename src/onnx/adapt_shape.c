@@ -455,14 +455,19 @@ static bool import_col2im(onnx_node *n)
     epl_shape y = { .rank = f.n + 2 };
     for (int i = 0; i < f.n; i++) {
         if (!epl_mul_i64(taps, f.block[i], &taps) || !epl_mul_i64(space, f.image[i], &space) ||
-            !epl_mul_i64(blocks, (f.image[i] + f.pads[i] + f.pads[f.n + i] - f.dilation[i] * (f.block[i] - 1) - 1) / f.stride[i] + 1, &blocks))
+            !epl_mul_i64(blocks,
+                         (f.image[i] + f.pads[i] + f.pads[f.n + i] - f.dilation[i] * (f.block[i] - 1) - 1) /
+                                 f.stride[i] +
+                             1,
+                         &blocks))
             return onnx_unsupported(n, "an image of absurd size");
         if (taps > 1 << 24 || blocks > (1 << 24) / taps)
             return onnx_unsupported(n, "%lld blocks of %lld elements", (long long)blocks, (long long)taps);
         y.dim[2 + i] = f.image[i];
     }
     if (x->shape.rank != 3 || x->shape.dim[1] % taps || x->shape.dim[2] != blocks || x->shape.dim[1] < 1)
-        return onnx_fail(n, EPL_ERR_SHAPE, "an input of %d axes, %lld blocks of %lld are needed", x->shape.rank, (long long)blocks, (long long)taps);
+        return onnx_fail(n, EPL_ERR_SHAPE, "an input of %d axes, %lld blocks of %lld are needed", x->shape.rank,
+                         (long long)blocks, (long long)taps);
     int64_t *at = epl_alloc_array(onnx_context(n), (size_t)(taps * blocks), sizeof *at); // no more than x has
     for (int64_t i = 0; at && i < taps * blocks; i++)
         at[i] = folded(&f, i / blocks, i % blocks, space);
@@ -491,7 +496,9 @@ static bool import_trilu(onnx_node *n)
 static bool import_reverse_sequence(onnx_node *n)
 {
     epl_value *x = onnx_in(n, 0), *lengths = onnx_in(n, 1);
-    return x && lengths && onnx_set(n, epl_reverse_sequence(n->g, x, lengths, (int)onnx_int(n, "batch_axis", 1), (int)onnx_int(n, "time_axis", 0)));
+    return x && lengths &&
+           onnx_set(n, epl_reverse_sequence(n->g, x, lengths, (int)onnx_int(n, "batch_axis", 1),
+                                            (int)onnx_int(n, "time_axis", 0)));
 }
 
 const onnx_op onnx_ops_shape[] = {

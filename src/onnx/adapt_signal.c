@@ -1,5 +1,5 @@
-/* adapt_signal: windows, Fourier transforms, and random numbers. The draws follow this library's generator: ONNX defines their distribution, not
- * their values. */
+/* adapt_signal: windows, Fourier transforms, and random numbers. The draws follow this library's generator: ONNX
+ * defines their distribution, not their values. */
 #include "onnx/adapt.h"
 
 #include <math.h>
@@ -46,8 +46,8 @@ static bool import_mel(onnx_node *n)
         onnx_known_ints(n, 2, "the rate", &rate, 1) < 1 || !onnx_known_real(n, 3, "the lower edge", &low) ||
         !onnx_known_real(n, 4, "the upper edge", &high))
         return false;
-    if (bands < 1 || length < 1 || length > 1 << 24 || bands > (1 << 24) / length || rate < 1 || !(low >= 0 && low <= high && high <= (double)rate) ||
-        !epl_dtype_is_float(type))
+    if (bands < 1 || length < 1 || length > 1 << 24 || bands > (1 << 24) / length || rate < 1 ||
+        !(low >= 0 && low <= high && high <= (double)rate) || !epl_dtype_is_float(type))
         return onnx_unsupported(n, "%lld bands of %lld elements from %g to %g hertz", (long long)bands, (long long)length, low, high);
     const double from = 2595 * log10(1 + low / 700), step = (2595 * log10(1 + high / 700) - from) / (double)(bands + 2);
     int64_t     *corner = epl_alloc_array(onnx_context(n), (size_t)bands + 2, sizeof *corner);
@@ -104,8 +104,8 @@ static epl_value *dft(onnx_node *n, epl_value *x, int axis, bool inverse, bool o
     return epl_stack(g, 2, parts, parts_axis);
 }
 
-/* The inverse of a one-sided transform: x [..., L / 2 + 1, ..., 2] -> [..., L, ..., 1]. Bins but the first (and, of an even L, the last)
- * stand for two. */
+/* The inverse of a one-sided transform: x [..., L / 2 + 1, ..., 2] -> [..., L, ..., 1]. Bins but the first (and, of
+ * an even L, the last) stand for two. */
 static epl_value *inverse_real(onnx_node *n, epl_value *x, int axis, int64_t length)
 {
     epl_graph    *g = n->g;

@@ -1,5 +1,5 @@
-/* adapt_spatial: convolutions and pools. ONNX puts channels before space; the operators here put them last, so each stands between two
- * transposes. Weights that are initialisers get our axes once, here. */
+/* adapt_spatial: convolutions and pools. ONNX puts channels before space; the operators here put them last, so each
+ * stands between two transposes. Weights that are initialisers get our axes once, here. */
 #include "onnx/adapt.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
-/* adapt_training: the domain ai.onnx.preview.training - its optimizers, whose inputs are rate, step count, then a list of tensors, of
- * their gradients and of their slots; and Gradient, which names tensors of the graph and becomes the nodes of reverse mode. */
+/* adapt_training: the domain ai.onnx.preview.training - its optimizers, whose inputs are rate, step count, then a
+ * list of tensors, of their gradients and of their slots; and Gradient, which names tensors of the graph and becomes
+ * the nodes of reverse mode. */
 #include "onnx/adapt.h"
 
 #include <espalier/grad.h>
@@ -77,8 +78,11 @@ static bool import_adam(onnx_node *n)
         a *= alpha;
         b *= beta;
     }
-    epl_value *rate = t > 0 && onnx_in(n, 0) ? epl_mul(g, onnx_in(n, 0), epl_div(g, epl_sqrt(g, onnx_scalar_like(n, onnx_in(n, 0), 1 - b)), onnx_scalar_like(n, onnx_in(n, 0), 1 - a)))
-                      : onnx_in(n, 0);
+    epl_value *rate = t > 0 && onnx_in(n, 0)
+                          ? epl_mul(g, onnx_in(n, 0),
+                                    epl_div(g, epl_sqrt(g, onnx_scalar_like(n, onnx_in(n, 0), 1 - b)),
+                                            onnx_scalar_like(n, onnx_in(n, 0), 1 - a)))
+                          : onnx_in(n, 0);
     for (int i = 0; i < k; i++) {
         epl_value *x = onnx_in(n, 2 + i), *v = onnx_in(n, 2 + 2 * k + i), *h = onnx_in(n, 2 + 3 * k + i);
         epl_value *dx = regularised(n, x, onnx_in(n, 2 + k + i));

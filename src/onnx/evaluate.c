@@ -80,7 +80,8 @@ static bool run(onnx_import *imp, const epl_node *n, bool inputs_too)
         }
     }
     for (int i = 0; ok && i < n->n_outputs; i++)
-        ok = epl_shape_count(n->outputs[i]->shape) <= LARGEST && (out[i] = epl_tensor_new(imp->ctx, n->outputs[i]->dtype, n->outputs[i]->shape)) != NULL;
+        ok = epl_shape_count(n->outputs[i]->shape) <= LARGEST &&
+             (out[i] = epl_tensor_new(imp->ctx, n->outputs[i]->dtype, n->outputs[i]->shape)) != NULL;
     ok = ok && epl_evaluate_node(n, in, out);
     if (ok) {
         imp->memo[n->id] = (onnx_memo){ .out = out, .from = from };

@@ -13,7 +13,7 @@ enum { OLDEST = 13, NEWEST = 21, DEFAULT_OPSET = 21, EXTERNAL_LEAST = 1024, EXTE
 
 #define FILE_LIMIT ((size_t)2000 << 20) /* protobuf's is 2 GiB */
 
-/* ---- operators --------------------------------------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------------------------------- */
 const onnx_export_op *onnx_export_find(const epl_op *op)
 {
     static const onnx_export_op *const lists[] = { onnx_export_simple, onnx_export_shapes, onnx_export_layers, onnx_export_control,
@@ -53,7 +53,7 @@ bool onnx_emit_graph(onnx_export *x, epl_graph *g)
     return true;
 }
 
-/* ---- the copy ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the copy ---------------------------------------------------------------------------------------------------- */
 
 /* Calls f for each name in "a,b,,a" once per occurrence. */
 static bool each_dim(const epl_graph *g, bool (*f)(onnx_export *, const char *), onnx_export *x)
@@ -173,7 +173,7 @@ static bool place_values(onnx_export *x, epl_graph *g)
     return true;
 }
 
-/* ---- inputs and outputs ---------------------------------------------------------------------------------------------------------- */
+/* ---- inputs and outputs ------------------------------------------------------------------------------------------ */
 static bool name_ends(onnx_export *x)
 {
     for (int i = 0; i < epl_graph_n_inputs(x->graph); i++) {
@@ -212,7 +212,7 @@ static bool emit_outputs(onnx_export *x)
     return epl_error_code(x->ctx) == EPL_OK;
 }
 
-/* ---- the file ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------------------------- */
 typedef struct file_buffer {
     ProtobufCBuffer base;
     epl_writer     *writer;

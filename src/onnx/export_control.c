@@ -31,7 +31,7 @@ static void deliver(onnx_export *x, const epl_node *n, epl_value *v)
     onnx_push(x, &x->body->output, &x->body->n_output, onnx_value_info(x, name, v, NULL));
 }
 
-/* ---- If, Switch --------------------------------------------------------------------------------------------------------------- */
+/* ---- If, Switch -------------------------------------------------------------------------------------------------- */
 static Onnx__GraphProto *branch(onnx_export *x, const epl_node *n, int r)
 {
     Onnx__GraphProto *outer = x->body, *b = new_body(x);
@@ -95,7 +95,7 @@ static bool emit_switch(onnx_export *x, const epl_node *n)
     return p != NULL;
 }
 
-/* ---- Loop ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Loop -------------------------------------------------------------------------------------------------------- */
 
 /* inputs: condition, carried..., captures...; the body's: iteration, condition, carried..., captures... */
 typedef struct loop {

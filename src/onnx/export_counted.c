@@ -1,5 +1,6 @@
-/* export_counted: operators that find a number of results that depends on the data - NonZero, Unique, NonMaxSuppression. Here that
- * number is fixed; ONNX gives as many as there are, so they are filled up and cut to the number (which padded.c reads back). */
+/* export_counted: operators that find a number of results that depends on the data - NonZero, Unique,
+ * NonMaxSuppression. Here that number is fixed; ONNX gives as many as there are, so they are filled up and cut to
+ * the number (which padded.c reads back). */
 #include "onnx/export.h"
 
 #include <math.h>

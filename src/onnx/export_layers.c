@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- channels first -------------------------------------------------------------------------------------------------------- */
+/* ---- channels first ---------------------------------------------------------------------------------------------- */
 
 /* [K..., I, O] to ONNX's [O, I, K...]. */
 static epl_shape weight_perm(int rank)
@@ -202,7 +202,8 @@ static bool emit_resize(onnx_export *x, const epl_node *n)
     const char *lacks = resize_lacks(x, n);
     if (lacks)
         return onnx_refuse(n, "opset %d does not know %s", x->opset, lacks);
-    const char *in = onnx_first(x, n, n->inputs[0]), *scales = scales_of(x, n), *sizes = scales ? NULL : sizes_of(x, n, in), *roi = roi_of(x, n);
+    const char *in = onnx_first(x, n, n->inputs[0]), *scales = scales_of(x, n),
+               *sizes = scales ? NULL : sizes_of(x, n, in), *roi = roi_of(x, n);
     Onnx__NodeProto *p = onnx_begin(x, n, "Resize");
     onnx_arg(x, p, in);
     onnx_arg(x, p, roi);
@@ -214,7 +215,7 @@ static bool emit_resize(onnx_export *x, const epl_node *n)
     return true;
 }
 
-/* ---- normalisations: scale and bias may be absent here, not there ----------------------------------------------------------- */
+/* ---- normalisations: scale and bias may be absent here, not there ------------------------------------------------ */
 static const char *vector_or(onnx_export *x, const epl_node *n, int i, double otherwise, epl_shape shape)
 {
     return epl_node_input(n, i) ? onnx_plain(x, n, n->inputs[i]) : onnx_const_like(x, n->outputs[0]->dtype, otherwise, shape);
@@ -252,7 +253,7 @@ static bool emit_layer_norm(onnx_export *x, const epl_node *n)
     return true;
 }
 
-/* ---- products -------------------------------------------------------------------------------------------------------------- */
+/* ---- products ---------------------------------------------------------------------------------------------------- */
 
 /* The last two axes swapped, if asked. */
 static const char *factor(onnx_export *x, const epl_node *n, epl_value *v, bool swapped)
@@ -302,7 +303,7 @@ static bool emit_linear(onnx_export *x, const epl_node *n)
     return true;
 }
 
-/* ---- recurrent layers: ONNX puts time before the batch, and the gates before the inputs ---------------------------------------- */
+/* ---- recurrent layers: ONNX puts time before the batch, and the gates before the inputs -------------------------- */
 static const char *turned_or_none(onnx_export *x, const epl_node *n, int i, epl_shape perm)
 {
     return epl_node_input(n, i) ? onnx_turned(x, n, n->inputs[i], perm) : "";

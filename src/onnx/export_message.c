@@ -38,7 +38,7 @@ const char *onnx_unique(onnx_export *x, const char *format, ...)
     return kept && epl_symbols_put(x->ctx, &x->names, kept, strlen(kept), kept) ? kept : NULL;
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------------------------ */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 static char *text(const char *s) { return (char *)(uintptr_t)(s ? s : ""); } // protobuf-c's strings are not const
 
 Onnx__NodeProto *onnx_begin(onnx_export *x, const epl_node *n, const char *op)
@@ -89,7 +89,7 @@ const char *onnx_step(onnx_export *x, const epl_node *n, const char *op, const c
     return onnx_between(x, p);
 }
 
-/* ---- attributes --------------------------------------------------------------------------------------------------------- */
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 static Onnx__AttributeProto *attribute(onnx_export *x, Onnx__NodeProto *p, const char *name, Onnx__AttributeProto__AttributeType type)
 {
     static Onnx__AttributeProto nowhere; // written to when memory is out; the context has the error
@@ -178,7 +178,7 @@ void onnx_set_fields(onnx_export *x, Onnx__NodeProto *p, const epl_node *n, cons
     }
 }
 
-/* ---- types ------------------------------------------------------------------------------------------------------------- */
+/* ---- types ------------------------------------------------------------------------------------------------------- */
 int32_t onnx_data_type(epl_dtype t)
 {
     static const int32_t types[EPL_N_DTYPES] = {

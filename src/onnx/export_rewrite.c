@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- in builder text ------------------------------------------------------------------------------------------------------------ */
+/* ---- in builder text --------------------------------------------------------------------------------------------- */
 #define C(c)      epl_scalar(g, x->dtype, (c))
 #define ADD(a, b) epl_add(g, a, b)
 #define SUB(a, b) epl_sub(g, a, b)
@@ -22,9 +22,17 @@ static epl_value *relu6(epl_graph *g, const epl_node *n, epl_value *x) { (void)n
 static epl_value *silu(epl_graph *g, const epl_node *n, epl_value *x) { (void)n; return MUL(x, epl_sigmoid(g, x)); }
 static epl_value *step(epl_graph *g, const epl_node *n, epl_value *x) { (void)n; return epl_cast(g, epl_greater(g, x, C(0)), x->dtype); }
 static epl_value *mish(epl_graph *g, const epl_node *n, epl_value *x) { (void)n; return MUL(x, epl_tanh(g, epl_softplus(g, x))); }
-static epl_value *truncate(epl_graph *g, const epl_node *n, epl_value *x) { (void)n; return MUL(epl_sign(g, x), epl_floor(g, epl_abs(g, x))); }
+static epl_value *truncate(epl_graph *g, const epl_node *n, epl_value *x)
+{
+    (void)n;
+    return MUL(epl_sign(g, x), epl_floor(g, epl_abs(g, x)));
+}
 
-static epl_value *hard_swish(epl_graph *g, const epl_node *n, epl_value *x) { (void)n; return MUL(x, epl_hard_sigmoid(g, x, 1.0 / 6, 0.5)); }
+static epl_value *hard_swish(epl_graph *g, const epl_node *n, epl_value *x)
+{
+    (void)n;
+    return MUL(x, epl_hard_sigmoid(g, x, 1.0 / 6, 0.5));
+}
 
 static epl_value *pow_scalar(epl_graph *g, const epl_node *n, epl_value *x) { return epl_pow(g, x, C(epl_attr_r(n, "alpha"))); }
 
@@ -102,7 +110,8 @@ static epl_value *bernoulli(epl_graph *g, const epl_node *n, epl_value *x)
 {
     const int64_t *shape;
     const int      rank = epl_attr_ints(n, "shape", &shape);
-    const epl_attr attrs[EPL_MAX_ATTRS] = { EPL_A_INTS(rank, shape), EPL_A_I(EPL_F32), EPL_A_I(epl_attr_i(n, "stream")), EPL_A_R(0), EPL_A_R(1) };
+    const epl_attr attrs[EPL_MAX_ATTRS] = { EPL_A_INTS(rank, shape), EPL_A_I(EPL_F32), EPL_A_I(epl_attr_i(n, "stream")),
+                                            EPL_A_R(0), EPL_A_R(1) };
     epl_value     *draw = epl_apply(g, &epl_op_random_uniform, EPL_IN(x, epl_node_input(n, 1)), attrs);
     return draw ? epl_cast(g, epl_less(g, draw, epl_scalar(g, EPL_F32, epl_attr_r(n, "p"))), n->outputs[0]->dtype) : NULL;
 }
@@ -141,7 +150,7 @@ static const struct {
     { &epl_op_range, INT_MAX, evaluated },    { &epl_op_group_norm, 21, group_norm },       { &epl_op_random_bernoulli, INT_MAX, bernoulli },
 };
 
-/* ---- the pass --------------------------------------------------------------------------------------------------------------- */
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
 
 /* 1: n was replaced, 0: it stays, -1: failure. */
 static int by_row(epl_graph *g, epl_node *n, int opset)

@@ -24,7 +24,7 @@ static int axes_in_form(const epl_node *n, const char *field, bool first, int64_
     return count;
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- shapes ------------------------------------------------------------------------------------------------------ */
 static const char *shape_of(onnx_export *x, const epl_node *n, epl_value *like)
 {
     return onnx_step(x, n, "Shape", onnx_plain(x, n, like), NULL);
@@ -114,7 +114,7 @@ static bool emit_transpose(onnx_export *x, const epl_node *n)
     return true;
 }
 
-/* ---- along axes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- along axes -------------------------------------------------------------------------------------------------- */
 static bool emit_concat(onnx_export *x, const epl_node *n)
 {
     const int64_t axis = epl_attr_i(n, "axis");
@@ -220,7 +220,10 @@ static bool reduces_first(const epl_node *n)
 /* What a reduction over no axes does to each element. */
 static const char *of_one_element(const epl_node *n)
 {
-    return EPL_IS(n, reduce_l1) || EPL_IS(n, reduce_l2) ? "Abs" : EPL_IS(n, reduce_log_sum) ? "Log" : EPL_IS(n, reduce_sum_square) ? "Mul" : "Identity";
+    return EPL_IS(n, reduce_l1) || EPL_IS(n, reduce_l2) ? "Abs"
+           : EPL_IS(n, reduce_log_sum)                  ? "Log"
+           : EPL_IS(n, reduce_sum_square)               ? "Mul"
+                                                        : "Identity";
 }
 
 static bool emit_reduction(onnx_export *x, const epl_node *n)
@@ -248,7 +251,7 @@ static bool emit_reduction(onnx_export *x, const epl_node *n)
     return true;
 }
 
-/* ---- with constants for inputs --------------------------------------------------------------------------------------------------- */
+/* ---- with constants for inputs ----------------------------------------------------------------------------------- */
 
 /* op(x, constants...) of plain form, with the fields that are not skipped. */
 static Onnx__NodeProto *with_input(onnx_export *x, const epl_node *n, const char *input, const char *skip)

@@ -4,10 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- element-wise --------------------------------------------------------------------------------------------------------- */
+/* ---- element-wise ------------------------------------------------------------------------------------------------ */
 
-/* Channels first if an input is so alone, or if all inputs of the full rank are. One that a transpose of the graph brought there is
- * brought back rather than another tensor of its size turned as well. */
+/* Channels first if an input is so alone, or if all inputs of the full rank are. One that a transpose of the graph
+ * brought there is brought back rather than another tensor of its size turned as well. */
 static bool wants_first(const epl_node *n)
 {
     const int rank = n->outputs[0]->shape.rank;
@@ -114,7 +114,7 @@ static bool emit_cast(onnx_export *x, const epl_node *n)
     return true;
 }
 
-/* ---- one form, ONNX's attributes --------------------------------------------------------------------------------------------- */
+/* ---- one form, ONNX's attributes --------------------------------------------------------------------------------- */
 static bool emit_plain(onnx_export *x, const epl_node *n)
 {
     const onnx_export_op *e = onnx_export_find(n->op);
@@ -154,7 +154,10 @@ static bool emit_random(onnx_export *x, const epl_node *n)
     const char    *in = like && !rank ? onnx_plain(x, n, like) : NULL;
     if (like && rank)
         return onnx_refuse(n, "its shape is partly another tensor's");
-    Onnx__NodeProto *p = onnx_begin(x, n, uniform ? (in ? "RandomUniformLike" : "RandomUniform") : in ? "RandomNormalLike" : "RandomNormal");
+    Onnx__NodeProto *p = onnx_begin(x, n,
+                                    uniform ? (in ? "RandomUniformLike" : "RandomUniform")
+                                    : in    ? "RandomNormalLike"
+                                            : "RandomNormal");
     if (in)
         onnx_arg(x, p, in);
     else

@@ -37,7 +37,7 @@ bool onnx_is_leaf(const epl_value *v)
 
 bool onnx_is_first(const epl_value *v) { return onnx_at(v)->first && !onnx_at(v)->plain; }
 
-/* ---- initialisers --------------------------------------------------------------------------------------------------------- */
+/* ---- initialisers ------------------------------------------------------------------------------------------------ */
 static Onnx__TensorProto *tensor_proto(onnx_export *x, const char *name, const epl_tensor *t)
 {
     Onnx__TensorProto *p = onnx_alloc(x, sizeof *p);
@@ -184,7 +184,7 @@ const char *onnx_const_like(onnx_export *x, epl_dtype dtype, double value, epl_s
 
 const char *onnx_const_int(onnx_export *x, int64_t i) { return onnx_const_like(x, EPL_I64, (double)i, EPL_SCALAR); }
 
-/* ---- forms ------------------------------------------------------------------------------------------------------------------- */
+/* ---- forms ------------------------------------------------------------------------------------------------------- */
 static Onnx__NodeProto *transpose(onnx_export *x, const epl_node *n, const char *from, epl_shape perm)
 {
     Onnx__NodeProto *p = onnx_begin(x, n, "Transpose");

@@ -14,7 +14,7 @@
 
 enum { BLOCK = 1 << 20 }; /* bytes that are copied before their pages are given back */
 
-/* ---- opening ---------------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 static void *proto_alloc(void *ctx, size_t bytes) { return epl_alloc(ctx, bytes ? bytes : 1); }
 static void  proto_free(void *ctx, void *p) { epl_release(ctx, p); }
 
@@ -57,7 +57,7 @@ void onnx_file_close(onnx_file *f)
     *f = (onnx_file){ 0 };
 }
 
-/* ---- types ------------------------------------------------------------------------------------------------------------ */
+/* ---- types ------------------------------------------------------------------------------------------------------- */
 static const struct {
     const char *name;
     epl_dtype   dtype;
@@ -78,7 +78,7 @@ const char *onnx_dtype_name(int64_t t)
     return onnx_narrow_type(t) ? onnx_narrow_type(t)->name : t > 0 && t < (int64_t)EPL_COUNT(types) ? types[t].name : "unknown";
 }
 
-/* ---- data ------------------------------------------------------------------------------------------------------------- */
+/* ---- data -------------------------------------------------------------------------------------------------------- */
 static bool wrong_size(onnx_file *f, const Onnx__TensorProto *p, epl_dtype dtype, epl_shape shape, size_t found, const char *unit)
 {
     char text[192];
@@ -187,7 +187,7 @@ static bool fill(onnx_file *f, epl_tensor *t, const Onnx__TensorProto *p)
     return decode_varints(t, d, &found) || wrong_size(f, p, t->dtype, t->shape, found, "elements or more");
 }
 
-/* ---- data in a file beside the model ------------------------------------------------------------------------------------ */
+/* ---- data in a file beside the model ----------------------------------------------------------------------------- */
 static const char *external_value(const Onnx__TensorProto *p, const char *key)
 {
     for (size_t i = 0; i < p->n_external_data; i++)
@@ -234,7 +234,8 @@ static bool fill_from_outside(onnx_file *f, epl_tensor *t, const Onnx__TensorPro
     if (!location || !*location)
         return epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: tensor '%s' does not say where its data are", f->name, name);
     if (!read_number(external_value(p, "offset"), 0, &offset))
-        return epl_fail(f->ctx, EPL_ERR_FORMAT, "%s: tensor '%s': its offset in '%s' is '%.40s', which is not a number of bytes", f->name, name,
+        return epl_fail(f->ctx, EPL_ERR_FORMAT,
+                        "%s: tensor '%s': its offset in '%s' is '%.40s', which is not a number of bytes", f->name, name,
                         location, external_value(p, "offset"));
     if (!external_path(f, location, path) || !epl_map_open(f->ctx, path, &map))
         return false;
@@ -255,7 +256,7 @@ void onnx_tensor_forget(const onnx_file *f, const Onnx__TensorProto *p)
         forget_bytes(d->data, d->size);
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 /* What is there must be as large as what is claimed, before anything is allocated. */
 static bool claims_too_much(const onnx_file *f, const Onnx__TensorProto *p, int64_t count)
@@ -275,12 +276,15 @@ static epl_tensor *narrow_tensor(onnx_file *f, const Onnx__TensorProto *p, const
     const bool    ok = packed && (outside ? fill_from_outside(f, packed, p) : fill(f, packed, p));
     epl_tensor   *t = ok ? epl_tensor_new(f->ctx, type->held, shape) : NULL;
     for (int64_t i = 0; t && i < count; i++)
-        epl_tensor_set(t, i, onnx_narrow_decode(type, ((const uint8_t *)packed->data)[i / each] >> (i % each * type->bits) & ((1u << type->bits) - 1)));
+        epl_tensor_set(t, i,
+                       onnx_narrow_decode(type, ((const uint8_t *)packed->data)[i / each] >> (i % each * type->bits) &
+                                                    ((1u << type->bits) - 1)));
     epl_tensor_free(packed);
     return t;
 }
 
-/* `align`: 0: a copy; 1: a view at any address, for readers that take bytes; 2: a view where elements lie as they should, else a copy. */
+/* `align`: 0: a copy; 1: a view at any address, for readers that take bytes; 2: a view where elements lie as they
+ * should, else a copy. */
 static epl_tensor *tensor_of(onnx_file *f, const Onnx__TensorProto *p, size_t align)
 {
     const char     *name = p->name ? p->name : "";
@@ -334,7 +338,8 @@ static bool permute_rows(epl_context *ctx, const epl_tensor *t, epl_shape perm, 
     rows.shape.dim[0] = n;
     epl_tensor *turned = epl_tensor_permuted(ctx, &rows, perm);
     for (int64_t i = 0; turned && i < count; i++)
-        memcpy((char *)out->data + (size_t)(i * last + first) * size, (const char *)turned->data + (size_t)(i * n) * size, (size_t)n * size);
+        memcpy((char *)out->data + (size_t)(i * last + first) * size,
+               (const char *)turned->data + (size_t)(i * n) * size, (size_t)n * size);
     epl_tensor_free(turned);
     return turned != NULL;
 }

@@ -8,8 +8,8 @@
 
 #include "onnx.pb-c.h"
 
-/* Metadata of a file that says more of initialisers than ONNX can: the names, one a line, of those that are states, and of parameters of
- * one element (which in other files are constants). */
+/* Metadata of a file that says more of initialisers than ONNX can: the names, one a line, of those that are states,
+ * and of parameters of one element (which in other files are constants). */
 #define ONNX_STATES_KEY     "espalier.states"
 #define ONNX_PARAMETERS_KEY "espalier.parameters"
 

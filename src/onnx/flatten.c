@@ -65,7 +65,8 @@ static bool take_over(onnx_import *imp, epl_node *layer, epl_node *flat)
     const int64_t *perm;
     epl_tensor    *w = epl_weights_find(imp->weights, name);
     const bool     batch_first = epl_attr_ints(turn, "perm", &perm) >= 2 && perm[0] == 0;
-    if (!w || !batch_first || w->shape.rank != 2 || epl_shape_count_from(flat->inputs[0]->shape, 1, flat->inputs[0]->shape.rank) != w->shape.dim[0])
+    if (!w || !batch_first || w->shape.rank != 2 ||
+        epl_shape_count_from(flat->inputs[0]->shape, 1, flat->inputs[0]->shape.rank) != w->shape.dim[0])
         return true; // left as it is
     epl_node   *at = epl_graph_insert_before(imp->graph, flat);
     epl_value  *rows = epl_reshape(imp->graph, turn->inputs[0], EPL_SHAPE(EPL_KEEP, -1));

@@ -15,7 +15,7 @@ enum { CONSTANT_LIMIT = 4096 }; /* integers of more elements become states */
 
 #define FIXED_KEY "espalier.onnx.fixed"
 
-/* ---- errors ------------------------------------------------------------------------------------------------------------ */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 epl_context *onnx_context(const onnx_node *n) { return n->imp->ctx; }
 
 /* Puts file, operator, node and opset before a sentence; one that a deeper node has recorded stays as it is. */
@@ -73,10 +73,12 @@ static bool fail_placed(onnx_node *n)
         return fail_with(n, EPL_ERR_UNSUPPORTED, "this form of the operator is not known");
     snprintf(sentence, sizeof sentence, "%s", epl_error_message(n->imp->ctx));
     epl_error_clear(n->imp->ctx);
-    return fail_with(n, code, behind(behind(sentence, "%s%s: ", n->imp->file.name, ""), "%s %s: ", n->op, n->proto->name ? n->proto->name : ""));
+    return fail_with(n, code,
+                     behind(behind(sentence, "%s%s: ", n->imp->file.name, ""), "%s %s: ", n->op,
+                            n->proto->name ? n->proto->name : ""));
 }
 
-/* ---- names --------------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 onnx_entry *onnx_scope_find(const onnx_scope *s, const char *name)
 {
     const epl_symbol *found = epl_symbols_find(&s->names, name, strlen(name));
@@ -97,7 +99,7 @@ onnx_entry *onnx_scope_add(onnx_import *imp, onnx_scope *s, const char *name, ep
     return e;
 }
 
-/* ---- initialisers ---------------------------------------------------------------------------------------------------------- */
+/* ---- initialisers ------------------------------------------------------------------------------------------------ */
 
 static bool is_identity(epl_shape perm)
 {
@@ -147,8 +149,8 @@ static const epl_node *home_of(const onnx_import *imp, const onnx_home *key)
     return s ? s->value : NULL;
 }
 
-/* The weight that holds the tensor already, declared in g: graphs and regions that read a tensor share it. (The node that declared it
- * first may have left its graph, but not the memory.) */
+/* The weight that holds the tensor already, declared in g: graphs and regions that read a tensor share it. (The node
+ * that declared it first may have left its graph, but not the memory.) */
 static epl_value *at_home(onnx_import *imp, epl_graph *g, const onnx_home *key)
 {
     const epl_node *home = home_of(imp, key);
@@ -189,7 +191,8 @@ static epl_value *settle_in(onnx_import *imp, epl_graph *g, const char *name, co
         onnx_tensor_forget(&imp->file, p);
     const int64_t n = epl_tensor_count(t);
     const bool    real = epl_dtype_is_float(t->dtype), node = from == NODE;
-    const bool    state = from == STATISTIC || (!node && is_listed(&imp->states, name)), trained = !node && real && is_listed(&imp->parameters, name);
+    const bool    state = from == STATISTIC || (!node && is_listed(&imp->states, name)),
+               trained = !node && real && is_listed(&imp->parameters, name);
     if (state || trained || (real && !node ? n > 1 : n > CONSTANT_LIMIT)) {
         v = stored_take(imp, g, name, t, real && !state);
         return make_home(imp, &key, v) ? v : NULL;
@@ -218,7 +221,7 @@ epl_value *onnx_constant(onnx_node *n, const Onnx__TensorProto *p)
     return onnx_narrow_mark(n->imp, v, p->data_type) ? v : NULL;
 }
 
-/* ---- inputs of a node -------------------------------------------------------------------------------------------------------- */
+/* ---- inputs of a node -------------------------------------------------------------------------------------------- */
 bool onnx_has(onnx_node *n, int i)
 {
     if (i < 0)
@@ -243,7 +246,8 @@ static onnx_entry *look_up(const onnx_scope *s, const char *name, const onnx_sco
     return NULL;
 }
 
-/* The entry of an input, or NULL after a failure. What a region reads of the file's tensors around it, and constants, it has itself. */
+/* The entry of an input, or NULL after a failure. What a region reads of the file's tensors around it, and
+ * constants, it has itself. */
 static onnx_entry *entry_of(onnx_node *n, int i)
 {
     const char       *name = n->proto->input[i];
@@ -336,7 +340,7 @@ epl_value *onnx_state(onnx_node *n, int i)
     return e ? settle_as(n->imp, n->scope, e, STATISTIC) : NULL;
 }
 
-/* ---- values that are known now ------------------------------------------------------------------------------------------------- */
+/* ---- values that are known now ----------------------------------------------------------------------------------- */
 const epl_tensor *onnx_known_if(onnx_node *n, int i, bool inputs_too)
 {
     epl_value *v = onnx_in(n, i);
@@ -396,7 +400,7 @@ bool onnx_known_real(onnx_node *n, int i, const char *what, double *out)
     return t != NULL;
 }
 
-/* ---- attributes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 static const Onnx__AttributeProto *find_attr(const Onnx__NodeProto *p, const char *name, uint64_t *seen)
 {
     for (size_t i = 0; i < p->n_attribute; i++)
@@ -519,7 +523,7 @@ bool onnx_axis(onnx_node *n, int64_t axis, int rank, int *out)
     return true;
 }
 
-/* ---- small helpers ---------------------------------------------------------------------------------------------------------------- */
+/* ---- small helpers ----------------------------------------------------------------------------------------------- */
 bool onnx_set(onnx_node *n, epl_value *v)
 {
     n->out[0] = v;
@@ -553,7 +557,7 @@ epl_value *onnx_to_channels_first(onnx_node *n, epl_value *x)
     return epl_permute(n->g, x, perm);
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 static int64_t opset_of(const onnx_import *imp, const onnx_scope *s, const char *domain)
 {
     const Onnx__OperatorSetIdProto *const *list =
@@ -653,7 +657,7 @@ bool onnx_import_node(onnx_import *imp, onnx_scope *s, const Onnx__NodeProto *p)
     return true;
 }
 
-/* ---- the model's inputs and outputs ------------------------------------------------------------------------------------------------------ */
+/* ---- the model's inputs and outputs ------------------------------------------------------------------------------ */
 
 /* The size of a named dimension in "batch=8,length=128"; 1 if it is not listed. */
 static int64_t listed_size(const char *dims, const char *name)
@@ -760,7 +764,7 @@ static bool import_graph(onnx_import *imp, const Onnx__GraphProto *p)
     return ok;
 }
 
-/* ---- the model ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the model --------------------------------------------------------------------------------------------------- */
 static bool check_opset(const onnx_import *imp)
 {
     const Onnx__ModelProto *m = imp->file.model;

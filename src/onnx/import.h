@@ -74,8 +74,8 @@ const Onnx__TensorProto *onnx_tensor_attr(onnx_node *n, const char *name);
 const Onnx__GraphProto  *onnx_graph_attr(onnx_node *n, const char *name);
 bool        onnx_axis(onnx_node *n, int64_t axis, int rank, int *out); /* into [0, rank), or fails */
 
-/* How many rows along an axis the network keeps of an output whose number of them depends on the data, if it fills that output up and
- * cuts it (padded.c); -1 if it does not. */
+/* How many rows along an axis the network keeps of an output whose number of them depends on the data, if it fills
+ * that output up and cuts it (padded.c); -1 if it does not. */
 int64_t    onnx_padded_to(onnx_node *n, int output, int rank, int axis, double filler);
 bool       onnx_inverse_kept(onnx_node *n, int output, int64_t count); /* likewise Unique's inverse: is it -1 beyond this number? */
 

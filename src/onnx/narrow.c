@@ -108,12 +108,15 @@ epl_value *onnx_to_narrow(onnx_node *n, epl_value *x, const onnx_narrow *t, bool
     if (!x)
         return NULL;
     if (t->held == EPL_F32) {
-        const epl_narrow_opts o = { .mantissa = t->mantissa, .least_exponent = t->kind == NARROW_POWER ? -t->bias : 1 - t->bias, .most = t->most,
+        const epl_narrow_opts o = { .mantissa = t->mantissa,
+                                    .least_exponent = t->kind == NARROW_POWER ? -t->bias : 1 - t->bias,
+                                    .most = t->most,
                                     .overflow = saturate || t->kind == NARROW_FINITE ? EPL_NARROW_SATURATE
-                                                : t->kind == NARROW_INF             ? EPL_NARROW_INFINITY
-                                                                                    : EPL_NARROW_NAN,
+                                                : t->kind == NARROW_INF              ? EPL_NARROW_INFINITY
+                                                                                     : EPL_NARROW_NAN,
                                     .rounding = t->kind == NARROW_POWER ? EPL_NARROW_UP : EPL_NARROW_EVEN,
-                                    .no_nan = t->kind == NARROW_FINITE, .unsigned_zero = t->kind == NARROW_UNSIGNED_ZERO };
+                                    .no_nan = t->kind == NARROW_FINITE,
+                                    .unsigned_zero = t->kind == NARROW_UNSIGNED_ZERO };
         y = epl_narrow(g, epl_dtype_is_float(x->dtype) ? x : epl_cast(g, x, EPL_F64), o);
         y = y ? epl_cast(g, y, EPL_F32) : NULL;
         if (t->kind == NARROW_POWER) // there is no zero

@@ -1,6 +1,6 @@
-/* narrow: ONNX's element types of 8 bits and less that this library has no element type for. Floats are held as f32, which has every one of
- * their numbers; integers of 4 and 2 bits as i8 and u8. The importer remembers which values are narrow; operators that would have to know
- * refuse them. */
+/* narrow: ONNX's element types of 8 bits and less that this library has no element type for. Floats are held as f32,
+ * which has every one of their numbers; integers of 4 and 2 bits as i8 and u8. The importer remembers which values
+ * are narrow; operators that would have to know refuse them. */
 #ifndef EPL_ONNX_NARROW_H
 #define EPL_ONNX_NARROW_H
 

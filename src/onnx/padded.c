@@ -1,5 +1,6 @@
-/* padded: how many of its results a network keeps of an operator that finds a number of them that depends on the data. Where a result
- * is filled up by Pad and cut by Slice to a number, as export_counted.c writes it, that is the number, and no data need be known. */
+/* padded: how many of its results a network keeps of an operator that finds a number of them that depends on the
+ * data. Where a result is filled up by Pad and cut by Slice to a number, as export_counted.c writes it, that is the
+ * number, and no data need be known. */
 #include "onnx/importer.h"
 
 #include <string.h>

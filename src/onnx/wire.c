@@ -51,7 +51,8 @@ typedef struct walk {
 
 static bool refuse(const walk *k, const unsigned char *at, const char *what)
 {
-    return epl_fail(k->w->ctx, EPL_ERR_FORMAT, "%s: not an ONNX file, or a damaged one: byte %zu: %s", k->name, (size_t)(at - k->start), what);
+    return epl_fail(k->w->ctx, EPL_ERR_FORMAT, "%s: not an ONNX file, or a damaged one: byte %zu: %s", k->name,
+                    (size_t)(at - k->start), what);
 }
 
 bool onnx_varint(const unsigned char **p, const unsigned char *end, uint64_t *out)

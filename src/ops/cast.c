@@ -55,7 +55,8 @@ static void grad_cast(epl_graph *g, const epl_node *n, epl_value *const *dy, epl
 
 static epl_node *sample_cast(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
-    const epl_dtype to[] = { EPL_F64, EPL_F64, EPL_I32, EPL_BOOL, EPL_U8, EPL_I64 }, from[] = { dtype, dtype, dtype, dtype, EPL_I8, EPL_I32 };
+    const epl_dtype to[] = { EPL_F64, EPL_F64, EPL_I32, EPL_BOOL, EPL_U8, EPL_I64 },
+                    from[] = { dtype, dtype, dtype, dtype, EPL_I8, EPL_I32 };
     const uint64_t  k = epl_rng_below(r, EPL_COUNT(to));
     const epl_attr  attrs[] = { [CAST_TO] = EPL_A_I(to[k]) };
     epl_value *x = epl_sample_input(g, from[k], EPL_SHAPE(2, 3), -5, 5, 0.01);

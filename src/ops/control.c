@@ -30,7 +30,8 @@ bool epl_infer_branches(epl_node *n)
     const int count = epl_graph_n_outputs(n->regions[0]);
     for (int r = 1; r < n->n_regions; r++) {
         if (epl_graph_n_outputs(n->regions[r]) != count)
-            return epl_node_fail(n, EPL_ERR_SHAPE, "region 0 has %d results, region %d has %d", count, r, epl_graph_n_outputs(n->regions[r]));
+            return epl_node_fail(n, EPL_ERR_SHAPE, "region 0 has %d results, region %d has %d", count, r,
+                                 epl_graph_n_outputs(n->regions[r]));
         for (int i = 0; i < count; i++) {
             const epl_value *x = epl_graph_output_at(n->regions[0], i), *y = epl_graph_output_at(n->regions[r], i);
             if (x->dtype != y->dtype || !epl_shape_equal(x->shape, y->shape))
@@ -52,8 +53,9 @@ static bool infer_if(epl_node *n)
     const epl_value *cond = n->inputs[0];
     char text[192];
     if (cond->dtype != EPL_BOOL || epl_shape_count(cond->shape) != 1)
-        return epl_node_fail(n, EPL_ERR_DTYPE, "the condition is %s%s; a bool scalar is needed%s", epl_dtype_name(cond->dtype),
-                             epl_shape_text(text, cond->shape), cond->dtype == EPL_BOOL ? " (IfEach takes one for each sample and splits the batch)" : "");
+        return epl_node_fail(n, EPL_ERR_DTYPE, "the condition is %s%s; a bool scalar is needed%s",
+                             epl_dtype_name(cond->dtype), epl_shape_text(text, cond->shape),
+                             cond->dtype == EPL_BOOL ? " (IfEach takes one for each sample and splits the batch)" : "");
     return epl_infer_branches(n);
 }
 

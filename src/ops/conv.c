@@ -89,7 +89,7 @@ static void epl_ref_conv_weight_grad(const epl_ref_call *call)
 }
 /* end reference */
 
-/* ---- what all four check ------------------------------------------------------------------------------------------- */
+/* ---- what all four check ----------------------------------------------------------------------------------------- */
 static bool groups_fit(const epl_node *n, int64_t channels, int64_t m)
 {
     const int64_t groups = n->attrs[GROUPS].i;
@@ -130,7 +130,7 @@ static double conv_macs(epl_shape w, epl_shape y)
     return (double)epl_shape_count(y) * (double)epl_shape_count_from(w, 0, w.rank - 1);
 }
 
-/* ---- Conv ---------------------------------------------------------------------------------------------------------- */
+/* ---- Conv -------------------------------------------------------------------------------------------------------- */
 static bool conv_infer(epl_node *n)
 {
     const epl_value *x = n->inputs[0], *w = n->inputs[1];
@@ -225,7 +225,7 @@ const epl_op epl_op_conv = {
     .infer = conv_infer, .grad = conv_grad, .cost = conv_cost, EPL_REF(epl_ref_conv), .sample = conv_sample,
 };
 
-/* ---- ConvInputGrad(dy, w, like): x's shape is like's, or the attribute's ---------------------------------------------------------------------------------------- */
+/* ---- ConvInputGrad(dy, w, like): x's shape is like's, or the attribute's ----------------------------------------- */
 static bool conv_input_grad_infer(epl_node *n)
 {
     const epl_value *dy = n->inputs[0], *w = n->inputs[1];
@@ -262,7 +262,7 @@ const epl_op epl_op_conv_input_grad = {
     EPL_REF(epl_ref_conv_input_grad), .sample = conv_input_grad_sample,
 };
 
-/* ---- ConvWeightGrad(x, dy) ----------------------------------------------------------------------------------------- */
+/* ---- ConvWeightGrad(x, dy) --------------------------------------------------------------------------------------- */
 static bool conv_weight_grad_infer(epl_node *n)
 {
     const epl_value *x = n->inputs[0], *dy = n->inputs[1];
@@ -399,7 +399,7 @@ const epl_op epl_op_conv_transpose = {
     EPL_REF(epl_ref_conv_transpose), .sample = conv_transpose_sample,
 };
 
-/* ---- builders ------------------------------------------------------------------------------------------------------ */
+/* ---- builders ---------------------------------------------------------------------------------------------------- */
 static epl_value *build(epl_graph *g, const epl_op *op, epl_value *x, epl_value *w, epl_value *bias, epl_convolve_opts o)
 {
     if (!x || !w || x->shape.rank < 3 || x->shape.rank > 5 || w->shape.rank != x->shape.rank)

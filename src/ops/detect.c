@@ -1,5 +1,6 @@
-/* detect: what detectors put behind their networks - RoiAlign, He et al. 2017 (arXiv:1703.06870), sec. 3, which resamples boxes of a
- * feature map to one size, and NonMaxSuppression, which drops the boxes that overlap better ones. */
+/* detect: what detectors put behind their networks - RoiAlign, He et al. 2017 (arXiv:1703.06870), sec. 3, which
+ * resamples boxes of a feature map to one size, and NonMaxSuppression, which drops the boxes that overlap better
+ * ones. */
 #include "ops/dense.h"
 
 enum { OUT_HEIGHT, OUT_WIDTH, RATIO, SCALE, HALF_PIXEL, MAXIMUM, SHAPE };

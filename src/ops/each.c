@@ -1,5 +1,5 @@
-/* each: a choice for every sample, and leaving early - control flow of models, which stay neutral about how it is carried out: see
- * passes/choices.c and passes/exits.c. */
+/* each: a choice for every sample, and leaving early - control flow of models, which stay neutral about how it is
+ * carried out: see passes/choices.c and passes/exits.c. */
 #include <espalier/ops.h>
 
 #include "ops/axes.h"
@@ -65,7 +65,8 @@ static epl_node *sample_each(epl_graph *g, epl_rng *r, epl_dtype dtype)
         epl_output(q, "x", k ? epl_tanh(q, x) : x);
     }
     epl_value *cond = epl_sample_input(g, EPL_BOOL, EPL_SHAPE(samples), 0, 1, 0);
-    epl_value *x = epl_sample_input(g, dtype, EPL_SHAPE(samples, width), -1, 1, 0), *y = epl_sample_input(g, dtype, EPL_SHAPE(width), -1, 1, 0);
+    epl_value *x = epl_sample_input(g, dtype, EPL_SHAPE(samples, width), -1, 1, 0),
+              *y = epl_sample_input(g, dtype, EPL_SHAPE(width), -1, 1, 0);
     const epl_attr attrs[EPL_MAX_ATTRS] = { EPL_A_I(1) };
     return epl_node_add(g, &epl_op_if_each, EPL_IN(cond, x, y), attrs, 2, regions);
 }
@@ -81,7 +82,8 @@ epl_node *epl_if_each(epl_graph *g, epl_value *cond, epl_graph *then_region, epl
 {
     epl_graph *const regions[] = { then_region, else_region };
     const epl_attr attrs[EPL_MAX_ATTRS] = { EPL_A_I(n_shared) };
-    return epl_region_apply(g, &epl_op_if_each, attrs, (epl_value_list){ 1, &cond }, (epl_value_list){ n_captures, captures }, 2, regions, out);
+    return epl_region_apply(g, &epl_op_if_each, attrs, (epl_value_list){ 1, &cond },
+                            (epl_value_list){ n_captures, captures }, 2, regions, out);
 }
 
 /* ---- Exit: condition, values ---- */

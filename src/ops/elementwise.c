@@ -29,7 +29,7 @@
 #define LOCALS_A1(p, d)        const double p = n->attrs[0].r; (void)p;
 #define LOCALS_A2(p, d, q, e)  const double p = n->attrs[0].r, q = n->attrs[1].r; (void)p, (void)q;
 
-/* ---- inference ----------------------------------------------------------------------------------------------------- */
+/* ---- inference --------------------------------------------------------------------------------------------------- */
 
 static bool takes(epl_row_types types, epl_dtype t)
 {
@@ -76,7 +76,7 @@ static bool infer_row(epl_node *n, epl_row_types types)
     return epl_set_type(n, 0, types == EPL_ROW_TEST || types == EPL_ROW_REAL_TEST ? EPL_BOOL : t, s);
 }
 
-/* ---- reference: one element at a time, in double for floating types, in 64-bit integers for the others ---------------- */
+/* ---- reference: one element at a time, in double for floating types, in 64-bit integers for the others ----------- */
 
 /* begin reference */
 typedef struct epl_ref_row {
@@ -122,7 +122,7 @@ static epl_ref_row row_at(int row)
     return (epl_ref_row){ epl_rows_real[row], epl_rows_int[row], epl_rows_uint[row], epl_rows[row].n_attrs };
 }
 
-/* ---- gradients: the builder text of the rows ----------------------------------------------------------------------- */
+/* ---- gradients: the builder text of the rows --------------------------------------------------------------------- */
 
 /* dx in the input's shape: summed over what was broadcast. */
 static epl_value *back_to(epl_graph *g, epl_value *dx, epl_value *input)
@@ -205,7 +205,7 @@ static epl_value *gelu_tanh_slope(epl_graph *g, epl_value *x, epl_value *s)
 #undef BINARY
 #undef TERNARY
 
-/* ---- samples for the tests ------------------------------------------------------------------------------------------- */
+/* ---- samples for the tests --------------------------------------------------------------------------------------- */
 
 typedef struct domain {
     int    row;
@@ -255,7 +255,7 @@ static epl_node *sample_row(epl_graph *g, epl_rng *r, epl_dtype dtype, const epl
     return epl_node_add(g, op, epl_rows[row].n_inputs, in, NULL, 0, NULL);
 }
 
-/* ---- entries and builders -------------------------------------------------------------------------------------------- */
+/* ---- entries and builders ---------------------------------------------------------------------------------------- */
 
 /* Their inputs may change places: CSE and matching may sort them. */
 #define COMMUTES(row)                                                                                              \

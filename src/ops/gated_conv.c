@@ -1,9 +1,11 @@
-/* gated_conv: a convolution of which some input channels are known to be zero and some output channels are not wanted, sample by sample:
+/* gated_conv: a convolution of which some input channels are known to be zero and some output channels are not
+ * wanted, sample by sample:
  *
  *   y[n, ..., m] = out_mask[n, m] f(bias[m] + sum over taps and c of in_mask[n, c] x[n, ..., c] w[..., c, m]),   f: identity or relu
  *
- * What is zero in a mask costs nothing, neither its channels' multiply-adds nor their weights (program/lower_conv.c: for one sample). Dynamic
- * pruning makes such masks: Elkerdawy et al. 2022 (arXiv:2110.08232). One group; images [N, H, W, C]. */
+ * What is zero in a mask costs nothing, neither its channels' multiply-adds nor their weights (program/lower_conv.c:
+ * for one sample). Dynamic pruning makes such masks: Elkerdawy et al. 2022 (arXiv:2110.08232). One group; images [N,
+ * H, W, C]. */
 #include "ops/dense.h"
 #include "ops/window.h"
 
@@ -46,7 +48,8 @@ static bool infer(epl_node *n)
     if (xs.rank != 4 || ws.rank != 4 || xs.dim[3] != ws.dim[2])
         return epl_node_fail(n, EPL_ERR_SHAPE, "input %s and weight %s; [N, H, W, C] and [KH, KW, C, M] are needed", epl_shape_text(sx, xs),
                              epl_shape_text(sw, ws));
-    return epl_check_shape(n, OUT_MASK, "the mask of outputs", EPL_SHAPE(xs.dim[0], ws.dim[3])) && epl_check_shape(n, BIAS, "bias", EPL_SHAPE(ws.dim[3])) &&
+    return epl_check_shape(n, OUT_MASK, "the mask of outputs", EPL_SHAPE(xs.dim[0], ws.dim[3])) &&
+           epl_check_shape(n, BIAS, "bias", EPL_SHAPE(ws.dim[3])) &&
            epl_check_shape(n, IN_MASK, "the mask of inputs", EPL_SHAPE(xs.dim[0], xs.dim[3])) &&
            epl_window_infer(n, xs, ws.dim, &n->attrs[STRIDES], &n->attrs[PADS], &n->attrs[DILATIONS], false, &win) &&
            epl_set_type(n, 0, x->dtype, epl_window_shape(xs, &win, ws.dim[3]));
@@ -77,7 +80,8 @@ static epl_node *sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
     const int64_t n = epl_pick(r, 1, 2), c = epl_pick(r, 1, 5), m = epl_pick(r, 1, 6), k = epl_pick(r, 1, 3), stride = epl_pick(r, 1, 2);
     const int64_t h = k + epl_pick(r, 0, 4), pad = k / 2;
-    epl_value *x = epl_sample_input(g, dtype, EPL_SHAPE(n, h, h + 1, c), -1, 1, 0), *w = epl_sample_input(g, dtype, EPL_SHAPE(k, k, c, m), -1, 1, 0);
+    epl_value    *x = epl_sample_input(g, dtype, EPL_SHAPE(n, h, h + 1, c), -1, 1, 0),
+              *w = epl_sample_input(g, dtype, EPL_SHAPE(k, k, c, m), -1, 1, 0);
     epl_value *out_mask = epl_sample_input(g, dtype, EPL_SHAPE(n, m), 0.2, 1, 0);
     epl_value *bias = epl_pick(r, 0, 1) ? epl_sample_input(g, dtype, EPL_SHAPE(m), -1, 1, 0) : NULL;
     epl_value *in_mask = epl_pick(r, 0, 1) ? epl_sample_input(g, dtype, EPL_SHAPE(n, c), 0.2, 1, 0) : NULL;

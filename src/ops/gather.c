@@ -156,7 +156,8 @@ static epl_node *sample_gather(epl_graph *g, epl_rng *r, epl_dtype dtype)
     const epl_shape x = epl_random_shape(r, 1, 3);
     const int64_t axis = epl_random_between(r, -x.rank, x.rank - 1), d = x.dim[axis < 0 ? axis + x.rank : axis];
     epl_value *data = epl_sample_input(g, dtype, x, -2, 2, 0);
-    epl_value *indices = epl_sample_input(g, epl_rng_below(r, 2) ? EPL_I64 : EPL_I32, epl_random_shape(r, 0, 2), (double)-d, (double)d - 1, 0);
+    epl_value      *indices = epl_sample_input(g, epl_rng_below(r, 2) ? EPL_I64 : EPL_I32, epl_random_shape(r, 0, 2),
+                                               (double)-d, (double)d - 1, 0);
     const epl_attr attrs[GATHER_N] = { EPL_A_I(axis) };
     return epl_node_add(g, &epl_op_gather, EPL_IN(data, indices), attrs, 0, NULL);
 }

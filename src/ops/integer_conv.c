@@ -2,8 +2,9 @@
  *
  *   y[..., m] = scale[m] sum over taps and c of x[..., c] w[..., c, m]  (+ bias[m])
  *
- * The sum is exact, in 32 bits, and wraps; then it is rounded to f32, once, and scaled, in the type of the scale. Padding is 0, so x has no zero point. Networks
- * are not built of it: lowering puts it in the place of products whose inputs are integers times a factor (passes/integers.c). */
+ * The sum is exact, in 32 bits, and wraps; then it is rounded to f32, once, and scaled, in the type of the scale.
+ * Padding is 0, so x has no zero point. Networks are not built of it: lowering puts it in the place of products
+ * whose inputs are integers times a factor (passes/integers.c). */
 #include "ops/dense.h"
 #include "ops/window.h"
 
@@ -36,7 +37,9 @@ static void epl_ref_integer_conv(const epl_ref_call *c)
                     sum += (uint32_t)epl_ref_get_i64(&x, (row / out * in + tap) * channels + m / mg * cg + i) *
                            (uint32_t)epl_ref_get_i64(w, (k * cg + i) * m_all + m);
             }
-            epl_ref_set(y, row * m_all + m, (double)(float)epl_integer_sum(sum) * epl_ref_get(&c->in[2], m) + (bias ? epl_ref_get(bias, m) : 0));
+            epl_ref_set(y, row * m_all + m,
+                        (double)(float)epl_integer_sum(sum) * epl_ref_get(&c->in[2], m) +
+                            (bias ? epl_ref_get(bias, m) : 0));
         }
 }
 /* end reference */
@@ -45,7 +48,8 @@ static bool check_types(const epl_node *n)
 {
     const epl_dtype x = n->inputs[X]->dtype, w = n->inputs[W]->dtype;
     if ((x != EPL_I8 && x != EPL_U8) || (w != EPL_I8 && w != EPL_I16))
-        return epl_node_fail(n, EPL_ERR_DTYPE, "input %s and weight %s; i8 or u8, and i8 or i16 are needed", epl_dtype_name(x), epl_dtype_name(w));
+        return epl_node_fail(n, EPL_ERR_DTYPE, "input %s and weight %s; i8 or u8, and i8 or i16 are needed",
+                             epl_dtype_name(x), epl_dtype_name(w));
     const epl_dtype f = n->inputs[SCALE]->dtype, b = epl_node_input(n, BIAS) ? n->inputs[BIAS]->dtype : f;
     return (epl_dtype_is_float(f) && b == f) ||
            epl_node_fail(n, EPL_ERR_DTYPE, "scale %s and bias %s; they must be floats, and alike", epl_dtype_name(f), epl_dtype_name(b));
@@ -61,12 +65,14 @@ static bool infer(epl_node *n)
         return false;
     const bool linear = w.rank == 2 && x.rank >= 1;
     if (!linear && (x.rank != w.rank || x.rank < 3 || x.rank > 5))
-        return epl_node_fail(n, EPL_ERR_SHAPE, "input %s and weight %s; [N, spatial..., C] and [kernel..., C/groups, M], or [..., C] and [C, M] are needed",
+        return epl_node_fail(n, EPL_ERR_SHAPE,
+                             "input %s and weight %s; [N, spatial..., C] and [kernel..., C/groups, M], or [..., C] and "
+                             "[C, M] are needed",
                              epl_shape_text(sx, x), epl_shape_text(sw, w));
     const int64_t channels = x.dim[x.rank - 1], m = w.dim[w.rank - 1];
     if (groups < 1 || (linear && groups != 1) || channels % groups || m % groups || channels / groups != w.dim[w.rank - 2])
-        return epl_node_fail(n, EPL_ERR_SHAPE, "input %s and weight %s do not fit in %lld groups", epl_shape_text(sx, x), epl_shape_text(sw, w),
-                             (long long)groups);
+        return epl_node_fail(n, EPL_ERR_SHAPE, "input %s and weight %s do not fit in %lld groups",
+                             epl_shape_text(sx, x), epl_shape_text(sw, w), (long long)groups);
     epl_shape y = x;
     y.dim[y.rank - 1] = m;
     if (!linear) {
@@ -74,7 +80,8 @@ static bool infer(epl_node *n)
             return false;
         y = epl_window_shape(x, &win, m);
     }
-    return epl_check_shape(n, SCALE, "the scale", EPL_SHAPE(m)) && epl_check_shape(n, BIAS, "bias", EPL_SHAPE(m)) && epl_set_type(n, 0, n->inputs[SCALE]->dtype, y);
+    return epl_check_shape(n, SCALE, "the scale", EPL_SHAPE(m)) && epl_check_shape(n, BIAS, "bias", EPL_SHAPE(m)) &&
+           epl_set_type(n, 0, n->inputs[SCALE]->dtype, y);
 }
 
 /* In f64, whose sums are exact as well. */
@@ -97,12 +104,14 @@ static epl_cost cost(const epl_node *n)
 
 static epl_node *sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
-    const int64_t groups = epl_pick(r, 1, 2), cg = epl_pick(r, 1, 9), mg = epl_pick(r, 1, 9), k = epl_pick(r, 1, 3), h = k + epl_pick(r, 0, 5);
+    const int64_t groups = epl_pick(r, 1, 2), cg = epl_pick(r, 1, 9), mg = epl_pick(r, 1, 9), k = epl_pick(r, 1, 3),
+                  h = k + epl_pick(r, 0, 5);
     const bool     linear = epl_pick(r, 0, 3) == 0;
     const int64_t  strides[] = { epl_pick(r, 1, 2), 1 }, pads[] = { k / 2, k / 2, k / 2, 0 };
     const epl_attr a[EPL_MAX_ATTRS] = { [STRIDES] = EPL_A_INTS(2, strides), [PADS] = EPL_A_INTS(4, pads), [GROUPS] = EPL_A_I(groups) };
     const bool     is_unsigned = epl_pick(r, 0, 1), narrow = epl_pick(r, 0, 1);
-    epl_value *x = epl_sample_input(g, is_unsigned ? EPL_U8 : EPL_I8, linear ? EPL_SHAPE(h, groups * cg) : EPL_SHAPE(2, h, h + 1, groups * cg),
+    epl_value     *x = epl_sample_input(g, is_unsigned ? EPL_U8 : EPL_I8,
+                                    linear ? EPL_SHAPE(h, groups * cg) : EPL_SHAPE(2, h, h + 1, groups * cg),
                                     is_unsigned ? 0 : -128, is_unsigned ? 255 : 127, 0);
     epl_value *w = epl_sample_input(g, narrow ? EPL_I8 : EPL_I16, linear ? EPL_SHAPE(groups * cg, mg) : EPL_SHAPE(k, k, cg, groups * mg),
                                     narrow ? -128 : -300, narrow ? 127 : 300, 0);
@@ -113,9 +122,19 @@ static epl_node *sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 }
 
 const epl_op epl_op_integer_conv = {
-    .name = "IntegerConv", .n_inputs = N_INPUTS, .min_inputs = 3, .n_outputs = 1,
-    .attrs = { { "strides", EPL_ATTR_INTS }, { "pads", EPL_ATTR_INTS }, { "dilations", EPL_ATTR_INTS }, { "group", EPL_ATTR_INT, .def_i = 1 } },
-    .infer = infer, .expand = expand, .cost = cost, EPL_REF(epl_ref_integer_conv), .sample = sample,
+    .name = "IntegerConv",
+    .n_inputs = N_INPUTS,
+    .min_inputs = 3,
+    .n_outputs = 1,
+    .attrs = { { "strides", EPL_ATTR_INTS },
+               { "pads", EPL_ATTR_INTS },
+               { "dilations", EPL_ATTR_INTS },
+               { "group", EPL_ATTR_INT, .def_i = 1 } },
+    .infer = infer,
+    .expand = expand,
+    .cost = cost,
+    EPL_REF(epl_ref_integer_conv),
+    .sample = sample,
 };
 
 epl_value *epl_convolve_integers(epl_graph *g, epl_value *x, epl_value *w, epl_value *scale, epl_value *bias, const epl_node *like)

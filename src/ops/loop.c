@@ -182,7 +182,9 @@ static bool make_inputs(reverse *b)
         const epl_value *v = carried_in(b, i);
         epl_shape stacked = { .rank = v->shape.rank + 1, .dim = { b->n->attrs[LOOP_TRIP].i } };
         if (stacked.rank > EPL_MAX_RANK)
-            return epl_graph_fail(b->g, EPL_ERR_SHAPE, "a carried value of rank %d cannot be stacked for Loop's gradient", v->shape.rank) != NULL;
+            return epl_graph_fail(b->g, EPL_ERR_SHAPE,
+                                  "a carried value of rank %d cannot be stacked for Loop's gradient",
+                                  v->shape.rank) != NULL;
         memcpy(stacked.dim + 1, v->shape.dim, (size_t)v->shape.rank * sizeof *stacked.dim);
         b->carried[i] = epl_input(b->body, "kept", v->dtype, stacked, NULL);
     }

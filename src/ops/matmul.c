@@ -65,7 +65,7 @@ static void epl_ref_linear(const epl_ref_call *c)
 }
 /* end reference */
 
-/* ---- MatMul -------------------------------------------------------------------------------------------------------- */
+/* ---- MatMul ------------------------------------------------------------------------------------------------------ */
 static bool matmul_infer(epl_node *n)
 {
     const epl_value *a = n->inputs[0], *b = n->inputs[1];
@@ -152,7 +152,7 @@ epl_value *epl_matmul(epl_graph *g, epl_value *a, epl_value *b, epl_matmul_opts 
     return product(g, a, b, o.trans_a, o.trans_b);
 }
 
-/* ---- Linear -------------------------------------------------------------------------------------------------------- */
+/* ---- Linear ------------------------------------------------------------------------------------------------------ */
 static bool linear_infer(epl_node *n)
 {
     const epl_value *x = n->inputs[0], *w = n->inputs[1];

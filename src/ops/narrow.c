@@ -39,9 +39,10 @@ static bool infer_narrow(epl_node *n)
     const epl_attr *a = n->attrs;
     if (!epl_dtype_is_float(n->inputs[0]->dtype))
         return epl_node_fail(n, EPL_ERR_DTYPE, "the input is %s; floating-point numbers are needed", epl_dtype_name(n->inputs[0]->dtype));
-    if (a[NARROW_MANTISSA].i < 0 || a[NARROW_MANTISSA].i > 52 || a[NARROW_LEAST].i < -1000 || a[NARROW_LEAST].i > 1000 || !(a[NARROW_MOST].r > 0))
-        return epl_node_fail(n, EPL_ERR_ARGUMENT, "%lld bits behind the point, exponents from %lld, numbers to %g", (long long)a[NARROW_MANTISSA].i,
-                             (long long)a[NARROW_LEAST].i, a[NARROW_MOST].r);
+    if (a[NARROW_MANTISSA].i < 0 || a[NARROW_MANTISSA].i > 52 || a[NARROW_LEAST].i < -1000 ||
+        a[NARROW_LEAST].i > 1000 || !(a[NARROW_MOST].r > 0))
+        return epl_node_fail(n, EPL_ERR_ARGUMENT, "%lld bits behind the point, exponents from %lld, numbers to %g",
+                             (long long)a[NARROW_MANTISSA].i, (long long)a[NARROW_LEAST].i, a[NARROW_MOST].r);
     return epl_infer_same(n);
 }
 

@@ -179,7 +179,7 @@ static void epl_ref_lrn(const epl_ref_call *c) /* attributes: size, alpha, beta,
 }
 /* end reference */
 
-/* ---- the same in simpler operators ---------------------------------------------------------------------------------- */
+/* ---- the same in simpler operators ------------------------------------------------------------------------------- */
 typedef struct form {
     int64_t         groups;   /* > 0: the last axis is cut into so many, the axes between first and last become one */
     epl_reduce_opts over;     /* what each set spans, after the cut */
@@ -283,7 +283,7 @@ static bool expand_measured(epl_graph *g, const epl_node *n, form f, epl_value *
     return expand_backward(g, n, &f, xhat, rstd, out);
 }
 
-/* ---- checks --------------------------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
 static bool layer_shape(const epl_node *n, epl_shape *params)
 {
     const epl_shape x = n->inputs[0]->shape;
@@ -385,7 +385,7 @@ static epl_cost norm_cost(const epl_node *n)
     return (epl_cost){ .flops = 8 * (double)epl_shape_count(n->inputs[0]->shape) };
 }
 
-/* ---- gradients ------------------------------------------------------------------------------------------------------ */
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
 
 /* The fused gradient of n with inputs x, dy, scale and its first attributes; results go to x and the present parameters. */
 static void fused_grad(epl_graph *g, const epl_op *op, const epl_node *n, epl_value *dy, epl_value **dx)
@@ -444,13 +444,19 @@ static void batch_norm_train_grad(epl_graph *g, const epl_node *n, epl_value *co
     }
 }
 
-/* ---- expansions ----------------------------------------------------------------------------------------------------- */
+/* ---- expansions -------------------------------------------------------------------------------------------------- */
 static bool layer_norm_expand(epl_graph *g, const epl_node *n, epl_value **out) { return expand_forward(g, n, layer_form(n, true), out); }
 static bool rms_norm_expand(epl_graph *g, const epl_node *n, epl_value **out) { return expand_forward(g, n, layer_form(n, false), out); }
 static bool group_norm_expand(epl_graph *g, const epl_node *n, epl_value **out) { return expand_forward(g, n, group_form(n), out); }
 static bool batch_norm_train_expand(epl_graph *g, const epl_node *n, epl_value **out) { return expand_forward(g, n, batch_form(n), out); }
-static bool layer_norm_grad_expand(epl_graph *g, const epl_node *n, epl_value **out) { return expand_measured(g, n, layer_form(n, true), out); }
-static bool rms_norm_grad_expand(epl_graph *g, const epl_node *n, epl_value **out) { return expand_measured(g, n, layer_form(n, false), out); }
+static bool layer_norm_grad_expand(epl_graph *g, const epl_node *n, epl_value **out)
+{
+    return expand_measured(g, n, layer_form(n, true), out);
+}
+static bool rms_norm_grad_expand(epl_graph *g, const epl_node *n, epl_value **out)
+{
+    return expand_measured(g, n, layer_form(n, false), out);
+}
 static bool group_norm_grad_expand(epl_graph *g, const epl_node *n, epl_value **out) { return expand_measured(g, n, group_form(n), out); }
 
 static bool batch_norm_expand(epl_graph *g, const epl_node *n, epl_value **out)
@@ -468,7 +474,7 @@ static bool batch_norm_grad_expand(epl_graph *g, const epl_node *n, epl_value **
     return expand_backward(g, n, &f, epl_mul(g, epl_sub(g, n->inputs[0], n->inputs[3]), rstd), rstd, out);
 }
 
-/* ---- samples -------------------------------------------------------------------------------------------------------- */
+/* ---- samples ----------------------------------------------------------------------------------------------------- */
 enum { LAYER, GROUP, BATCH };
 
 /* A node of op: x; dy if `backward`; n_params parameters, the last of which may be left out if `optional`. */
@@ -510,7 +516,7 @@ SAMPLE(batch_norm, BATCH, false)
 SAMPLE(batch_norm_train, BATCH, false)
 SAMPLE(batch_norm_grad, BATCH, true)
 
-/* ---- the entries ------------------------------------------------------------------------------------------------------ */
+/* ---- the entries ------------------------------------------------------------------------------------------------- */
 #define AXIS_ATTRS { { "axis", EPL_ATTR_INT, .def_i = -1 }, { "epsilon", EPL_ATTR_REAL, .def_r = 1e-5 } }
 #define GROUP_ATTRS { { "num_groups", EPL_ATTR_INT, .required = true }, { "epsilon", EPL_ATTR_REAL, .def_r = 1e-5 } }
 
@@ -580,7 +586,7 @@ const epl_op epl_op_group_norm_grad = {
     .sample = group_norm_grad_sample,
 };
 
-/* ---- LRN: y = x / (bias + alpha / size * sum of x^2 over `size` neighbouring channels)^beta, Krizhevsky et al. 2012 ------ */
+/* ---- LRN: y = x / (bias + alpha / size * sum of x^2 over `size` neighbouring channels)^beta, Krizhevsky et al. 201 */
 static bool lrn_infer(epl_node *n)
 {
     epl_shape channels;
@@ -616,7 +622,7 @@ const epl_op epl_op_lrn = {
     .infer = lrn_infer, .expand = lrn_expand, .cost = norm_cost, EPL_REF(epl_ref_lrn), .sample = lrn_sample,
 };
 
-/* ---- builders --------------------------------------------------------------------------------------------------------- */
+/* ---- builders ---------------------------------------------------------------------------------------------------- */
 static double epsilon_or(double epsilon) { return epsilon ? epsilon : 1e-5; }
 
 epl_value *epl_normalize_batch(epl_graph *g, epl_value *x, epl_value *scale, epl_value *bias, epl_value *mean, epl_value *var,

@@ -1,7 +1,8 @@
 /* pool: MaxPool and AveragePool over one to three spatial axes, their gradients, and adaptive averaging.
  *
- * MaxPoolIndices(x, y) says where in x the maxima are. MaxPoolGrad(x, y, dy) puts dy where the first maximum of each window was; MaxPoolPick(x, y, v) reads v there. The two are
- * each other's gradient. AveragePool and AveragePoolGrad are linear, each the other's gradient; so are the adaptive two. */
+ * MaxPoolIndices(x, y) says where in x the maxima are. MaxPoolGrad(x, y, dy) puts dy where the first maximum of each
+ * window was; MaxPoolPick(x, y, v) reads v there. The two are each other's gradient. AveragePool and AveragePoolGrad
+ * are linear, each the other's gradient; so are the adaptive two. */
 #include "ops/dense.h"
 #include "ops/window.h"
 
@@ -171,7 +172,7 @@ static void epl_ref_adaptive_average_pool(const epl_ref_call *c) { epl_pool_adap
 static void epl_ref_adaptive_average_pool_grad(const epl_ref_call *c) { epl_pool_adaptive(&c->out[0], &c->in[0], &c->out[0]); }
 /* end reference */
 
-/* ---- geometry ------------------------------------------------------------------------------------------------------- */
+/* ---- geometry ---------------------------------------------------------------------------------------------------- */
 static bool pool_shape(const epl_node *n, epl_shape x, epl_shape *y)
 {
     const epl_attr *a = n->attrs;
@@ -257,7 +258,7 @@ static epl_cost pool_cost(const epl_node *n)
     { "kernel_shape", EPL_ATTR_INTS, .required = true }, { "strides", EPL_ATTR_INTS }, { "pads", EPL_ATTR_INTS },      \
     { "dilations", EPL_ATTR_INTS }, { "ceil_mode", EPL_ATTR_BOOL }
 
-/* ---- MaxPool -------------------------------------------------------------------------------------------------------- */
+/* ---- MaxPool ----------------------------------------------------------------------------------------------------- */
 enum { N_MAX_ATTRS = CEIL + 1 };
 
 static void max_pool_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
@@ -362,7 +363,7 @@ const epl_op epl_op_max_pool_indices = {
     .sample = max_pool_indices_sample,
 };
 
-/* ---- AveragePool ---------------------------------------------------------------------------------------------------- */
+/* ---- AveragePool ------------------------------------------------------------------------------------------------- */
 static void average_pool_grad(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
     epl_attr a[EPL_MAX_ATTRS];
@@ -413,7 +414,7 @@ const epl_op epl_op_average_pool_grad = {
     .sample = average_pool_grad_sample,
 };
 
-/* ---- AdaptiveAveragePool(x, like), AdaptiveAveragePoolGrad(dy, like): the result has like's shape, or the attribute's ---- */
+/* ---- AdaptiveAveragePool(x, like), AdaptiveAveragePoolGrad(dy, like): the result has like's shape, or the attribut */
 static bool adaptive_infer(epl_node *n)
 {
     const epl_shape x = n->inputs[0]->shape;
@@ -473,7 +474,7 @@ const epl_op epl_op_adaptive_average_pool_grad = {
     .infer = adaptive_infer, .grad = adaptive_grad_grad, EPL_REF(epl_ref_adaptive_average_pool_grad), .sample = adaptive_grad_sample,
 };
 
-/* ---- builders ------------------------------------------------------------------------------------------------------- */
+/* ---- builders ---------------------------------------------------------------------------------------------------- */
 static epl_value *build(epl_graph *g, const epl_op *op, epl_value *x, epl_pool_opts o)
 {
     if (!x)

@@ -58,7 +58,7 @@ static void epl_ref_dropout(const epl_ref_call *c)
 }
 /* end reference */
 
-/* ---- draws: (key, like); the shape is the attribute's, where EPL_KEEP stands for like's dimension; empty: like's ----------- */
+/* ---- draws: (key, like); the shape is the attribute's, where EPL_KEEP stands for like's dimension; empty: like's - */
 enum { SHAPE, DTYPE, STREAM, FIRST, SECOND };
 
 static bool random_infer(epl_node *n)
@@ -144,7 +144,7 @@ epl_value *epl_random_bernoulli(epl_graph *g, epl_value *key, double p, epl_rand
     return draw(g, &epl_op_random_bernoulli, key, o, p, 0);
 }
 
-/* ---- Dropout, DropPath: neutral, the identity until a program is made for training ------------------------------------------ */
+/* ---- Dropout, DropPath: neutral, the identity until a program is made for training ------------------------------- */
 static bool dropout_infer(epl_node *n)
 {
     const double rate = n->attrs[0].r;

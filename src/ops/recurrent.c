@@ -39,7 +39,10 @@ static inline double epl_recurrent_activate(const epl_recurrent *s, int which, i
 static inline int epl_recurrent_has(const epl_recurrent *s, int64_t i) { return i < s->c->n_in && s->c->in[i].data != NULL; }
 
 /* Where unit j of this sequence and direction lies in h0, h, c0, c; and in y. */
-static inline int64_t epl_recurrent_state(const epl_recurrent *s, int64_t j) { return (s->n * s->directions + s->direction) * s->hidden + j; }
+static inline int64_t epl_recurrent_state(const epl_recurrent *s, int64_t j)
+{
+    return (s->n * s->directions + s->direction) * s->hidden + j;
+}
 
 static inline int64_t epl_recurrent_y(const epl_recurrent *s, int64_t j)
 {
@@ -212,7 +215,7 @@ static epl_cost recurrent_cost(const epl_node *n)
     return (epl_cost){ .macs = (double)x.dim[0] * (double)x.dim[1] * (double)(epl_shape_count(w) + epl_shape_count(r)) };
 }
 
-/* ---- expansion ------------------------------------------------------------------------------------------------------ */
+/* ---- expansion --------------------------------------------------------------------------------------------------- */
 typedef struct cell {
     epl_graph      *g;
     const epl_node *n;
@@ -349,7 +352,7 @@ static bool recurrent_expand(epl_graph *g, const epl_node *n, epl_value **out)
     return out[0] != NULL;
 }
 
-/* ---- samples and entries ---------------------------------------------------------------------------------------------- */
+/* ---- samples and entries ----------------------------------------------------------------------------------------- */
 static epl_node *sample_recurrent(epl_graph *g, epl_rng *r, epl_dtype dtype, const epl_op *op, int64_t gates)
 {
     const int64_t batch = epl_pick(r, 1, 2), length = epl_pick(r, 1, 3), channels = epl_pick(r, 1, 3), hidden = epl_pick(r, 1, 3);
@@ -401,7 +404,7 @@ const epl_op epl_op_rnn = {
     .infer = recurrent_infer, .expand = recurrent_expand, .cost = recurrent_cost, EPL_REF(epl_ref_rnn), .sample = rnn_sample,
 };
 
-/* ---- builders --------------------------------------------------------------------------------------------------------- */
+/* ---- builders ---------------------------------------------------------------------------------------------------- */
 static epl_value *build(epl_graph *g, const epl_op *op, epl_value *x, epl_value *w, epl_value *r, epl_value *b, bool flag,
                         epl_recurrent_opts o, epl_value **h, epl_value **c)
 {

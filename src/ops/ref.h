@@ -1,8 +1,9 @@
 /* ref: what a reference kernel sees. Plain scalar code over views; it is the operator's definition, the oracle of the tests
  * and the fallback where no fast kernel applies.
  *
- * This header, and the parts of the files of src/ops between a line holding only the comment "begin reference" and one holding only
- * "end reference", are C11 without other dependencies than libc and libm: the compiler pastes them into artifacts. */
+ * This header, and the parts of the files of src/ops between a line holding only the comment "begin reference" and
+ * one holding only "end reference", are C11 without other dependencies than libc and libm: the compiler pastes them
+ * into artifacts. */
 #ifndef EPL_REF_H
 #define EPL_REF_H
 
@@ -223,7 +224,7 @@ static inline int64_t epl_ref_offset(const int64_t *index, const int64_t *stride
     return o;
 }
 
-/* ---- windows: convolutions and pools over one to three spatial axes, seen as three (missing ones lead, of size 1) ---- */
+/* ---- windows: convolutions and pools over one to three spatial axes, seen as three (missing ones lead, of size 1)  */
 typedef struct epl_ref_window {
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], begin[3], end[3]; /* begin, end: elements of padding */
 } epl_ref_window;

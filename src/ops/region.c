@@ -97,8 +97,8 @@ bool epl_node_capture(epl_node *n, epl_value *v)
     return epl_add_input(n, v);
 }
 
-/* They are declared around the regions and captured, so that gradients, counts and masks find them. `in` has room for all; offset:
- * from an index in it to that of the region's input. */
+/* They are declared around the regions and captured, so that gradients, counts and masks find them. `in` has room
+ * for all; offset: from an index in it to that of the region's input. */
 static bool lift_weights(epl_graph *g, int n_regions, epl_graph *const *regions, int offset, epl_value **in, int *n)
 {
     for (int r = 0; r < n_regions; r++)

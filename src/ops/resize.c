@@ -1,8 +1,9 @@
 /* resize: another resolution - Resize (nearest, linear, cubic) with its gradient, and the builders of depth-to-space.
  *
- * Resize works on the spatial axes of x [N, S..., C], each on its own: an output takes a weighted sum of a few neighbours of
- * the place that it comes from (resize_taps.h). It is linear, but for what is extrapolated, so its gradient is the transposed map and the
- * two are each other's gradient. Left out of ONNX's operator: resizing the batch or the channels. */
+ * Resize works on the spatial axes of x [N, S..., C], each on its own: an output takes a weighted sum of a few
+ * neighbours of the place that it comes from (resize_taps.h). It is linear, but for what is extrapolated, so its
+ * gradient is the transposed map and the two are each other's gradient. Left out of ONNX's operator: resizing the
+ * batch or the channels. */
 #include "ops/dense.h"
 
 enum { SCALES, MODE, COORDINATES, NEAREST, CUBIC_A, EXCLUDE, ANTIALIAS, ROI, EXTRAPOLATION, SHAPE };
@@ -62,7 +63,7 @@ static void epl_ref_resize(const epl_ref_call *c) { epl_resize_move(&c->in[0], &
 static void epl_ref_resize_grad(const epl_ref_call *c) { epl_resize_move(&c->out[0], &c->in[0], &c->out[0], c->attr); }
 /* end reference */
 
-/* ---- Resize(x, like): the spatial sizes are those of `shape` or like, or floor(S scale) ------------------------------------ */
+/* ---- Resize(x, like): the spatial sizes are those of `shape` or like, or floor(S scale) -------------------------- */
 static bool lists_fit(const epl_node *n, int spatial)
 {
     const epl_attr *scales = &n->attrs[SCALES], *roi = &n->attrs[ROI];
@@ -213,17 +214,18 @@ static epl_node *resize_grad_sample(epl_graph *g, epl_rng *r, epl_dtype dtype)
 }
 
 #define RESIZE_ATTRS                                                                                                   \
-    { { "scales", EPL_ATTR_REALS },                                                                                    \
-      { "mode", EPL_ATTR_CHOICE, .choices = "nearest|linear|cubic" },                                                  \
-      { "coordinate_transformation_mode", EPL_ATTR_CHOICE,                                                             \
-        .choices = "half_pixel|pytorch_half_pixel|asymmetric|align_corners|half_pixel_symmetric|tf_half_pixel_for_nn|tf_crop_and_resize" }, \
-      { "nearest_mode", EPL_ATTR_CHOICE, .choices = "round_prefer_floor|round_prefer_ceil|floor|ceil" },               \
-      { "cubic_coeff_a", EPL_ATTR_REAL, .def_r = -0.75 },                                                              \
-      { "exclude_outside", EPL_ATTR_BOOL },                                                                            \
-      { "antialias", EPL_ATTR_BOOL },                                                                                  \
-      { "roi", EPL_ATTR_REALS },                                                                                       \
-      { "extrapolation_value", EPL_ATTR_REAL },                                                                        \
-      { "shape", EPL_ATTR_INTS } }
+    {                                                                                                                  \
+        { "scales", EPL_ATTR_REALS }, { "mode", EPL_ATTR_CHOICE, .choices = "nearest|linear|cubic" },                  \
+            { "coordinate_transformation_mode", EPL_ATTR_CHOICE,                                                       \
+              .choices = "half_pixel|pytorch_half_pixel|asymmetric|align_corners|half_pixel_symmetric|tf_half_pixel_"  \
+                         "for_nn|tf_crop_and_resize" },                                                                \
+            { "nearest_mode", EPL_ATTR_CHOICE, .choices = "round_prefer_floor|round_prefer_ceil|floor|ceil" },         \
+            { "cubic_coeff_a", EPL_ATTR_REAL, .def_r = -0.75 }, { "exclude_outside", EPL_ATTR_BOOL },                  \
+            { "antialias", EPL_ATTR_BOOL }, { "roi", EPL_ATTR_REALS }, { "extrapolation_value", EPL_ATTR_REAL },       \
+        {                                                                                                              \
+            "shape", EPL_ATTR_INTS                                                                                     \
+        }                                                                                                              \
+    }
 
 const epl_op epl_op_resize = {
     .name = "Resize", .n_inputs = 2, .min_inputs = 1, .n_outputs = 1, .shape_only = 2, .attrs = RESIZE_ATTRS,
@@ -269,7 +271,7 @@ epl_value *epl_resample(epl_graph *g, epl_value *x, epl_resize_opts o)
     return epl_apply(g, &epl_op_resize, EPL_IN(x, o.like), a);
 }
 
-/* ---- depth to space: blocks of channels become blocks of pixels ------------------------------------------------------------ */
+/* ---- depth to space: blocks of channels become blocks of pixels -------------------------------------------------- */
 static bool block_fits(epl_graph *g, const char *what, epl_value *x, int64_t block, int64_t divided)
 {
     if (x && (x->shape.rank != 4 || block < 1 || divided % block))
@@ -296,5 +298,6 @@ epl_value *epl_space_to_depth(epl_graph *g, epl_value *x, int block)
         !block_fits(g, "space_to_depth", x, b, epl_dim(x, 2)))
         return NULL;
     epl_value *parts = epl_reshape(g, x, EPL_SHAPE(EPL_KEEP, epl_dim(x, 1) / b, b, epl_dim(x, 2) / b, b, epl_channels(x)));
-    return epl_reshape(g, epl_permute(g, parts, EPL_SHAPE(0, 1, 3, 2, 4, 5)), EPL_SHAPE(EPL_KEEP, EPL_KEEP, EPL_KEEP, b * b * epl_channels(x)));
+    return epl_reshape(g, epl_permute(g, parts, EPL_SHAPE(0, 1, 3, 2, 4, 5)),
+                       EPL_SHAPE(EPL_KEEP, EPL_KEEP, EPL_KEEP, b * b * epl_channels(x)));
 }

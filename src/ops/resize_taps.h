@@ -1,8 +1,9 @@
-/* resize_taps: where an output of Resize lies on the input's axis, and the weights of its neighbours there. One axis at a time: the map is
- * separable. Shared by the reference (ops/resize.c) and the kernel (kernels/resample.c); C11 without other dependencies than libm.
+/* resize_taps: where an output of Resize lies on the input's axis, and the weights of its neighbours there. One axis
+ * at a time: the map is separable. Shared by the reference (ops/resize.c) and the kernel (kernels/resample.c); C11
+ * without other dependencies than libm.
  *
- * The formulas are those of ONNX's Resize. Two of them divide by the product of size and scale, which is the output's size only where that
- * product is whole. */
+ * The formulas are those of ONNX's Resize. Two of them divide by the product of size and scale, which is the
+ * output's size only where that product is whole. */
 #ifndef EPL_RESIZE_TAPS_H
 #define EPL_RESIZE_TAPS_H
 

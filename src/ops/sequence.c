@@ -105,7 +105,7 @@ epl_value *epl_cumsum(epl_graph *g, epl_value *x, int axis, epl_cumsum_opts o)
     return x ? epl_apply(g, &epl_op_cumsum, EPL_IN(x), attrs) : NULL;
 }
 
-/* ---- CumProd: dx_i is the sum of dy_j y_j over the products that x_i is part of, divided by x_i; undefined where x is 0 ---- */
+/* ---- CumProd: dx_i is the sum of dy_j y_j over the products that x_i is part of, divided by x_i; undefined where x */
 
 static void grad_cumprod(epl_graph *g, const epl_node *n, epl_value *const *dy, epl_value **dx)
 {
@@ -135,7 +135,7 @@ epl_value *epl_cumprod(epl_graph *g, epl_value *x, int axis, epl_cumsum_opts o)
     return x ? epl_apply(g, &epl_op_cumprod, EPL_IN(x), attrs) : NULL;
 }
 
-/* ---- ReverseSequence: along time_axis, the first lengths[b] elements of batch entry b backwards, the others as they are ---- */
+/* ---- ReverseSequence: along time_axis, the first lengths[b] elements of batch entry b backwards, the others as the */
 
 enum { REVERSE_BATCH, REVERSE_TIME, REVERSE_N };
 

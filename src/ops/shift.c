@@ -57,7 +57,8 @@ static bool infer_shift_weight(epl_node *n)
 /* Eight codes are `bits` bytes: as one number each, cut into codes, which number the values in a table. */
 static bool expand_shift_weight(epl_graph *g, const epl_node *n, epl_value **out)
 {
-    const int64_t bits = n->attrs[BITS].i, count = epl_shape_count(n->outputs[0]->shape), groups = (count + 7) / 8, half = (int64_t)1 << (bits - 1);
+    const int64_t bits = n->attrs[BITS].i, count = epl_shape_count(n->outputs[0]->shape), groups = (count + 7) / 8,
+                  half = (int64_t)1 << (bits - 1);
     int64_t     bytes[4], codes[8];
     epl_tensor *values = epl_tensor_new(g->ctx, EPL_F32, EPL_SHAPE(2 * half));
     for (int64_t i = 0; i < bits; i++)

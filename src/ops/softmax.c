@@ -111,7 +111,7 @@ static void epl_ref_softmax_cross_entropy_grad(const epl_ref_call *c)
 }
 /* end reference */
 
-/* ---- Softmax, LogSoftmax ------------------------------------------------------------------------------------------- */
+/* ---- Softmax, LogSoftmax ----------------------------------------------------------------------------------------- */
 static bool softmax_infer(epl_node *n)
 {
     int axis;

@@ -1,5 +1,5 @@
-/* unique: the different elements of a tensor, or its different slices along an axis; where each first stands, where each element is among
- * them, how often each occurs. How many there are is a shape, and must be said. */
+/* unique: the different elements of a tensor, or its different slices along an axis; where each first stands, where
+ * each element is among them, how often each occurs. How many there are is a shape, and must be said. */
 #include <espalier/ops.h>
 
 #include "ops/axes.h"
@@ -30,7 +30,8 @@ static inline int ref_unique_compare(const ref_unique_rows *r, int64_t a, int64_
             const double p = epl_ref_get(r->x, i), q = epl_ref_get(r->x, j);
             order = p != p || q != q ? (p != p) - (q != q) : (p > q) - (p < q);
         } else {
-            const int64_t p = (int64_t)((uint64_t)epl_ref_get_i64(r->x, i) ^ flip), q = (int64_t)((uint64_t)epl_ref_get_i64(r->x, j) ^ flip);
+            const int64_t p = (int64_t)((uint64_t)epl_ref_get_i64(r->x, i) ^ flip),
+                          q = (int64_t)((uint64_t)epl_ref_get_i64(r->x, j) ^ flip);
             order = (p > q) - (p < q);
         }
         if (order)
@@ -119,7 +120,8 @@ const epl_op epl_op_unique = {
     .infer = infer_unique, .grad = grad_unique, EPL_REF(ref_unique), .sample = sample_unique,
 };
 
-epl_value *epl_unique(epl_graph *g, epl_value *x, int64_t count, epl_unique_opts o, epl_value **first, epl_value **inverse, epl_value **times)
+epl_value *epl_unique(epl_graph *g, epl_value *x, int64_t count, epl_unique_opts o, epl_value **first,
+                      epl_value **inverse, epl_value **times)
 {
     const int64_t  axis = o.axis;
     const epl_attr attrs[UNIQUE_N] = { o.along_axis ? EPL_A_INTS(1, &axis) : EPL_A_INTS(0, NULL), EPL_A_I(!o.unsorted), EPL_A_I(count) };

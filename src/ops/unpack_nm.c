@@ -1,5 +1,5 @@
-/* unpack_nm: weights of which n of every m consecutive elements along an axis are stored - their values, and where in the group they stand,
- * in as few bits as say it. N:M sparsity as a form of storage. */
+/* unpack_nm: weights of which n of every m consecutive elements along an axis are stored - their values, and where
+ * in the group they stand, in as few bits as say it. N:M sparsity as a form of storage. */
 #include <espalier/ops.h>
 
 #include "graph/op.h"
@@ -8,7 +8,8 @@
 enum { NM_AXIS, NM_N, NM_M, NM_SIZE, NM_ATTRS };
 
 /* begin reference */
-/* Values [outer, stored, inner], n for each group of m; the last group may be smaller. Indices follow each other in the values' order. */
+/* Values [outer, stored, inner], n for each group of m; the last group may be smaller. Indices follow each other in
+ * the values' order. */
 static void ref_unpack_nm(const epl_ref_call *c)
 {
     const epl_view *x = &c->in[0];
@@ -57,8 +58,9 @@ static bool infer_unpack_nm(epl_node *n)
     if (!epl_check_axis(n, n->attrs[NM_AXIS].i, x->shape.rank, &axis))
         return false;
     if (size < 0 || size > INT64_C(1) << 32 || epl_nm_stored(size, (int)keep, (int)of) != x->shape.dim[axis])
-        return epl_node_fail(n, EPL_ERR_SHAPE, "%lld of every %lld of %lld elements are stored, but axis %d of the values has %lld", (long long)keep,
-                             (long long)of, (long long)size, axis, (long long)x->shape.dim[axis]);
+        return epl_node_fail(n, EPL_ERR_SHAPE,
+                             "%lld of every %lld of %lld elements are stored, but axis %d of the values has %lld",
+                             (long long)keep, (long long)of, (long long)size, axis, (long long)x->shape.dim[axis]);
     const int64_t bytes = epl_shift_packed_bytes(epl_shape_count(x->shape), epl_nm_index_bits((int)of));
     if (indices->dtype != EPL_U8 || !epl_shape_equal(indices->shape, EPL_SHAPE(bytes)))
         return epl_node_fail(n, EPL_ERR_SHAPE, "indices of %lld values are %lld bytes of type u8", (long long)epl_shape_count(x->shape),
@@ -70,7 +72,8 @@ static bool infer_unpack_nm(epl_node *n)
 static epl_node *sample_unpack_nm(epl_graph *g, epl_rng *r, epl_dtype dtype)
 {
     epl_shape     x = epl_random_shape(r, 1, 3);
-    const int     m = (int)epl_random_between(r, 2, 9), n = (int)epl_random_between(r, 1, m - 1), axis = (int)epl_random_between(r, 0, x.rank - 1);
+    const int     m = (int)epl_random_between(r, 2, 9), n = (int)epl_random_between(r, 1, m - 1),
+              axis = (int)epl_random_between(r, 0, x.rank - 1);
     const int64_t size = epl_random_between(r, 1, 20);
     x.dim[axis] = epl_nm_stored(size, n, m);
     const epl_attr attrs[NM_ATTRS] = { EPL_A_I(axis - (n % 2 ? x.rank : 0)), EPL_A_I(n), EPL_A_I(m), EPL_A_I(size) };

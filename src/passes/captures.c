@@ -1,7 +1,8 @@
-/* captures: what crosses the border of a region. Constants (and, where they do not change, weights) are declared inside; what a region
- * does not read does not come in, what nobody reads does not come out; a result that is the same capture or the same constant in every
- * region is that outside; a loop does not carry what it never changes. This is the liveness analysis of DyCL (Chen et al. 2023) on
- * values, where constancy follows from the graph and not from a run. Every bit is kept. */
+/* captures: what crosses the border of a region. Constants (and, where they do not change, weights) are declared
+ * inside; what a region does not read does not come in, what nobody reads does not come out; a result that is the
+ * same capture or the same constant in every region is that outside; a loop does not carry what it never changes.
+ * This is the liveness analysis of DyCL (Chen et al. 2023) on values, where constancy follows from the graph and not
+ * from a run. Every bit is kept. */
 #include "passes/passes.h"
 
 enum { SMALL = 4096 }; /* elements of a constant that is repeated in a region */
@@ -11,7 +12,10 @@ static int  n_carried(const epl_node *n) { return EPL_IS(n, loop) ? (int)epl_att
 
 /* Inputs of the node before its captures, and the region's input for input i of the node. */
 static int        n_own(const epl_node *n) { return 1 + n_carried(n); }
-static epl_value *inside(const epl_node *n, int region, int i) { return epl_graph_input_at(n->regions[region], EPL_IS(n, loop) ? i + 1 : i - 1); }
+static epl_value *inside(const epl_node *n, int region, int i)
+{
+    return epl_graph_input_at(n->regions[region], EPL_IS(n, loop) ? i + 1 : i - 1);
+}
 
 static epl_node *output_node(const epl_graph *g, int i)
 {

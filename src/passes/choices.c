@@ -1,7 +1,7 @@
-/* choices: IfEach, a choice for every sample, carried out. Of one sample it is an If. Of more, `mask` computes both regions for all and
- * selects: that has a gradient. `split` gathers the samples of each region, runs it on a few at a time, as often as there are such
- * samples, and puts the results back: what is not taken is not computed. Splitting is exact within the rounding of kernels that
- * depend on the number of samples; masking likewise. */
+/* choices: IfEach, a choice for every sample, carried out. Of one sample it is an If. Of more, `mask` computes both
+ * regions for all and selects: that has a gradient. `split` gathers the samples of each region, runs it on a few at
+ * a time, as often as there are such samples, and puts the results back: what is not taken is not computed.
+ * Splitting is exact within the rounding of kernels that depend on the number of samples; masking likewise. */
 #include "passes/passes.h"
 
 #include "ops/region.h"

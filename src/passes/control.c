@@ -1,6 +1,6 @@
-/* control: choices and loops that are known before anything runs. An If or Switch whose selector is a constant becomes the region
- * that it takes; a Loop whose conditions all are becomes its iterations, one after the other, if they are few. Constants are folded
- * on the way, because one makes the other known. Every bit is kept. */
+/* control: choices and loops that are known before anything runs. An If or Switch whose selector is a constant
+ * becomes the region that it takes; a Loop whose conditions all are becomes its iterations, one after the other, if
+ * they are few. Constants are folded on the way, because one makes the other known. Every bit is kept. */
 #include "passes/passes.h"
 
 enum { UNROLL = 64, MOST_NODES = 8192 };

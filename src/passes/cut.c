@@ -1,5 +1,6 @@
-/* cut: where a network can be cut in two with one tensor crossing, and a training step whose modules - the parts between cuts - run one
- * after the other, forward and backward, so that one module's activations are gone when the next one begins. */
+/* cut: where a network can be cut in two with one tensor crossing, and a training step whose modules - the parts
+ * between cuts - run one after the other, forward and backward, so that one module's activations are gone when the
+ * next one begins. */
 #include "passes/passes.h"
 
 #include <ctype.h>
@@ -36,7 +37,8 @@ static int64_t last_reader(const epl_node *n)
     return last;
 }
 
-/* How much of a scope names a block: "stage1.unit2" of "stage1.unit2.a.conv", up to the second part with a number. 0: there is none. */
+/* How much of a scope names a block: "stage1.unit2" of "stage1.unit2.a.conv", up to the second part with a number.
+ * 0: there is none. */
 static size_t block_length(const char *scope)
 {
     size_t length = 0;
@@ -84,7 +86,8 @@ bool epl_cut_points(epl_graph *g, epl_value *x, epl_value *y, epl_cut_point **po
         const bool   alone = farthest <= node->tag && node != x->producer;
         if (alone && length > 0 && !add_point(g, node->scope, length, node->outputs[0], points, n, &room))
             return false;
-        if (alone && length == 0 && (*n == 0 || strcmp((*points)[0].name, "stem") == 0) && *n <= 1 && !add_point(g, "stem", 4, node->outputs[0], points, n, &room))
+        if (alone && length == 0 && (*n == 0 || strcmp((*points)[0].name, "stem") == 0) && *n <= 1 &&
+            !add_point(g, "stem", 4, node->outputs[0], points, n, &room))
             return false;
         const int64_t last = last_reader(node);
         farthest = last > farthest ? last : farthest;
@@ -142,12 +145,15 @@ static int64_t bytes_kept_for(const epl_node *n, int64_t then)
     return bytes;
 }
 
-/* What could be known early but is read late - labels, the picture that a decoder is to make, what arrives from a later loss - is computed
- * where it is first read, unless what it is made of is larger. */
+/* What could be known early but is read late - labels, the picture that a decoder is to make, what arrives from a
+ * later loss - is computed where it is first read, unless what it is made of is larger. */
 static void put_off(epl_graph *g, epl_node *const *cuts, int n_cuts)
 {
     for (epl_node *n = g->last; n; n = n->prev) {
-        const int64_t first = n->tag == NONE || (n->op->flags & (EPL_OP_SOURCE | EPL_OP_SINK)) || is_cut(n, cuts, n_cuts) ? n->tag : first_reader(n);
+        const int64_t first =
+            n->tag == NONE || (n->op->flags & (EPL_OP_SOURCE | EPL_OP_SINK)) || is_cut(n, cuts, n_cuts)
+                ? n->tag
+                : first_reader(n);
         int64_t made = 0;
         for (int o = 0; o < n->n_outputs; o++)
             made += bytes_of(n->outputs[o]);

@@ -1,5 +1,5 @@
-/* exits: an early exit becomes an If whose other branch is the rest of the graph: moved there, not copied. The last exit goes first, so
- * that an exit's rest holds those behind it. Exact. */
+/* exits: an early exit becomes an If whose other branch is the rest of the graph: moved there, not copied. The last
+ * exit goes first, so that an exit's rest holds those behind it. Exact. */
 #include "passes/passes.h"
 
 typedef struct exits {
@@ -138,7 +138,11 @@ static bool replace(exits *e)
 
 static bool lower_exit(epl_graph *g, epl_node *at)
 {
-    exits e = { .g = g, .at = at, .arena = epl_arena_new(g->ctx), .each = at->inputs[0]->shape.rank == 1, .n_outputs = epl_graph_n_outputs(g) };
+    exits e = { .g = g,
+                .at = at,
+                .arena = epl_arena_new(g->ctx),
+                .each = at->inputs[0]->shape.rank == 1,
+                .n_outputs = epl_graph_n_outputs(g) };
     bool ok = e.arena != NULL;
     if (ok && at->n_inputs - 1 != e.n_outputs)
         ok = epl_node_fail(at, EPL_ERR_ARGUMENT, "%d values; the graph has %d outputs", at->n_inputs - 1, e.n_outputs);

@@ -1,14 +1,16 @@
-/* fold_batch_norm: conv, linear or transposed conv + BatchNorm -> the same with other weights: Ioffe & Szegedy 2015 (arXiv:1502.03167),
- * Algorithm 2, step 11. The new weights are an expression of the old ones. A frozen program computes it once; a training step in every
- * step, where gradients go through it (Tune: You et al. 2023, arXiv:2305.11624); and a model that is deployed has it baked. Where a
- * Split stands between them, the channels of that part are folded: instance normalisation of the others (arXiv:1807.09441) looks at what
- * comes in and stays. A norm BEFORE a convolution is left alone: where that pads with zeros, nothing can be folded. Keeps results within
+/* fold_batch_norm: conv, linear or transposed conv + BatchNorm -> the same with other weights: Ioffe & Szegedy 2015
+ * (arXiv:1502.03167), Algorithm 2, step 11. The new weights are an expression of the old ones. A frozen program
+ * computes it once; a training step in every step, where gradients go through it (Tune: You et al. 2023,
+ * arXiv:2305.11624); and a model that is deployed has it baked. Where a Split stands between them, the channels of
+ * that part are folded: instance normalisation of the others (arXiv:1807.09441) looks at what comes in and stays. A
+ * norm BEFORE a convolution is left alone: where that pads with zeros, nothing can be folded. Keeps results within
  * rounding. */
 #include "passes/passes.h"
 
 /* ---- where a norm can go ---- */
 
-/* A norm, what its factors go into, and the Split along channels between them, if there is one: its part begins at channel `first`. */
+/* A norm, what its factors go into, and the Split along channels between them, if there is one: its part begins at
+ * channel `first`. */
 typedef struct site {
     epl_node *norm, *layer, *split;
     int64_t   first;
@@ -217,7 +219,8 @@ static bool refuse_trained(const epl_node *n)
 {
     char name[EPL_FOLD_NAME];
     name_norm(n, name, sizeof name);
-    epl_graph_fail(n->graph, EPL_ERR_ARGUMENT, "batch norm '%s' takes the batch's statistics: without running ones it cannot be folded", name);
+    epl_graph_fail(n->graph, EPL_ERR_ARGUMENT,
+                   "batch norm '%s' takes the batch's statistics: without running ones it cannot be folded", name);
     return false;
 }
 

@@ -126,8 +126,9 @@ static int64_t ready_at(const fusion *f, int r, int other)
     return at;
 }
 
-/* Would somebody who reads a value of group r have to wait for what the other group reads? Then what the two of them keep alive would stay
- * so for longer: a step cut into modules would keep all of them, where their losses share a value. */
+/* Would somebody who reads a value of group r have to wait for what the other group reads? Then what the two of them
+ * keep alive would stay so for longer: a step cut into modules would keep all of them, where their losses share a
+ * value. */
 static bool delays(const fusion *f, int r, int other)
 {
     const int64_t ready = ready_at(f, other, r);
@@ -211,7 +212,8 @@ static void try_join(fusion *f, int a, int b)
     if (l.steps > MAX_STEPS || l.inputs > MAX_INPUTS || l.outputs > MAX_OUTPUTS ||
         (x->n_anchors + y->n_anchors > 0 && l.real_outputs == 0))
         return;
-    if (!anchor_reads(f, a, b) && !anchor_reads(f, b, a) && !delays(f, a, b) && !delays(f, b, a) && !waits_for(f, a, b) && !waits_for(f, b, a))
+    if (!anchor_reads(f, a, b) && !anchor_reads(f, b, a) && !delays(f, a, b) && !delays(f, b, a) &&
+        !waits_for(f, a, b) && !waits_for(f, b, a))
         join(f, a, b);
 }
 

@@ -1,11 +1,12 @@
-/* fuse_blocks: a narrow-wide-narrow piece of a network, such as an inverted bottleneck, runs strip by strip: Lavin 2024
- * (arXiv:2404.03617). The piece becomes a Loop over strips of output rows, whose body reads the rows that its strip needs and holds
- * the wide tensors for that strip alone, so that they stay in the cache. The body is ordinary nodes: every kernel, fusion and the
- * compiler serve it as they serve any region.
+/* fuse_blocks: a narrow-wide-narrow piece of a network, such as an inverted bottleneck, runs strip by strip: Lavin
+ * 2024 (arXiv:2404.03617). The piece becomes a Loop over strips of output rows, whose body reads the rows that its
+ * strip needs and holds the wide tensors for that strip alone, so that they stay in the cache. The body is ordinary
+ * nodes: every kernel, fusion and the compiler serve it as they serve any region.
  *
- * A piece is found between two values that all data pass through, where everything between looks at neighbouring rows only. A strip
- * reads beyond its border what convolutions there need (their halo), which is computed again for every strip; rows outside of the map
- * are zero where a convolution reads them as its padding. Each element is computed as before, in strips of other sizes: within rounding. */
+ * A piece is found between two values that all data pass through, where everything between looks at neighbouring
+ * rows only. A strip reads beyond its border what convolutions there need (their halo), which is computed again for
+ * every strip; rows outside of the map are zero where a convolution reads them as its padding. Each element is
+ * computed as before, in strips of other sizes: within rounding. */
 #include "passes/passes.h"
 
 enum { MAX_PIECE = 64, MIN_CONVS = 2 };
@@ -265,7 +266,9 @@ static bool replace_piece(const piece *p)
     body            b   = { .g = epl_region_new(g), .captures = epl_arena_alloc(g->arena, (4 * MAX_PIECE) * sizeof(epl_value *)) };
     epl_value      *whole = epl_reshape(g, p->in, EPL_SHAPE(in.dim[0] * in.dim[1], in.dim[2], in.dim[3])), *results[2] = { 0 };
     bool            ok = b.g && b.captures && whole && build_body(&b, p, whole);
-    epl_node       *loop = ok ? epl_loop(g, out.dim[0] * (out.dim[1] / p->strip), NULL, 0, NULL, b.g, b.n_captures, b.captures, results) : NULL;
+    epl_node       *loop =
+        ok ? epl_loop(g, out.dim[0] * (out.dim[1] / p->strip), NULL, 0, NULL, b.g, b.n_captures, b.captures, results)
+                 : NULL;
     if (loop)
         loop->scope = p->nodes[p->end - 1]->scope;
     epl_value *y = loop ? epl_reshape(g, results[0], out) : NULL;
@@ -362,8 +365,8 @@ static bool piece_from(piece *p, int begin, int n_nodes)
     return true;
 }
 
-/* Of the pieces that end with the first one from `begin` on, the one whose strips save most. false: there is no piece. *fits: there
- * is one with a strip. */
+/* Of the pieces that end with the first one from `begin` on, the one whose strips save most. false: there is no
+ * piece. *fits: there is one with a strip. */
 static bool find_piece(piece *p, int begin, int n_nodes, size_t limit, bool *fits)
 {
     *fits = false;
@@ -428,7 +431,8 @@ int epl_fuse_blocks(epl_graph *g, size_t workspace_bytes) { return each_piece(g,
 
 epl_table *epl_fuse_blocks_report(const epl_graph *g, size_t workspace_bytes)
 {
-    static const char *const columns[] = { "piece", "moved by layers, MB", "by strips, MB", "rows of a strip", "workspace, KiB", "multiply-adds, times" };
+    static const char *const columns[] = { "piece",           "moved by layers, MB", "by strips, MB",
+                                           "rows of a strip", "workspace, KiB",      "multiply-adds, times" };
     epl_graph *copy = epl_graph_copy(g);
     epl_table *t    = copy ? epl_table_new(g->ctx, NULL) : NULL;
     for (size_t i = 0; i < EPL_COUNT(columns); i++)

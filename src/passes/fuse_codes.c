@@ -122,7 +122,8 @@ static bool rewrite(epl_graph *g, const coded_chain *c)
     add_inputs(c, &r);
     for (int i = 0; i < c->fused->n_inputs; i++) {
         const epl_node *d = takes_in(c, c->fused->inputs[i]) ? c->fused->inputs[i]->producer : NULL;
-        in[i] = d ? epl_dequantize_blockwise(r.region, inside(&r, d->inputs[0]), inside(&r, d->inputs[1]), inside(&r, d->inputs[2]), c->block)
+        in[i] = d ? epl_dequantize_blockwise(r.region, inside(&r, d->inputs[0]), inside(&r, d->inputs[1]),
+                                             inside(&r, d->inputs[2]), c->block)
                   : inside(&r, c->fused->inputs[i]);
     }
     for (int q = 0; q < c->n_coded; q++)

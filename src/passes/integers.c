@@ -1,7 +1,8 @@
-/* integers: products of quantised values become products of integers. Where the input of a convolution or linear layer is integers of 8
- * bits times a factor (what DequantizeLinear computes with a zero point of 0), and its weight integers times a factor for each output
- * channel - codes of powers of two (ShiftWeight), or stored integers of 8 bits, whatever scales and folded normalisations stand behind
- * them - all factors multiply the exact sum instead: IntegerConv. Depthwise ones stay. Within the rounding of the sums that it replaces. */
+/* integers: products of quantised values become products of integers. Where the input of a convolution or linear
+ * layer is integers of 8 bits times a factor (what DequantizeLinear computes with a zero point of 0), and its weight
+ * integers times a factor for each output channel - codes of powers of two (ShiftWeight), or stored integers of 8
+ * bits, whatever scales and folded normalisations stand behind them - all factors multiply the exact sum instead:
+ * IntegerConv. Depthwise ones stay. Within the rounding of the sums that it replaces. */
 #include "passes/passes.h"
 
 /* The factors that are taken off on the way: scalars, or one for each of m output channels; of an input (m = 0) scalars alone. */
@@ -24,7 +25,9 @@ static epl_value *as_factor(const factors *f, epl_value *by, const epl_value *v,
         return NULL;
     if (epl_shape_count(s) == 1)
         return epl_reshape(f->g, by, EPL_SCALAR);
-    return f->m > 0 && at >= 0 && at < s.rank && s.dim[at] == f->m && epl_shape_count(s) == f->m ? epl_reshape(f->g, by, EPL_SHAPE(f->m)) : NULL;
+    return f->m > 0 && at >= 0 && at < s.rank && s.dim[at] == f->m && epl_shape_count(s) == f->m
+               ? epl_reshape(f->g, by, EPL_SHAPE(f->m))
+               : NULL;
 }
 
 static bool is_zero(const epl_value *v)
@@ -96,8 +99,8 @@ static bool is_layer(const epl_node *n, bool *turned)
         *turned = epl_attr_i(n, "trans_b");
     else if (!EPL_IS(n, conv))
         return false;
-    return n->outputs[0]->dtype == EPL_F32 && is_fixed(n->inputs[1]) && !is_depthwise(n) && (EPL_IS(n, conv) || n->inputs[1]->shape.rank == 2) &&
-           !(EPL_IS(n, matmul) && epl_attr_i(n, "trans_a"));
+    return n->outputs[0]->dtype == EPL_F32 && is_fixed(n->inputs[1]) && !is_depthwise(n) &&
+           (EPL_IS(n, conv) || n->inputs[1]->shape.rank == 2) && !(EPL_IS(n, matmul) && epl_attr_i(n, "trans_a"));
 }
 
 /* So deep that sums of products with 8 bits each fit 32 bits. */

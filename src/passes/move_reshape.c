@@ -1,6 +1,7 @@
-/* move_reshape: a transpose behind a reshape that splits axes, or merges some that lie beside each other: channel shuffles, images as
- * tokens. Refused: reshapes that do both at once, merges of axes that the transpose brought together from apart (attention's
- * heads), and whatever would leave the transpose before the reshape (flattened images). */
+/* move_reshape: a transpose behind a reshape that splits axes, or merges some that lie beside each other: channel
+ * shuffles, images as tokens. Refused: reshapes that do both at once, merges of axes that the transpose brought
+ * together from apart (attention's heads), and whatever would leave the transpose before the reshape (flattened
+ * images). */
 #include "passes/passes.h"
 
 /* Axes [in, in + n_in) of the transposed value become axes [out, out + n_out) of the result. */

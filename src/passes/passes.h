@@ -36,8 +36,9 @@ bool epl_set_training_but(epl_graph *g, epl_stays_fn *stays, const void *user);
 /* epl_tune_batch_norms of those that are wanted. fold_batch_norm.c */
 bool epl_tune_norms_if(epl_graph *g, epl_stays_fn *wanted, const void *user, epl_fold_report *report);
 
-/* Modules of a graph, between cuts (nodes that data passes): tags every node with the number of its module, from 0 on, and orders the
- * nodes module by module, with shapes as they are now. What depends on weights alone goes where it is first read. cut.c */
+/* Modules of a graph, between cuts (nodes that data passes): tags every node with the number of its module, from 0
+ * on, and orders the nodes module by module, with shapes as they are now. What depends on weights alone goes where
+ * it is first read. cut.c */
 void epl_tag_modules(epl_graph *g, epl_node *const *cuts, int n_cuts);
 bool epl_order_modules(epl_graph *g, epl_node *const *cuts, int n_cuts);
 

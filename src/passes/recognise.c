@@ -1,7 +1,7 @@
-/* recognise: networks as other tools write them, in this library's words - a product with a matrix is a Linear layer, the bias that is
- * added to it its bias, x sigmoid(x) is Silu, x x is Square, 1 / sqrt x is Rsqrt, what is not equal is NotEqual, a clip to [0, 6] is
- * Relu6, numbers that are added and multiplied are an Affine, reshapes in a row are one, a product reads a transpose of its last axes
- * by itself. Keeps results within rounding. */
+/* recognise: networks as other tools write them, in this library's words - a product with a matrix is a Linear
+ * layer, the bias that is added to it its bias, x sigmoid(x) is Silu, x x is Square, 1 / sqrt x is Rsqrt, what is
+ * not equal is NotEqual, a clip to [0, 6] is Relu6, numbers that are added and multiplied are an Affine, reshapes in
+ * a row are one, a product reads a transpose of its last axes by itself. Keeps results within rounding. */
 #include "passes/passes.h"
 
 /* Each rule returns the value that takes the place of output 0, or NULL. */
@@ -12,7 +12,8 @@ typedef epl_value *rule_fn(epl_graph *g, epl_node *n);
 static epl_value *as_linear(epl_graph *g, epl_node *n, bool stored)
 {
     epl_value *x = n->inputs[0], *w = n->inputs[1];
-    if ((stored && !epl_is_stored(w)) || epl_is_stored(x) || w->shape.rank != 2 || epl_attr_i(n, "trans_a") || !epl_dtype_is_float(x->dtype))
+    if ((stored && !epl_is_stored(w)) || epl_is_stored(x) || w->shape.rank != 2 || epl_attr_i(n, "trans_a") ||
+        !epl_dtype_is_float(x->dtype))
         return NULL;
     return epl_multiply_rows(g, x, w, NULL, epl_attr_i(n, "trans_b") != 0);
 }

@@ -1,5 +1,6 @@
-/* select: choices between little are no choices. Where the regions of an If or Switch cost next to nothing, all of them are computed and the
- * one that was chosen is selected: a branch less, and what stood before and behind it becomes one straight line. Exact. */
+/* select: choices between little are no choices. Where the regions of an If or Switch cost next to nothing, all of
+ * them are computed and the one that was chosen is selected: a branch less, and what stood before and behind it
+ * becomes one straight line. Exact. */
 #include "passes/passes.h"
 
 static bool is_choice(const epl_node *n) { return EPL_IS(n, if) || EPL_IS(n, switch); }

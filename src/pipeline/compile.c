@@ -17,7 +17,8 @@ epl_tensor *epl_pipeline_inputs(const epl_pipeline *p, epl_dataset *d, const epl
     epl_batch   batch;
     char       *to = x ? x->data : NULL;
     for (int64_t left = count; x && left > 0 && epl_loader_next(l, &batch); left -= batch.n_valid) {
-        const size_t bytes = epl_tensor_bytes(batch.x) / (size_t)batch.x->shape.dim[0] * (size_t)(batch.n_valid < left ? batch.n_valid : left);
+        const size_t bytes = epl_tensor_bytes(batch.x) / (size_t)batch.x->shape.dim[0] *
+                             (size_t)(batch.n_valid < left ? batch.n_valid : left);
         memcpy(to, batch.x->data, bytes);
         to += bytes;
     }
@@ -42,7 +43,8 @@ static bool compile_model(const epl_stage *s, epl_stage *of, epl_model *m)
     const epl_compile_opts o   = { .name = name, .target = s->target, .shifts = s->shifts, .bindings = &one, .n_bindings = 1 };
     epl_artifact      artifact = { 0 };
     epl_verify_result v        = { 0 };
-    epl_tensor       *x        = epl_compile(m, dir, o, &artifact) ? epl_pipeline_inputs(s->pipeline, s->pipeline->test, m, INT64_MAX) : NULL;
+    epl_tensor            *x =
+        epl_compile(m, dir, o, &artifact) ? epl_pipeline_inputs(s->pipeline, s->pipeline->test, m, INT64_MAX) : NULL;
     if (!x)
         return false;
     epl_pipeline_say(s->pipeline, "      %s: building and running %lld samples", of->name, (long long)x->shape.dim[0]);

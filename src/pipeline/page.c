@@ -147,7 +147,11 @@ static void add_sparsity(const epl_pipeline *p, const epl_stage *s, epl_report *
         names[n]   = epl_value_name(v);
         zeros[n++] = (double)count / (double)epl_tensor_count(t);
     }
-    epl_plot *plot = epl_plot_new(p->ctx, (epl_plot_opts){ .title = "Zero weights by layer", .y_percent = true, .y_max = 1, .width = 900, .height = 360 });
+    epl_plot *plot = epl_plot_new(p->ctx, (epl_plot_opts){ .title = "Zero weights by layer",
+                                                           .y_percent = true,
+                                                           .y_max = 1,
+                                                           .width = 900,
+                                                           .height = 360 });
     epl_plot_categories(plot, names, n);
     epl_plot_bars(plot, NULL, zeros, NULL, n);
     epl_report_plot(r, plot, NULL);
@@ -163,7 +167,10 @@ static void add_codes(const epl_pipeline *p, const epl_stage *s, epl_report *r)
     epl_table *t = m ? epl_shift_report(m) : NULL;
     if (t)
         epl_report_table(r, t);
-    epl_report_text(r, "Weights of the model `%s`: how many are negative, the shares of their magnitudes, and the entropy of a code in bits.", s->name);
+    epl_report_text(r,
+                    "Weights of the model `%s`: how many are negative, the shares of their magnitudes, and the entropy "
+                    "of a code in bits.",
+                    s->name);
     epl_table_free(t);
     epl_model_free(m);
 }
@@ -236,7 +243,10 @@ static bool add_mistakes(const epl_pipeline *p, const epl_stage *s, epl_report *
         const char **names = malloc((size_t)e.n_classes * sizeof *names);
         for (int c = 0; names && c < e.n_classes; c++)
             names[c] = epl_dataset_class_name(p->test, c);
-        epl_plot *plot = epl_plot_new(p->ctx, (epl_plot_opts){ .title = "Confusion: rows are the truth, columns what the network said", .width = 720 });
+        epl_plot *plot =
+            epl_plot_new(p->ctx,
+                         (epl_plot_opts){ .title = "Confusion: rows are the truth, columns what the network said",
+                                          .width = 720 });
         epl_plot_matrix(plot, e.confusion, (size_t)e.n_classes, (size_t)e.n_classes,
                         (epl_matrix_opts){ .row_names = names, .column_names = names, .confusion = true });
         epl_report_plot(r, plot, NULL);
@@ -309,7 +319,8 @@ bool epl_pipeline_save_report(const epl_pipeline *p)
         }
     epl_report_section(r, "Before and after");
     epl_report_table(r, t);
-    epl_report_text(r, "MACs leave out those with a zero weight. Latency is the median for one sample on one thread. \"C differs by\" is the "
+    epl_report_text(r, "MACs leave out those with a zero weight. Latency is the median for one sample on one thread. "
+                       "\"C differs by\" is the "
                        "largest difference of an output from the library's over the whole test set.");
     add_costs(p, r);
     epl_report_section(r, "Training");

@@ -6,7 +6,14 @@
 
 #include "base/yaml.h"
 
-typedef enum epl_stage_kind { EPL_STAGE_TRAIN, EPL_STAGE_PRUNE, EPL_STAGE_CHANNELS, EPL_STAGE_QUANTIZE, EPL_STAGE_COMPILE, EPL_N_STAGE_KINDS } epl_stage_kind;
+typedef enum epl_stage_kind {
+    EPL_STAGE_TRAIN,
+    EPL_STAGE_PRUNE,
+    EPL_STAGE_CHANNELS,
+    EPL_STAGE_QUANTIZE,
+    EPL_STAGE_COMPILE,
+    EPL_N_STAGE_KINDS
+} epl_stage_kind;
 
 /* What a stage that makes a model found out. NaN or 0 where it did not. */
 typedef struct epl_stage_result {
@@ -73,7 +80,8 @@ bool  epl_stage_train(epl_stage *s);
 bool  epl_stage_compile(epl_stage *s);
 char *epl_stage_path(const epl_stage *s, const char *file); /* in the arena */
 void  epl_pipeline_say(const epl_pipeline *p, const char *format, ...) EPL_PRINTF(2, 3);
-epl_tensor *epl_pipeline_inputs(const epl_pipeline *p, epl_dataset *d, const epl_model *m, int64_t limit); /* the first samples. compile.c */
+epl_tensor *epl_pipeline_inputs(const epl_pipeline *p, epl_dataset *d, const epl_model *m,
+                                int64_t limit);                  /* the first samples. compile.c */
 bool  epl_stage_measure(epl_stage *s, epl_model *m);       /* accuracy, sizes, latency of the library */
 
 /* result.c: results on disk */

@@ -12,15 +12,21 @@ static const char *const kinds[EPL_N_STAGE_KINDS] = { "train", "prune", "prune-c
 /* The keys of each kind of stage. What a training stage does not say, `defaults` may. */
 static const char *const train_keys[] = { "stage", "do", "note", "model", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
                                           "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers" };
-static const char *const prune_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule", "augment",
-                                          "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers", "sparsity", "criterion", "distribution", "skip",
-                                          "begin", "end", "every" };
-static const char *const channel_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule",
-                                            "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers", "macs", "criterion", "round_to" };
-static const char *const quantize_keys[] = { "stage", "do", "note", "from", "teacher", "epochs", "batch", "optimizer", "schedule", "augment",
-                                             "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers", "bits", "init", "activations" };
+static const char *const prune_keys[] = { "stage",        "do",          "note",     "from",    "teacher",  "epochs",
+                                          "batch",        "optimizer",   "schedule", "augment", "loss",     "smoothing",
+                                          "bn_mode",      "temperature", "alpha",    "answers", "sparsity", "criterion",
+                                          "distribution", "skip",        "begin",    "end",     "every" };
+static const char *const channel_keys[] = { "stage",   "do",        "note",      "from",        "teacher",
+                                            "epochs",  "batch",     "optimizer", "schedule",    "augment",
+                                            "loss",    "smoothing", "bn_mode",   "temperature", "alpha",
+                                            "answers", "macs",      "criterion", "round_to" };
+static const char *const quantize_keys[] = { "stage",   "do",        "note",      "from",        "teacher",
+                                             "epochs",  "batch",     "optimizer", "schedule",    "augment",
+                                             "loss",    "smoothing", "bn_mode",   "temperature", "alpha",
+                                             "answers", "bits",      "init",      "activations" };
 static const char *const compile_keys[] = { "stage", "do", "note", "models", "target", "shifts" };
-static const char *const default_keys[] = { "batch", "optimizer", "schedule", "augment", "loss", "smoothing", "bn_mode", "temperature", "alpha", "answers" };
+static const char *const default_keys[] = { "batch",     "optimizer", "schedule",    "augment", "loss",
+                                            "smoothing", "bn_mode",   "temperature", "alpha",   "answers" };
 static const char *const file_keys[] = { "name", "title", "data", "seed", "defaults", "stages" };
 
 static epl_stage *stage_named(epl_pipeline *p, const epl_yaml *y, const char *name, const epl_stage *before)
@@ -140,11 +146,14 @@ static bool read_channels(epl_stage *s, const epl_yaml *defaults)
 
 static bool read_quantize(epl_stage *s, const epl_yaml *defaults)
 {
-    return epl_yaml_known(s->yaml, quantize_keys, EPL_COUNT(quantize_keys)) && read_recipe(s, defaults) && needs_from(s) &&
-           epl_yaml_int(s->yaml, "bits", 2, 4, &s->bits, 3) && epl_yaml_flag(s->yaml, "activations", &s->activations, false) &&
+    return epl_yaml_known(s->yaml, quantize_keys, EPL_COUNT(quantize_keys)) && read_recipe(s, defaults) &&
+           needs_from(s) && epl_yaml_int(s->yaml, "bits", 2, 4, &s->bits, 3) &&
+           epl_yaml_flag(s->yaml, "activations", &s->activations, false) &&
            epl_yaml_text(s->yaml, "init", &s->init, "from-float") &&
-           (strcmp(s->init, "scratch") == 0 || strcmp(s->init, "low-variance") == 0 || strcmp(s->init, "from-float") == 0 ||
-            epl_yaml_fail(epl_yaml_get(s->yaml, "init"), "variables begin from 'scratch', with 'low-variance' or 'from-float', not '%s'", s->init));
+           (strcmp(s->init, "scratch") == 0 || strcmp(s->init, "low-variance") == 0 ||
+            strcmp(s->init, "from-float") == 0 ||
+            epl_yaml_fail(epl_yaml_get(s->yaml, "init"),
+                          "variables begin from 'scratch', with 'low-variance' or 'from-float', not '%s'", s->init));
 }
 
 static bool read_compile(epl_stage *s, const epl_yaml *defaults)
@@ -228,8 +237,10 @@ bool epl_stage_read(epl_stage *s, const epl_yaml *defaults)
             return true;
         }
     const char *close = epl_closest(kind, kinds, EPL_N_STAGE_KINDS);
-    return epl_yaml_fail(epl_yaml_get(s->yaml, "do"), "stage '%s' wants to '%s'; what stages do is train, prune, prune-channels, quantize, compile%s%s%s",
-                         s->name, kind, close ? " - did you mean '" : "", close ? close : "", close ? "'?" : "");
+    return epl_yaml_fail(
+        epl_yaml_get(s->yaml, "do"),
+        "stage '%s' wants to '%s'; what stages do is train, prune, prune-channels, quantize, compile%s%s%s", s->name,
+        kind, close ? " - did you mean '" : "", close ? close : "", close ? "'?" : "");
 }
 
 static bool read_file(epl_pipeline *p, const epl_yaml *root)

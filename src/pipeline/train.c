@@ -166,8 +166,9 @@ static bool narrow(const epl_stage *s, epl_model *m)
 /* Variables in the place of weights, before training; their codes behind it, and inputs of 8 bits. */
 static bool put_shifts(const epl_stage *s, epl_model *m)
 {
-    const epl_shift_init init = strcmp(s->init, "scratch") == 0 ? EPL_SHIFT_SCRATCH : strcmp(s->init, "low-variance") == 0 ? EPL_SHIFT_LOW_VARIANCE
-                                                                                                                            : EPL_SHIFT_FROM_FLOAT;
+    const epl_shift_init init = strcmp(s->init, "scratch") == 0        ? EPL_SHIFT_SCRATCH
+                                : strcmp(s->init, "low-variance") == 0 ? EPL_SHIFT_LOW_VARIANCE
+                                                                       : EPL_SHIFT_FROM_FLOAT;
     return epl_shift(m, (epl_shift_opts){ .bits = (int)s->bits, .init = init, .seed = s->pipeline->seed }, NULL);
 }
 

@@ -458,7 +458,10 @@ static bool meet_limit(epl_program *p)
 
 static bool lower(epl_program *p)
 {
-    epl_pass_opts passes = { .fuse = !p->opts.no_fusion && !p->opts.reference, .frozen = p->opts.frozen, .unroll = p->opts.unroll, .plain = p->opts.plain,
+    epl_pass_opts passes = { .fuse = !p->opts.no_fusion && !p->opts.reference,
+                             .frozen = p->opts.frozen,
+                             .unroll = p->opts.unroll,
+                             .plain = p->opts.plain,
                              .integers = p->opts.frozen && !p->opts.reference && !p->opts.plain,
                              .block_bytes = p->opts.reference ? 0 : p->opts.block_bytes };
     return epl_prepare(p->graph, passes) && lower_graph(p) && meet_limit(p);

@@ -115,8 +115,9 @@ static epl_node *anchor_of(const epl_graph *body)
     return NULL;
 }
 
-/* Fills the chain of the region's element-wise nodes. Registers: the `n_first` values that are computed before it, then constants and
- * inputs as they are met, then results. The values' tags hold registers meanwhile. Inputs' buffers go to `in`, -1 for the first. */
+/* Fills the chain of the region's element-wise nodes. Registers: the `n_first` values that are computed before it,
+ * then constants and inputs as they are met, then results. The values' tags hold registers meanwhile. Inputs'
+ * buffers go to `in`, -1 for the first. */
 static bool fill_chain(epl_block *b, epl_chain *c, const epl_node *fused, int n_first, const epl_value *const *first, int *in)
 {
     const epl_graph *body = fused->regions[0];
@@ -189,7 +190,8 @@ int epl_code_table_of(epl_block *b, const epl_node *n, const epl_value *map, boo
     const int in = epl_buffer_of(b, map);
     for (size_t i = 0; i < b->n_steps; i++) {
         const epl_step *s = &b->steps[i];
-        if (s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "code_pack") == 0 && s->in[0] == in && memcmp(s->params, &p, sizeof p) == 0)
+        if (s->kind == EPL_STEP_KERNEL && strcmp(s->kernel->name, "code_pack") == 0 && s->in[0] == in &&
+            memcmp(s->params, &p, sizeof p) == 0)
             return s->out[0];
     }
     const int out = epl_buffer_new(b, sizeof(epl_code_table));

@@ -21,7 +21,8 @@ static bool gemm(epl_block *b, const epl_node *n, epl_gemm_params p, const epl_v
     const int a = epl_buffer_of(b, n->inputs[0]), c = epl_buffer_of(b, n->outputs[0]);
     int       matrix = epl_buffer_of(b, bv);
     if (worth_packing(b, &p, matrix)) {
-        matrix = epl_pack(b, n, "gemm_pack", &p, sizeof p, matrix, (size_t)epl_gemm_packed_floats(&p, b->program->kernels->vector) * sizeof(float));
+        matrix = epl_pack(b, n, "gemm_pack", &p, sizeof p, matrix,
+                          (size_t)epl_gemm_packed_floats(&p, b->program->kernels->vector) * sizeof(float));
         if (matrix < 0)
             return false;
         p.b_packed = 1;

@@ -1,5 +1,5 @@
-/* lower_integers: convolutions and linear layers of integers, with products, or where the program wants shifts and the weights are
- * known powers of two, by shifts and additions. */
+/* lower_integers: convolutions and linear layers of integers, with products, or where the program wants shifts and
+ * the weights are known powers of two, by shifts and additions. */
 #include "program/lower.h"
 
 /* The convolution, or a linear layer as one of 1x1. */
@@ -54,7 +54,8 @@ bool epl_lower_integer_conv(epl_block *b, const epl_node *n, const char **why)
     const int bias = n->n_inputs > 3 ? epl_buffer_of(b, n->inputs[3]) : -1, y = epl_buffer_of(b, n->outputs[0]);
     const size_t bytes = p.bits ? epl_shift_add_bytes(&p) : epl_integer_packed_bytes(&p, b->program->kernels->vector);
     const int packed = epl_pack(b, n, p.bits ? "shift_add_pack" : "integer_pack", &p, sizeof p, w, bytes);
-    return packed >= 0 && epl_kernel_add(b, n, p.bits ? "shift_add" : "integer_conv", &p, sizeof p, 4, (int[]){ x, packed, scale, bias }, 1, &y);
+    return packed >= 0 && epl_kernel_add(b, n, p.bits ? "shift_add" : "integer_conv", &p, sizeof p, 4,
+                                         (int[]){ x, packed, scale, bias }, 1, &y);
 }
 
 bool epl_shift_add_weights_fit(const epl_step *s)

@@ -1,5 +1,5 @@
-/* lower_known: what is known of values when a program is made: where they come from through the regions of nodes, and their elements
- * where they depend on parameters, states and constants alone. */
+/* lower_known: what is known of values when a program is made: where they come from through the regions of nodes,
+ * and their elements where they depend on parameters, states and constants alone. */
 #include "program/lower.h"
 
 typedef struct known { /* a value that stays as it is; `own` where it had to be computed */

@@ -69,7 +69,8 @@ bool epl_lower_expand(epl_block *b, const epl_node *n, const char **why)
 static void slice_window(const epl_node *n, epl_shape whole, int64_t first[EPL_MAX_RANK], int64_t step[EPL_MAX_RANK])
 {
     const int64_t *starts, *axes, *steps;
-    const int count = epl_attr_ints(n, "starts", &starts), n_axes = epl_attr_ints(n, "axes", &axes), n_steps = epl_attr_ints(n, "steps", &steps);
+    const int      count = epl_attr_ints(n, "starts", &starts), n_axes = epl_attr_ints(n, "axes", &axes),
+              n_steps = epl_attr_ints(n, "steps", &steps);
     for (int i = 0; i < whole.rank; i++) {
         first[i] = 0;
         step[i]  = 1;
@@ -107,7 +108,9 @@ static int64_t bits_of(double x, epl_dtype t)
 static bool add_pad(epl_block *b, const epl_node *n, const int64_t before[EPL_MAX_RANK], double value)
 {
     const epl_shape x = n->inputs[0]->shape, y = n->outputs[0]->shape;
-    epl_pad_params  p = { .rank = x.rank, .bytes = (int64_t)epl_dtype_bytes(n->inputs[0]->dtype), .value = bits_of(value, n->inputs[0]->dtype) };
+    epl_pad_params  p = { .rank = x.rank,
+                          .bytes = (int64_t)epl_dtype_bytes(n->inputs[0]->dtype),
+                          .value = bits_of(value, n->inputs[0]->dtype) };
     memcpy(p.in_dim, x.dim, sizeof p.in_dim);
     memcpy(p.out_dim, y.dim, sizeof p.out_dim);
     memcpy(p.before, before, sizeof p.before);

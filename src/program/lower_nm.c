@@ -14,8 +14,8 @@ static const epl_node *chosen_along(const epl_value *w, int axis)
     return (along < 0 ? along : along - rank) == axis ? n : NULL;
 }
 
-/* Against the dense kernel, whose multiply-adds fill their vectors with channels. A weight takes as long to pack as five multiply-adds
- * of a vector. */
+/* Against the dense kernel, whose multiply-adds fill their vectors with channels. A weight takes as long to pack as
+ * five multiply-adds of a vector. */
 static bool is_worth_it(const epl_nm_pack_params *pack, int64_t vector)
 {
     const epl_conv_params  *p = &pack->conv;

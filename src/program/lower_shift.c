@@ -43,7 +43,8 @@ bool epl_lower_shift(epl_block *b, const epl_node *n, const epl_shift_pack_param
     const epl_conv_params *p = &pack->conv;
     if (!is_shift(b, pack, w))
         return false;
-    const int packed = epl_pack(b, n, "shift_pack", pack, sizeof *pack, epl_buffer_of(b, w), epl_shift_conv_bytes(p, b->program->kernels->vector));
+    const int packed = epl_pack(b, n, "shift_pack", pack, sizeof *pack, epl_buffer_of(b, w),
+                                epl_shift_conv_bytes(p, b->program->kernels->vector));
     return packed >= 0 && epl_kernel_add(b, n, "shift_conv", p, sizeof *p, 3, (int[]){ x, packed, bias }, 1, &y);
 }
 
@@ -51,6 +52,7 @@ bool epl_shift_weights_fit(const epl_step *s)
 {
     const epl_shift_pack_params *pack = s->params;
     return has_factors(s->call.out[0], pack->conv.m) ||
-           epl_fail(epl_graph_context(s->node->graph), EPL_ERR_ARGUMENT, "%s %s: the weights are no powers of two any more: make the program anew",
-                    s->node->op->name, s->node->scope);
+           epl_fail(epl_graph_context(s->node->graph), EPL_ERR_ARGUMENT,
+                    "%s %s: the weights are no powers of two any more: make the program anew", s->node->op->name,
+                    s->node->scope);
 }

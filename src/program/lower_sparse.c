@@ -1,7 +1,8 @@
-/* lower_sparse: convolutions and linear layers whose weights are known and mostly zero, on the sparse kernel. The weights may be
- * an expression of parameters and states, such as a mask times a weight: it is evaluated to see what is zero. The lists of
- * non-zeros are made once; the program has room for some more than there are when it is made. In training steps weights change, but where
- * their masks are sparse they are, too: their lists are made in every step, with room for all weights, since masks may move. */
+/* lower_sparse: convolutions and linear layers whose weights are known and mostly zero, on the sparse kernel. The
+ * weights may be an expression of parameters and states, such as a mask times a weight: it is evaluated to see what
+ * is zero. The lists of non-zeros are made once; the program has room for some more than there are when it is made.
+ * In training steps weights change, but where their masks are sparse they are, too: their lists are made in every
+ * step, with room for all weights, since masks may move. */
 #include "program/lower.h"
 
 #include "kernels/sparse_layout.h"
@@ -109,7 +110,9 @@ bool epl_lower_sparse(epl_block *b, const epl_node *n, const epl_nm_pack_params 
     const epl_conv_params *p = &at->conv;
     epl_sparse_pack_params pack = { *p, at->base, at->position_stride, at->channel_stride, at->out_stride, 1 };
     const int in = epl_buffer_of(b, w);
-    int packed = epl_has_kernel(b, "sparse_pack") ? epl_packed(b, "sparse_pack", &pack, offsetof(epl_sparse_pack_params, capacity), in) : -1;
+    int                    packed = epl_has_kernel(b, "sparse_pack")
+                                        ? epl_packed(b, "sparse_pack", &pack, offsetof(epl_sparse_pack_params, capacity), in)
+                                        : -1;
     if (packed < 0 && !choose(b, p, w, &pack))
         return false;
     packed = packed < 0 ? epl_pack(b, n, "sparse_pack", &pack, sizeof pack, in, (size_t)pack.capacity * 4) : packed;

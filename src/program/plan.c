@@ -61,7 +61,8 @@ static void find_once(epl_block *b)
         bool once = s->kind == EPL_STEP_KERNEL || s->kind == EPL_STEP_REFERENCE;
         FOR_READ(s, i, once = once && is_constant(b, i));
         for (int o = 0; once && o < s->n_out; o++)
-            once = s->out[o] < 0 || root_buffer(b, s->out[o])->place == EPL_PLACE_ARENA || root_buffer(b, s->out[o])->place == EPL_PLACE_ONCE;
+            once = s->out[o] < 0 || root_buffer(b, s->out[o])->place == EPL_PLACE_ARENA ||
+                   root_buffer(b, s->out[o])->place == EPL_PLACE_ONCE;
         s->once = once;
         for (int o = 0; once && o < s->n_out; o++) {
             epl_buffer *f = root_buffer(b, s->out[o]);

@@ -304,17 +304,22 @@ epl_step_profile epl_program_step(const epl_program *p, int i)
     return (epl_step_profile){ step_name(s), s->node->op->name, s->node->scope, s->time_s, epl_step_cost(p->root, s) };
 }
 
-static double results_of(const epl_integer_conv_params *p) { return (double)(p->conv.n * p->conv.od * p->conv.oh) * (double)(p->conv.ow * p->conv.m); }
+static double results_of(const epl_integer_conv_params *p)
+{
+    return (double)(p->conv.n * p->conv.od * p->conv.oh) * (double)(p->conv.ow * p->conv.m);
+}
 
-/* An addition for each code of each result, and the tables: of a pixel and weight the shifts (of 3 bits 3) and as many negatives as
- * exponents; of a pair of 2 bits also the 16 sums. A result is multiplied once, by its scale. */
+/* An addition for each code of each result, and the tables: of a pixel and weight the shifts (of 3 bits 3) and as
+ * many negatives as exponents; of a pair of 2 bits also the 16 sums. A result is multiplied once, by its scale. */
 static epl_operations shift_add_operations(const epl_integer_conv_params *p)
 {
     const double exponents = (double)((int64_t)1 << (p->bits - 1)), pixels = results_of(p) / (double)p->conv.m;
     const double weights = pixels * (double)(epl_shift_depth(&p->conv) * p->conv.groups), each = p->bits == 2 ? 2 : 1;
     const double units = pixels * (double)((epl_shift_depth(&p->conv) + (int64_t)each - 1) / (int64_t)each * p->conv.groups);
-    return (epl_operations){ .multiplications = results_of(p), .shifts = weights * (exponents - 1),
-                             .integer_additions = units * (double)(p->conv.m / p->conv.groups) + weights * exponents + (p->bits == 2 ? 16 * units : 0) };
+    return (epl_operations){ .multiplications = results_of(p),
+                             .shifts = weights * (exponents - 1),
+                             .integer_additions = units * (double)(p->conv.m / p->conv.groups) + weights * exponents +
+                                                  (p->bits == 2 ? 16 * units : 0) };
 }
 
 epl_operations epl_program_step_operations(const epl_program *p, int i)

@@ -281,8 +281,10 @@ static double barycentre(const layers *l, int v, bool from_above)
     double sum = 0;
     for (int i = start[v]; i < start[v + 1]; i++) {
         const layer_segment *s = &l->segments[list[i]];
-        sum += from_above ? touch(&l->vertices[s->upper], s->upper_offset) - touch(&(layer_vertex){ .w = l->vertices[v].w }, s->lower_offset)
-                          : touch(&l->vertices[s->lower], s->lower_offset) - touch(&(layer_vertex){ .w = l->vertices[v].w }, s->upper_offset);
+        sum += from_above ? touch(&l->vertices[s->upper], s->upper_offset) -
+                                touch(&(layer_vertex){ .w = l->vertices[v].w }, s->lower_offset)
+                          : touch(&l->vertices[s->lower], s->lower_offset) -
+                                touch(&(layer_vertex){ .w = l->vertices[v].w }, s->upper_offset);
     }
     return start[v + 1] > start[v] ? sum / (start[v + 1] - start[v]) : l->vertices[v].order;
 }

@@ -182,8 +182,9 @@ static void draw_cells_of(const grid *g, int wanted, int level)
             if (!isfinite(x) || lround(31 * fmin(1, strength(g, x, sum, &color))) != level || color != wanted)
                 continue;
             if (!any)
-                epl_text_addf(g->c.t, "<path class=\"f%d\" shape-rendering=\"crispEdges\" fill-opacity=\"%d.%02d\" d=\"", color, level == 31,
-                              level == 31 ? 0 : (int)(100 * (FAINTEST + (1 - FAINTEST) * level / 31)));
+                epl_text_addf(g->c.t,
+                              "<path class=\"f%d\" shape-rendering=\"crispEdges\" fill-opacity=\"%d.%02d\" d=\"", color,
+                              level == 31, level == 31 ? 0 : (int)(100 * (FAINTEST + (1 - FAINTEST) * level / 31)));
             any = true;
             epl_svg_point(g->c.t, 'M', g->c.left + g->w * (double)c, g->c.top + g->h * (double)r);
             epl_svg_point(g->c.t, 'l', g->w, 0);

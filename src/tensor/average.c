@@ -11,7 +11,8 @@ static bool alike(epl_context *ctx, const epl_weights *a, const epl_weights *b)
         const epl_tensor *x = epl_weights_at(a, i), *y = epl_weights_find(b, name);
         char is[192], want[192];
         if (!y)
-            return epl_fail(ctx, EPL_ERR_ARGUMENT, "the tensor '%s' is not in every set: only weights of one network can be averaged", name);
+            return epl_fail(ctx, EPL_ERR_ARGUMENT,
+                            "the tensor '%s' is not in every set: only weights of one network can be averaged", name);
         if (x->dtype != y->dtype || !epl_shape_equal(x->shape, y->shape))
             return epl_fail(ctx, EPL_ERR_SHAPE, "'%s' is %s%s in one set and %s%s in another", name, epl_dtype_name(y->dtype),
                             epl_shape_text(is, y->shape), epl_dtype_name(x->dtype), epl_shape_text(want, x->shape));

@@ -1,5 +1,5 @@
-/* shards: weights that are spread over several safetensors files, with an index { "weight_map": { tensor: file } }. The files have
- * to lie beside the index; their metadata are left out. */
+/* shards: weights that are spread over several safetensors files, with an index { "weight_map": { tensor: file } }.
+ * The files have to lie beside the index; their metadata are left out. */
 #include "tensor/weights.h"
 
 #include <stdio.h>

@@ -15,7 +15,9 @@
 static bool path_of(const epl_trainer *t, const char *file, char *out, size_t size)
 {
     const int n = snprintf(out, size, "%s/%s", t->o.checkpoint, file);
-    return n > 0 && (size_t)n < size ? true : epl_fail(t->ctx, EPL_ERR_ARGUMENT, "the folder's name is too long: %.80s...", t->o.checkpoint);
+    return n > 0 && (size_t)n < size
+               ? true
+               : epl_fail(t->ctx, EPL_ERR_ARGUMENT, "the folder's name is too long: %.80s...", t->o.checkpoint);
 }
 
 /* What a killed process left half written. The folder belongs to one run. */
@@ -184,8 +186,10 @@ static bool take_state(epl_trainer *t, const epl_weights *w, const char *path)
         ok = epl_fail(t->ctx, EPL_ERR_ARGUMENT, "%s: was made with another network, data set, optimizer, schedule, batch, seed or "
                       "augmentation; the run cannot go on from it", path);
     if (ok && !same_print(state, "hooks", t->hooks_print))
-        ok = epl_fail(t->ctx, EPL_ERR_ARGUMENT, "%s: was made with other options of pruning, or of what else acts between the updates; the run "
-                      "cannot go on from it", path);
+        ok = epl_fail(t->ctx, EPL_ERR_ARGUMENT,
+                      "%s: was made with other options of pruning, or of what else acts between the updates; the run "
+                      "cannot go on from it",
+                      path);
     if (ok && !get_state(t, state))
         ok = epl_error_code(t->ctx) != EPL_OK ? false : epl_fail(t->ctx, EPL_ERR_FORMAT, "%s: the state of training is damaged", path);
     epl_json_free(state);
@@ -256,7 +260,8 @@ bool epl_trainer_take_best(epl_trainer *t)
         if (ok)
             memcpy(to->data, from->data, epl_tensor_bytes(to));
         else
-            epl_fail(t->ctx, EPL_ERR_FORMAT, "%s: tensor '%s' is missing or has another type", path, epl_weights_name(t->model->weights, i));
+            epl_fail(t->ctx, EPL_ERR_FORMAT, "%s: tensor '%s' is missing or has another type", path,
+                     epl_weights_name(t->model->weights, i));
     }
     if (t->o.checkpoint)
         epl_weights_free(w);

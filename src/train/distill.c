@@ -75,7 +75,10 @@ epl_train_hook epl_distill_hook(const epl_model *teacher, epl_distill_opts o)
 epl_tensor *epl_distill_answers(const epl_model *teacher, epl_dataset *d, epl_progress progress)
 {
     epl_evaluation e = { 0 };
-    if (!epl_evaluate(teacher, d, (epl_evaluate_opts){ .batch = epl_own_batch(teacher->graph) ? 0 : 200, .keep_logits = true, .progress = progress }, &e))
+    if (!epl_evaluate(teacher, d,
+                      (epl_evaluate_opts){
+                          .batch = epl_own_batch(teacher->graph) ? 0 : 200, .keep_logits = true, .progress = progress },
+                      &e))
         return NULL;
     epl_tensor *answers = e.logits;
     e.logits = NULL;

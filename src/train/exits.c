@@ -62,7 +62,8 @@ epl_train_hook epl_exits_hook(const epl_model *m, epl_exits_train_opts o)
     const int n = epl_n_exits(m->graph) - 1;
     exits    *x = NULL;
     if (n < 1 || n > MOST)
-        epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has %d early exits to train; 1 to %d are possible", epl_graph_name(m->graph), n, MOST);
+        epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has %d early exits to train; 1 to %d are possible",
+                 epl_graph_name(m->graph), n, MOST);
     else if (o.objective == EPL_EXITS_SDN && o.epochs < 1)
         epl_fail(m->ctx, EPL_ERR_ARGUMENT, "exits are trained over %d epochs, at least 1 is needed", o.epochs);
     else

@@ -1,4 +1,5 @@
-/* links: what hooks ask of a step beyond nodes and a loss - cuts, behind which another module begins, and tensors that follow others. */
+/* links: what hooks ask of a step beyond nodes and a loss - cuts, behind which another module begins, and tensors
+ * that follow others. */
 #include "train/train.h"
 
 #include "graph/op.h"
@@ -42,7 +43,8 @@ bool epl_train_step_follow(epl_train_step *s, epl_value *dst, epl_value *src, do
                         epl_dtype_name(dst->dtype), epl_shape_text(is, dst->shape), epl_value_name(src), epl_dtype_name(src->dtype),
                         epl_shape_text(want, src->shape));
     if (!(keep >= 0 && keep <= 1))
-        return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT, "'%s' is to keep %g of itself, expected a number from 0 to 1", epl_value_name(dst), keep);
+        return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT, "'%s' is to keep %g of itself, expected a number from 0 to 1",
+                        epl_value_name(dst), keep);
     if (l->n_followers == l->room) {
         const int     room = l->room ? 2 * l->room : 32;
         epl_follower *more = epl_arena_alloc(s->arena, (size_t)room * sizeof *more);
@@ -53,8 +55,13 @@ bool epl_train_step_follow(epl_train_step *s, epl_value *dst, epl_value *src, do
         l->followers = more;
         l->room      = room;
     }
-    l->followers[l->n_followers++] = (epl_follower){ epl_arena_strdup(s->arena, epl_value_name(dst)), epl_arena_strdup(s->arena, epl_value_name(src)),
-                                                     EPL_IS(dst->producer, parameter), EPL_IS(src->producer, parameter), dst->dtype, dst->shape, keep };
+    l->followers[l->n_followers++] = (epl_follower){ epl_arena_strdup(s->arena, epl_value_name(dst)),
+                                                     epl_arena_strdup(s->arena, epl_value_name(src)),
+                                                     EPL_IS(dst->producer, parameter),
+                                                     EPL_IS(src->producer, parameter),
+                                                     dst->dtype,
+                                                     dst->shape,
+                                                     keep };
     return l->followers[l->n_followers - 1].dst && l->followers[l->n_followers - 1].src;
 }
 

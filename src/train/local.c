@@ -1,6 +1,6 @@
-/* local: a network learns in modules that no gradient leaves, with auxiliary heads behind the cuts and, before those, twins of the next
- * block that follow it (MAN). Cuts and followers are the step's (links.c); this hook chooses cuts, adds heads, twins and losses. Left out:
- * modules that update while others still run. */
+/* local: a network learns in modules that no gradient leaves, with auxiliary heads behind the cuts and, before
+ * those, twins of the next block that follow it (MAN). Cuts and followers are the step's (links.c); this hook
+ * chooses cuts, adds heads, twins and losses. Left out: modules that update while others still run. */
 #include "train/train.h"
 
 #include <espalier/nn.h>
@@ -40,8 +40,11 @@ epl_graph *epl_local_classifier(epl_context *ctx, epl_shape like, const char *au
     if (!x)
         return NULL;
     if (!read_aux(aux, &convs, &linears) || (convs > 0 && like.rank < 3))
-        epl_graph_fail(g, EPL_ERR_ARGUMENT, "auxiliary classifier '%s' of an input of rank %d: expected 0 to 3 convolutions (of pictures) and 1 to 3 "
-                       "linear layers, as in 1c2f", aux, like.rank);
+        epl_graph_fail(
+            g, EPL_ERR_ARGUMENT,
+            "auxiliary classifier '%s' of an input of rank %d: expected 0 to 3 convolutions (of pictures) and 1 to 3 "
+            "linear layers, as in 1c2f",
+            aux, like.rank);
     for (int i = 0; i < convs && x; i++) {
         char      name[16];
         const int c = (int)epl_channels(x), out = i == 0 && c < MOST ? 2 * c : c;
@@ -69,7 +72,9 @@ epl_graph *epl_local_decoder(epl_context *ctx, epl_shape like, epl_shape picture
     if (!x)
         return NULL;
     if (like.rank < 3 || picture.rank != like.rank)
-        epl_graph_fail(g, EPL_ERR_SHAPE, "a decoder makes pictures of features of the same rank, not rank %d of rank %d", picture.rank, like.rank);
+        epl_graph_fail(g, EPL_ERR_SHAPE,
+                       "a decoder makes pictures of features of the same rank, not rank %d of rank %d", picture.rank,
+                       like.rank);
     for (int i = 1; i < picture.rank - 1; i++)
         size.size[i - 1] = picture.dim[i];
     x = epl_conv_unit(g, epl_resample(g, x, size), (epl_conv_unit_opts){ .name = "a", .with_bias = true, .conv = { .out = WIDTH } });
@@ -279,8 +284,11 @@ static epl_value *informed(const cut *c, epl_value *y, bool by_contrast)
 {
     const double r = between(c, c->l->o.reconstruction, 5, 0), k = between(c, c->l->o.classification, 0.5, 0.5);
     if (r <= 0 && k <= 0)
-        return epl_graph_fail(c->s->graph, EPL_ERR_ARGUMENT, "module %d of local learning has no loss: reconstruction and classification both have the "
-                              "weight 0", c->j);
+        return epl_graph_fail(
+            c->s->graph, EPL_ERR_ARGUMENT,
+            "module %d of local learning has no loss: reconstruction and classification both have the "
+            "weight 0",
+            c->j);
     epl_value *picture = r > 0 ? reconstruction(c, y) : NULL;
     epl_value *class   = k <= 0 ? NULL : by_contrast ? contrast(c, y) : cross_entropy(c, y);
     return (r > 0 && !picture) || (k > 0 && !class) ? NULL : scaled_sum(c->s->graph, picture, r, class, k);
@@ -321,8 +329,10 @@ static bool refuse_name(epl_train_step *s, const epl_cut_point *points, int n, c
         inside += strncmp(k->scope, word, length) == 0 && (k->scope[length] == '.' || !k->scope[length]);
     const char *close = epl_closest(word, names, (size_t)known);
     if (inside > 0 && find_point(points, n, name, length) < 0)
-        return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT, "the network cannot be cut behind '%s': more than one tensor crosses there, as inside a "
-                        "residual branch", word);
+        return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT,
+                        "the network cannot be cut behind '%s': more than one tensor crosses there, as inside a "
+                        "residual branch",
+                        word);
     return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT, "the network cannot be cut behind '%s'%s%s%s", word, close ? "; did you mean '" : "",
                     close ? close : "", close ? "'?" : "");
 }
@@ -337,8 +347,10 @@ static int cuts_by_name(const local *l, epl_train_step *s, const epl_cut_point *
         if (i < 0)
             return refuse_name(s, points, n - 1, p, length), -1;
         if (count > 0 && i <= at[count - 1])
-            return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT, "cuts have to be named in the network's order: '%s' comes before '%s'", points[i].name,
-                            points[at[count - 1]].name), -1;
+            return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT,
+                            "cuts have to be named in the network's order: '%s' comes before '%s'", points[i].name,
+                            points[at[count - 1]].name),
+                   -1;
         at[count++] = i;
     }
     return count;
@@ -349,8 +361,10 @@ static int cuts_by_number(const local *l, epl_train_step *s, const epl_cut_point
 {
     const int stem = n > 0 && strcmp(points[0].name, "stem") == 0, blocks = n - stem, k = l->o.modules;
     if (k < 1 || k > blocks + stem)
-        return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT, "network '%s' has %d blocks%s: it cannot be cut into %d modules", s->graph->name, blocks,
-                        stem ? " and a stem" : "", k), -1;
+        return epl_fail(s->graph->ctx, EPL_ERR_ARGUMENT,
+                        "network '%s' has %d blocks%s: it cannot be cut into %d modules", s->graph->name, blocks,
+                        stem ? " and a stem" : "", k),
+               -1;
     for (int j = 1; j < k; j++)
         at[j - 1] = k > blocks ? j - 1 : stem + (int)((int64_t)j * blocks / k) - 1;
     return k - 1;
@@ -379,7 +393,9 @@ static bool build(void *user, epl_train_step *s)
     epl_cut_point *points = NULL;
     int            n = 0;
     if (epl_rank(s->logits) != 2)
-        return epl_fail(s->graph->ctx, EPL_ERR_SHAPE, "local learning needs a network whose output is [N, classes], not of rank %d", epl_rank(s->logits));
+        return epl_fail(s->graph->ctx, EPL_ERR_SHAPE,
+                        "local learning needs a network whose output is [N, classes], not of rank %d",
+                        epl_rank(s->logits));
     bool ok = epl_cut_points(s->graph, s->x, s->logits, &points, &n);
     int *at = ok ? epl_arena_alloc(s->arena, (size_t)(n + 1) * sizeof *at) : NULL;
     const int cuts = at ? (l->o.cuts ? cuts_by_name : cuts_by_number)(l, s, points, n, at) : -1;
@@ -397,7 +413,9 @@ static bool check_opts(epl_context *ctx, const epl_local_opts *o)
     if (!known)
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "there is no local loss '%s' (dgl, predsim, infopro, supcon)", o->loss);
     if (o->aux && !read_aux(o->aux, &c, &f))
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "auxiliary classifier '%s': expected 0 to 3 convolutions and 1 to 3 linear layers, as in 1c2f", o->aux);
+        return epl_fail(ctx, EPL_ERR_ARGUMENT,
+                        "auxiliary classifier '%s': expected 0 to 3 convolutions and 1 to 3 linear layers, as in 1c2f",
+                        o->aux);
     if (o->forget > 1)
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "a momentum of %g is outside of 0 to 1", 1 - o->forget);
     return true;

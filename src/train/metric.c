@@ -1,5 +1,5 @@
-/* metric: losses that compare embeddings of the same batch, as nodes; the public header has their equations. They return a number for
- * each row, so that the mean over the batch weighs groups alike. */
+/* metric: losses that compare embeddings of the same batch, as nodes; the public header has their equations. They
+ * return a number for each row, so that the mean over the batch weighs groups alike. */
 #include "train/train.h"
 
 #include <espalier/nn.h>
@@ -135,7 +135,10 @@ static const struct {
     const char *name;
     double      margin;
     epl_value *(*build)(epl_graph *g, epl_value *z, epl_value *labels, epl_objective_opts o, epl_value **active);
-} metrics[] = { { "contrastive", 1, contrastive }, { "triplet", 0.2, triplet }, { "semi-hard", 0.2, semi_hard }, { "episode", 0, episode } };
+} metrics[] = { { "contrastive", 1, contrastive },
+                { "triplet", 0.2, triplet },
+                { "semi-hard", 0.2, semi_hard },
+                { "episode", 0, episode } };
 
 bool epl_is_metric_loss(const char *name)
 {
@@ -161,5 +164,7 @@ epl_value *epl_metric_loss(epl_graph *g, epl_value *z, epl_value *labels, epl_ob
             o.margin = o.margin ? o.margin : metrics[i].margin;
             return metrics[i].build(g, z, labels, o, share);
         }
-    return epl_graph_fail(g, EPL_ERR_ARGUMENT, "there is no loss of embeddings named '%s' (contrastive, triplet, semi-hard, episode)", o.name);
+    return epl_graph_fail(g, EPL_ERR_ARGUMENT,
+                          "there is no loss of embeddings named '%s' (contrastive, triplet, semi-hard, episode)",
+                          o.name);
 }

@@ -38,18 +38,24 @@ bool epl_step_check_norms(const epl_model *m, const epl_step_opts *o)
     if (asked.mode == EPL_NORM_AUTO)
         return true;
     if (asked.mode == EPL_NORM_DEPLOY)
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s': mode deploy of batch norms is a change of the model (epl_deploy_batch_norms), "
-                        "not of a step", m->graph->name);
+        return epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                        "network '%s': mode deploy of batch norms is a change of the model (epl_deploy_batch_norms), "
+                        "not of a step",
+                        m->graph->name);
     if (epl_weights_metadata(m->weights, EPL_FOLDED_KEY))
-        return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s': its batch norms are folded into the weights (deploy) and their statistics are "
-                        "gone, mode '%s' needs them", m->graph->name, mode);
+        return epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                        "network '%s': its batch norms are folded into the weights (deploy) and their statistics are "
+                        "gone, mode '%s' needs them",
+                        m->graph->name, mode);
     for (const epl_node *n = m->graph->first; n; n = n->next) {
         const bool trained = EPL_IS(n, batch_norm_train);
         if ((!EPL_IS(n, batch_norm) && !trained) || !is_named(o, n))
             continue;
         if (trained && asked.mode != EPL_NORM_TRAIN)
-            return epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s': a batch norm that '%s' names has no running statistics, mode '%s' needs "
-                            "them", m->graph->name, asked.pattern ? asked.pattern : "*", mode);
+            return epl_fail(m->ctx, EPL_ERR_ARGUMENT,
+                            "network '%s': a batch norm that '%s' names has no running statistics, mode '%s' needs "
+                            "them",
+                            m->graph->name, asked.pattern ? asked.pattern : "*", mode);
         found++;
     }
     return found > 0 || epl_fail(m->ctx, EPL_ERR_ARGUMENT, "network '%s' has no batch norm '%s' for mode '%s'", m->graph->name,

@@ -1,5 +1,5 @@
-/* objective: losses that look at more than logits and target, as hooks: those of embeddings (metric.c), margins of cosines, and the sum
- * of terms that trains prototypes. */
+/* objective: losses that look at more than logits and target, as hooks: those of embeddings (metric.c), margins of
+ * cosines, and the sum of terms that trains prototypes. */
 #include "train/train.h"
 
 #include "graph/op.h"
@@ -56,7 +56,8 @@ static bool build_margin(void *user, epl_train_step *s)
     if (!s->target || epl_dtype_is_float(epl_dtype_of(s->target)))
         return epl_fail(g->ctx, EPL_ERR_ARGUMENT, "a margin needs classes as targets, not numbers");
     epl_value *label = epl_one_hot(g, s->target, epl_channels(c), (epl_one_hot_opts){ .dtype = epl_dtype_of(c) });
-    epl_value *with  = arc ? epl_add(g, c, epl_mul(g, label, epl_sub(g, arc_margin(g, c, m), c))) : epl_sub(g, c, epl_affine(g, label, m, 0));
+    epl_value *with = arc ? epl_add(g, c, epl_mul(g, label, epl_sub(g, arc_margin(g, c, m), c)))
+                          : epl_sub(g, c, epl_affine(g, label, m, 0));
     s->loss = epl_loss(g, epl_mul(g, with, scale), s->target, s->sample_weights, (epl_loss_opts){ 0 });
     return !epl_graph_failed(g);
 }
@@ -164,8 +165,8 @@ static bool read_pair(epl_context *ctx, int row, const char *pair, epl_objective
         return epl_fail(ctx, EPL_ERR_ARGUMENT, "objective '%s': '%s' is not one of its options %s=X", objectives[row].name, pair,
                         objectives[row].keys);
     if (end == equals + 1 || *end || !isfinite(x) || x < 0 || x > 1e6)
-        return epl_fail(ctx, EPL_ERR_ARGUMENT, "objective '%s': '%s' is '%s', expected a number from 0 to 1000000", objectives[row].name, key,
-                        equals + 1);
+        return epl_fail(ctx, EPL_ERR_ARGUMENT, "objective '%s': '%s' is '%s', expected a number from 0 to 1000000",
+                        objectives[row].name, key, equals + 1);
     set(o, key, x);
     return true;
 }

@@ -231,8 +231,8 @@ static epl_value *clipped(epl_graph *g, const char *name, epl_value *grad, const
     return o->clip_value > 0 ? epl_clip(g, grad, -o->clip_value, o->clip_value) : grad;
 }
 
-/* The parameter's next value, or w where it is not to move: by the opposite condition, as one that slots and parameter share would be
- * one result too many for a chain that is half fused. */
+/* The parameter's next value, or w where it is not to move: by the opposite condition, as one that slots and
+ * parameter share would be one result too many for a chain that is half fused. */
 static epl_value *left_alone(epl_graph *g, epl_value *grad, const scalars *s, const epl_optimizer_opts *o, epl_value *w, epl_value *next)
 {
     if (grad && o->skip_zeros)

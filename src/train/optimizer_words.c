@@ -32,8 +32,9 @@ static int find_kind(epl_context *ctx, const char *text, size_t length)
     }
     memcpy(given, text, length < sizeof given ? length : sizeof given - 1);
     const char *close = epl_closest(given, names, EPL_COUNT(keys));
-    epl_fail(ctx, EPL_ERR_ARGUMENT, "there is no optimizer '%s'%s%s%s (sgd, adam, adamw, rmsprop, adagrad, lars, lamb, muon, adadelta, lion)", given,
-             close ? "; did you mean '" : "", close ? close : "", close ? "'?" : "");
+    epl_fail(ctx, EPL_ERR_ARGUMENT,
+             "there is no optimizer '%s'%s%s%s (sgd, adam, adamw, rmsprop, adagrad, lars, lamb, muon, adadelta, lion)",
+             given, close ? "; did you mean '" : "", close ? close : "", close ? "'?" : "");
     return -1;
 }
 
@@ -85,7 +86,8 @@ static bool read_slots(const epl_spec *s, epl_optimizer_opts *out)
     if (strcmp(map, "dynamic") != 0 && strcmp(map, "linear") != 0)
         return epl_fail(s->ctx, EPL_ERR_ARGUMENT, "%s: map is '%s', but must be dynamic or linear", s->name, map);
     if (strlen(full) >= sizeof o->full)
-        return epl_fail(s->ctx, EPL_ERR_ARGUMENT, "%s: full has %zu characters, at most %zu are possible", s->name, strlen(full), sizeof o->full - 1);
+        return epl_fail(s->ctx, EPL_ERR_ARGUMENT, "%s: full has %zu characters, at most %zu are possible", s->name,
+                        strlen(full), sizeof o->full - 1);
     o->bits   = (int)bits;
     o->linear = strcmp(map, "linear") == 0;
     strcpy(o->full, full);

@@ -151,9 +151,9 @@ static epl_value *lamb(epl_rule *r)
 
 static epl_value *product(epl_rule *r, epl_value *a, epl_value *b) { return epl_matmul(r->g, a, b, (epl_matmul_opts){ 0 }); }
 
-/* The orthogonal matrix nearest to x [rows, columns], about: five steps X := X (a + b A + c A^2) of A = X^T X bring the singular
- * values of x / |x| between 0.7 and 1.2. The steps commute with A, so that only A and the product of the polynomials are iterated,
- * on the smaller side of x. */
+/* The orthogonal matrix nearest to x [rows, columns], about: five steps X := X (a + b A + c A^2) of A = X^T X bring
+ * the singular values of x / |x| between 0.7 and 1.2. The steps commute with A, so that only A and the product of
+ * the polynomials are iterated, on the smaller side of x. */
 static epl_value *orthogonalized(epl_rule *r, epl_value *x)
 {
     const bool wide = epl_dim(x, 0) < epl_dim(x, 1);

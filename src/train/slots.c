@@ -1,5 +1,5 @@
-/* slots: what an optimizer keeps for a parameter - in 32 bits a state of its shape, in 8 bits codes and the maxima of blocks - while
- * the step is built, and in the weights of a checkpoint. */
+/* slots: what an optimizer keeps for a parameter - in 32 bits a state of its shape, in 8 bits codes and the maxima
+ * of blocks - while the step is built, and in the weights of a checkpoint. */
 #include "train/train.h"
 
 #include <stdio.h>
@@ -30,7 +30,9 @@ bool epl_slots_check(epl_graph *g, const epl_optimizer_opts *o)
     if (s.bits != 8 && s.bits != 32)
         epl_graph_fail(g, EPL_ERR_ARGUMENT, "slots of %d bits; 8 or 32 are possible", s.bits);
     else if (!block_is_fine(s.block))
-        epl_graph_fail(g, EPL_ERR_ARGUMENT, "slots in blocks of %lld elements; a power of two from 64 to 4096 is needed", (long long)s.block);
+        epl_graph_fail(g, EPL_ERR_ARGUMENT,
+                       "slots in blocks of %lld elements; a power of two from 64 to 4096 is needed",
+                       (long long)s.block);
     else if (s.bits == 8 && (o->kind == EPL_SGD || o->kind == EPL_LARS) && o->momentum == 0)
         epl_graph_fail(g, EPL_ERR_ARGUMENT, "%s without momentum has no slots that 8 bits could hold", epl_optimizer_name(o->kind));
     return !epl_graph_failed(g);

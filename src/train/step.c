@@ -87,8 +87,8 @@ bool epl_inline_network(epl_graph *g, const epl_graph *model, epl_value *x, epl_
         char why[256];
         snprintf(why, sizeof why, "%s", epl_error_message(ctx));
         epl_error_clear(ctx);
-        epl_fail(ctx, EPL_ERR_SHAPE, "network '%s' is made for %lld sample%s at a time and cannot take %lld: %s", model->name, (long long)own,
-                 own == 1 ? "" : "s", (long long)x->shape.dim[0], why);
+        epl_fail(ctx, EPL_ERR_SHAPE, "network '%s' is made for %lld sample%s at a time and cannot take %lld: %s",
+                 model->name, (long long)own, own == 1 ? "" : "s", (long long)x->shape.dim[0], why);
     }
     return false;
 }
@@ -304,7 +304,9 @@ bool epl_train_memory(const epl_model *m, epl_step_opts o, epl_program_memory *o
     epl_weights   *weights = epl_weights_copy(m->ctx, m->weights);
     epl_built_step b = { 0 };
     bool ok = weights && epl_build_step(m, weights, o, 0, &b);
-    const epl_program_opts po = { .plan_only = true, .memory_limit = o.memory_limit, .sparse = epl_step_may_skip_zeros(o.hooks, o.n_hooks) };
+    const epl_program_opts po = { .plan_only = true,
+                                  .memory_limit = o.memory_limit,
+                                  .sparse = epl_step_may_skip_zeros(o.hooks, o.n_hooks) };
     epl_program *p = ok ? epl_program_new(b.graph, weights, po) : NULL;
     if (p)
         *out = epl_program_memory_of(p);

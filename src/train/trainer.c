@@ -106,9 +106,10 @@ static uint64_t fingerprint_of(const epl_trainer *t)
 {
     const epl_schedule_opts *s = &t->o.schedule;
     char text[1024];
-    int  n = snprintf(text, sizeof text, "%lld %llu %d %lld %d %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g", (long long)t->o.batch,
-                      (unsigned long long)t->o.seed, t->o.accumulate, (long long)t->info.count, (int)s->kind, s->warmup, s->warmup_from,
-                      s->every, s->gamma, s->final, s->power, s->start, s->peak, t->o.optimizer.rate);
+    int n = snprintf(text, sizeof text, "%lld %llu %d %lld %d %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g",
+                     (long long)t->o.batch, (unsigned long long)t->o.seed, t->o.accumulate, (long long)t->info.count,
+                     (int)s->kind, s->warmup, s->warmup_from, s->every, s->gamma, s->final, s->power, s->start, s->peak,
+                     t->o.optimizer.rate);
     for (int i = 0; i < s->n_milestones && n < (int)sizeof text - 80; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, " %.17g", s->milestones[i]);
     if (t->o.sampler.kind)

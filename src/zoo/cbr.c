@@ -19,7 +19,9 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     for (int i = 0; i < 5 && variants[k].width[i]; i++) {
         char name[16];
         snprintf(name, sizeof name, "unit%d", i + 1);
-        x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = name, .conv = { .out = variants[k].width[i], .kernel = variants[k].kernel } });
+        x = epl_conv_unit(g, x,
+                          (epl_conv_unit_opts){
+                              .name = name, .conv = { .out = variants[k].width[i], .kernel = variants[k].kernel } });
         x = epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 3 }, .stride = { 2 }, .pad = 1 });
     }
     epl_zoo_classify(g, a, x, "head");

@@ -1,5 +1,5 @@
-/* convfirst: a pyramid of inverted bottlenecks whose spatial convolution comes first, Lavin 2024 (arXiv:2404.03617). The paper's table of
- * channels is not known here: the sizes are our own. */
+/* convfirst: a pyramid of inverted bottlenecks whose spatial convolution comes first, Lavin 2024 (arXiv:2404.03617).
+ * The paper's table of channels is not known here: the sizes are our own. */
 #include "zoo/zoo.h"
 
 enum { STAGES = 4 };
@@ -27,8 +27,12 @@ static void build(epl_graph *g, const epl_zoo_args *a)
             const bool first = s > 0 && i == 0; // makes the map smaller at the incoming width
             epl_scope_push(g, "stage%d", s + 1);
             epl_scope_push(g, "block%d", i + 1);
-            x = epl_conv_first(g, x, (epl_conv_first_opts){ .name = "conv_first", .out = width << s, .stride = first ? 2 : 1, .group_width = group,
-                                                            .kernel = 3 });
+            x = epl_conv_first(g, x,
+                               (epl_conv_first_opts){ .name = "conv_first",
+                                                      .out = width << s,
+                                                      .stride = first ? 2 : 1,
+                                                      .group_width = group,
+                                                      .kernel = 3 });
             epl_scope_pop(g);
             epl_scope_pop(g);
         }

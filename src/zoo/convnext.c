@@ -26,14 +26,18 @@ static void build(epl_graph *g, const epl_zoo_args *a)
         return;
     for (int s = 0; s < STAGES; s++)
         total += depth[s] = variants[v].depth[s] < most ? variants[v].depth[s] : most;
-    epl_value *x = epl_patches(g, epl_zoo_image(g, a), (epl_patches_opts){ .name = "stem", .out = width, .size = 4, .norm = true, .epsilon = 1e-6 });
+    epl_value *x =
+        epl_patches(g, epl_zoo_image(g, a),
+                    (epl_patches_opts){ .name = "stem", .out = width, .size = 4, .norm = true, .epsilon = 1e-6 });
     for (int s = 0; s < STAGES; s++) {
         if (s > 0)
             x = downsample(g, x, s + 1);
         for (int i = 0; i < depth[s]; i++, at++) {
             epl_scope_push(g, "stage%d.unit%d", s + 1, i + 1);
-            x = epl_convnext_unit(g, x, (epl_convnext_unit_opts){ .layer_scale = epl_arg_real(a, "layer_scale"),
-                                                                  .drop_path = epl_drop_path_rate(epl_arg_real(a, "drop_path"), at, total) });
+            x = epl_convnext_unit(g, x,
+                                  (epl_convnext_unit_opts){
+                                      .layer_scale = epl_arg_real(a, "layer_scale"),
+                                      .drop_path = epl_drop_path_rate(epl_arg_real(a, "drop_path"), at, total) });
             epl_scope_pop(g);
         }
     }

@@ -1,5 +1,6 @@
-/* densenet: densely connected networks, Huang et al. 2016 (arXiv:1608.06993), with bottlenecks and compression (DenseNet-BC) or plain,
- * and KimiaNet, Riasatian et al. 2021 (arXiv:2101.07903), which is the one of depth 121 with other ends. */
+/* densenet: densely connected networks, Huang et al. 2016 (arXiv:1608.06993), with bottlenecks and compression
+ * (DenseNet-BC) or plain, and KimiaNet, Riasatian et al. 2021 (arXiv:2101.07903), which is the one of depth 121 with
+ * other ends. */
 #include <stdio.h>
 #include <string.h>
 
@@ -103,7 +104,7 @@ const epl_zoo_entry epl_zoo_densenet = {
                  FINAL_RELU(1), EPL_ZOO_IBN("none|a") },
 };
 
-/* ---- kimianet: averages what the last normalisation gives, without the activation, so that features may be negative ---- */
+/* ---- kimianet: averages what the last normalisation gives, without the activation, so that features may be negativ */
 
 static void build_kimianet(epl_graph *g, const epl_zoo_args *a)
 {
@@ -112,6 +113,10 @@ static void build_kimianet(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_kimianet = {
-    .name = "kimianet", .summary = "DenseNet-121 for tissue images, 30 cancer subtypes", .paper = "arXiv:2101.07903", .build = build_kimianet,
-    .small = "image=32", .options = { EPL_ZOO_IMAGES(30, 1000, 3), FINAL_RELU(0) },
+    .name = "kimianet",
+    .summary = "DenseNet-121 for tissue images, 30 cancer subtypes",
+    .paper = "arXiv:2101.07903",
+    .build = build_kimianet,
+    .small = "image=32",
+    .options = { EPL_ZOO_IMAGES(30, 1000, 3), FINAL_RELU(0) },
 };

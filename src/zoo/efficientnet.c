@@ -1,5 +1,5 @@
-/* efficientnet: B0 to B7, Tan & Le 2019 (arXiv:1905.11946): MobileNetV2's blocks with squeeze-and-excitation, scaled in width, depth
- * and resolution together. */
+/* efficientnet: B0 to B7, Tan & Le 2019 (arXiv:1905.11946): MobileNetV2's blocks with squeeze-and-excitation, scaled
+ * in width, depth and resolution together. */
 #include <math.h>
 
 #include "zoo/zoo.h"
@@ -25,7 +25,9 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     const double width = epl_arg_real(a, "width") > 0 ? epl_arg_real(a, "width") : variants[v].width;
     const double depth = epl_arg_real(a, "depth") > 0 ? epl_arg_real(a, "depth") : variants[v].depth;
     const epl_norm_opts norm = { .epsilon = variants[v].epsilon, .momentum = variants[v].epsilon < 1e-4 ? 0.9 : 0.99 };
-    epl_conv_unit_opts  unit = { .name = "stem", .conv = { .out = epl_zoo_round(32 * width, 8), .stride = 2 }, .norm = norm, .activation = "silu" };
+    epl_conv_unit_opts  unit = {
+         .name = "stem", .conv = { .out = epl_zoo_round(32 * width, 8), .stride = 2 }, .norm = norm, .activation = "silu"
+    };
     int at = 0, total = 0;
     for (int s = 0; s < (int)EPL_COUNT(stages); s++)
         total += repeats(s, depth);

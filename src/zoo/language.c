@@ -1,5 +1,6 @@
-/* language: LSTMs that predict the next token, as Zaremba et al. 2014 (arXiv:1409.2329) trained them, and the translation with attention
- * of Wu et al. 2016 (arXiv:1609.08144) without its residual sums: the networks that Zhu & Gupta 2017 (arXiv:1710.01878) prune.
+/* language: LSTMs that predict the next token, as Zaremba et al. 2014 (arXiv:1409.2329) trained them, and the
+ * translation with attention of Wu et al. 2016 (arXiv:1609.08144) without its residual sums: the networks that Zhu &
+ * Gupta 2017 (arXiv:1710.01878) prune.
  *
  * Every window begins with a state of zeros; gradients go through all of it. */
 #include <string.h>
@@ -57,7 +58,9 @@ static void build_lm(epl_graph *g, const epl_zoo_args *a)
     x = epl_lstm(g, dropped(g, x, dropout), (epl_recurrent_layer_opts){ .width = (int)hidden, .layers = (int)chosen(a, "layers", p->layers),
                                                                         .dropout = dropout, .one_bias = true, .init = init });
     x = dropped(g, x, dropout);
-    epl_output(g, "logits", epl_arg_int(a, "tie") ? tied(g, x, table) : epl_linear(g, x, (epl_linear_opts){ .name = "head", .out = (int)vocab }));
+    epl_output(g, "logits",
+               epl_arg_int(a, "tie") ? tied(g, x, table)
+                                     : epl_linear(g, x, (epl_linear_opts){ .name = "head", .out = (int)vocab }));
 }
 
 const epl_zoo_entry epl_zoo_lstm_lm = {
@@ -120,7 +123,11 @@ static void build_seq2seq(epl_graph *g, const epl_zoo_args *a)
     const epl_recurrent_layer_opts o = { .width = hidden, .one_bias = true, .dropout = epl_arg_real(a, "dropout") };
     epl_value *x = epl_input(g, "x", EPL_I64, EPL_SHAPE(1, source + target), "N,");
     epl_value *from = epl_slice_axis(g, x, 1, 0, source), *to = epl_slice_axis(g, x, 1, source, source + target);
-    from = epl_embedding(g, from, (epl_embedding_opts){ .name = "encoder.embedding", .count = epl_arg_int(a, "vocab_src"), .width = hidden, .std = 0.1 });
+    from = epl_embedding(g, from,
+                         (epl_embedding_opts){ .name = "encoder.embedding",
+                                               .count = epl_arg_int(a, "vocab_src"),
+                                               .width = hidden,
+                                               .std = 0.1 });
     to = epl_embedding(g, to, (epl_embedding_opts){ .name = "decoder.embedding", .count = vocab, .width = hidden, .std = 0.1 });
     epl_value *memory = encode(g, dropped(g, from, o.dropout), epl_arg_int(a, "enc"), o);
     epl_value *y = decode(g, to, memory, epl_arg_int(a, "dec"), strcmp(epl_arg_choice(a, "attention"), "none") != 0, o);
@@ -128,13 +135,19 @@ static void build_seq2seq(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_seq2seq_lstm = {
-    .name = "seq2seq-lstm", .summary = "translation: tokens [N, source + target], of both sentences, to logits [N, target, vocab_tgt]",
-    .paper = "arXiv:1609.08144", .build = build_seq2seq, .own_head = true,
+    .name = "seq2seq-lstm",
+    .summary = "translation: tokens [N, source + target], of both sentences, to logits [N, target, vocab_tgt]",
+    .paper = "arXiv:1609.08144",
+    .build = build_seq2seq,
+    .own_head = true,
     .small = "vocab_src=7,vocab_tgt=6,source=3,target=2,hidden=4,enc=2,dec=2,dropout=0.1",
-    .options = { { "vocab_src", 36548, 1, 1e7, .help = "tokens of the source" }, { "vocab_tgt", 36548, 1, 1e7, .help = "tokens of the target" },
-                 { "source", 20, 1, 512, .help = "tokens of a source sentence" }, { "target", 20, 1, 512, .help = "tokens of a target sentence" },
+    .options = { { "vocab_src", 36548, 1, 1e7, .help = "tokens of the source" },
+                 { "vocab_tgt", 36548, 1, 1e7, .help = "tokens of the target" },
+                 { "source", 20, 1, 512, .help = "tokens of a source sentence" },
+                 { "target", 20, 1, 512, .help = "tokens of a target sentence" },
                  { "hidden", 1024, 1, 16384, .help = "units of a layer, width of the embeddings" },
-                 { "enc", 4, 1, 16, .help = "layers of the encoder; the first goes both ways" }, { "dec", 4, 1, 16, .help = "layers of the decoder" },
+                 { "enc", 4, 1, 16, .help = "layers of the encoder; the first goes both ways" },
+                 { "dec", 4, 1, 16, .help = "layers of the decoder" },
                  { "attention", 0, .choices = "bahdanau|none", .help = "none: the encoder's last answer instead" },
                  { "dropout", 0, 0, 0.99, .real = true, .help = "between layers" } },
 };

@@ -65,8 +65,17 @@ static epl_value *block(epl_graph *g, const epl_zoo_args *a, epl_value *x, int s
     const int   head_size = sized(epl_arg_int(a, "head_size"), variants[v].head_size);
     const char *order = epl_arg_choice(a, "order");
     const bool  apart = strcmp(order, "mbconv-transformer") == 0;
-    epl_inverted_opts m = { .out = out, .hidden = 4 * out, .stride = i == 0 ? variants[v].stride[s] : 1, .pool = pool, .pre = true, .same = true,
-                            .activation = "gelu", .squeeze_activation = "swish", .norm = norm_of(v), .init = start, .drop_path = rate };
+    epl_inverted_opts m = { .out = out,
+                            .hidden = 4 * out,
+                            .stride = i == 0 ? variants[v].stride[s] : 1,
+                            .pool = pool,
+                            .pre = true,
+                            .same = true,
+                            .activation = "gelu",
+                            .squeeze_activation = "swish",
+                            .norm = norm_of(v),
+                            .init = start,
+                            .drop_path = rate };
     if (s < 2) {
         m.squeeze = out / 4;
         return epl_inverted_bottleneck(g, x, m);
@@ -77,10 +86,16 @@ static epl_value *block(epl_graph *g, const epl_zoo_args *a, epl_value *x, int s
     const int window = x ? window_of(g, a, s, (int)(epl_dim(x, 1) + m.stride - 1) / m.stride, i == n - 1) : -1;
     if (window < 0 || !epl_zoo_divides(g, a, "head_size", head_size, "the width of a stage with attention", out))
         return NULL;
-    return epl_moat(g, x, (epl_moat_opts){ .mbconv = m, .order = strcmp(order, "attention-first") == 0 ? EPL_MOAT_ATTENTION_CONV
-                                                                : apart || strcmp(order, "mlp") == 0 ? EPL_MOAT_ATTENTION_MLP : EPL_MOAT_CONV_ATTENTION,
-                                           .attention = { .heads = out / head_size, .window = window, .no_bias = !epl_arg_int(a, "positions"),
-                                                          .learned = variants[v].learned[s], .init = start } });
+    return epl_moat(g, x,
+                    (epl_moat_opts){ .mbconv = m,
+                                     .order = strcmp(order, "attention-first") == 0 ? EPL_MOAT_ATTENTION_CONV
+                                              : apart || strcmp(order, "mlp") == 0  ? EPL_MOAT_ATTENTION_MLP
+                                                                                    : EPL_MOAT_CONV_ATTENTION,
+                                     .attention = { .heads = out / head_size,
+                                                    .window = window,
+                                                    .no_bias = !epl_arg_int(a, "positions"),
+                                                    .learned = variants[v].learned[s],
+                                                    .init = start } });
 }
 
 static void build(epl_graph *g, const epl_zoo_args *a)
@@ -114,18 +129,26 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_moat = {
-    .name = "moat", .summary = "inverted bottlenecks in turns with attention (MOAT 0 to 4, tiny-MOAT)", .paper = "arXiv:2210.01820", .build = build,
+    .name = "moat",
+    .summary = "inverted bottlenecks in turns with attention (MOAT 0 to 4, tiny-MOAT)",
+    .paper = "arXiv:2210.01820",
+    .build = build,
     .small = "variant=micro,image=14,channels=1,classes=6,drop_path=0.1",
     .options = { EPL_ZOO_SIZED_IMAGES(1000, 3),
-                 { "variant", 0, .choices = "0|1|2|3|4|tiny-0|tiny-1|tiny-2|tiny-3|micro", .help = "size; micro is for images of 28 x 28" },
+                 { "variant", 0, .choices = "0|1|2|3|4|tiny-0|tiny-1|tiny-2|tiny-3|micro",
+                   .help = "size; micro is for images of 28 x 28" },
                  { "positions", 1, 0, 1, .help = "1: attention has a relative bias; 0: none" },
                  { "window3", 0, 0, 4096, .help = "window of attention in stage 3; divides the map; 0: the whole map" },
                  { "window4", 0, 0, 4096, .help = "the same of stage 4" },
                  { "global_last", 0, 0, 1, .help = "1: the last block of a stage sees the whole map" },
                  { "pool", 2, 1, 16, .help = "window of the average in shortcuts with a stride; 3 for dense tasks" },
-                 { "drop_path", -1, -1, 0.99, .real = true, .help = "stochastic depth: the rate that grows from 0; -1: the variant's" },
-                 { "order", 0, .choices = "moat|mbconv-transformer|attention-first|mlp", .help = "of the parts of stages with attention" },
-                 { "expansion", 4, 0.5, 16, .real = true, .help = "channels inside of a bottleneck or perceptron of these stages, of its width" },
-                 { "head_size", 0, 0, 4096, .help = "channels of a head of attention; divides the widths; 0: the variant's (32, of micro 16)" },
+                 { "drop_path", -1, -1, 0.99, .real = true,
+                   .help = "stochastic depth: the rate that grows from 0; -1: the variant's" },
+                 { "order", 0, .choices = "moat|mbconv-transformer|attention-first|mlp",
+                   .help = "of the parts of stages with attention" },
+                 { "expansion", 4, 0.5, 16, .real = true,
+                   .help = "channels inside of a bottleneck or perceptron of these stages, of its width" },
+                 { "head_size", 0, 0, 4096,
+                   .help = "channels of a head of attention; divides the widths; 0: the variant's (32, of micro 16)" },
                  { "taps", 0, 0, 1, .help = "1: the stages' outputs as outputs, too" } },
 };

@@ -43,8 +43,8 @@ typedef struct stage {
     int expand, out, repeat, stride;
 } stage;
 
-/* Units of a stage from `in` to `out` channels whose expansions are at most `most`: as many as make its 1x1 convolutions about as costly as
- * those that expand as they like. */
+/* Units of a stage from `in` to `out` channels whose expansions are at most `most`: as many as make its 1x1
+ * convolutions about as costly as those that expand as they like. */
 static int units_of(const stage *s, int in, int out, int most)
 {
     double wanted = 0, have = 0;
@@ -70,8 +70,11 @@ static void build_v2(epl_graph *g, const epl_zoo_args *a)
     if (most != INT_MAX && !epl_zoo_at_least(g, a, "hidden", 32, "stages would become hundreds of units deep"))
         return;
     epl_value   *x = epl_zoo_image(g, a);
-    x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "stem", .conv = { .out = epl_zoo_round(32 * width, 8), .stride = epl_arg_int(a, "stem") },
-                                                  .activation = "relu6" });
+    x = epl_conv_unit(g, x,
+                      (epl_conv_unit_opts){
+                          .name = "stem",
+                          .conv = { .out = epl_zoo_round(32 * width, 8), .stride = epl_arg_int(a, "stem") },
+                          .activation = "relu6" });
     for (size_t s = 0; s < EPL_COUNT(stages); s++) {
         const int out = epl_zoo_round(stages[s].out * width, 8), units = units_of(&stages[s], (int)epl_channels(x), out, most);
         for (int i = 0; i < units; i++) {
@@ -136,7 +139,9 @@ static void build_v3(epl_graph *g, const epl_zoo_args *a)
     unit.name = "last";
     unit.conv = (epl_conv_opts){ .out = 6 * (int)epl_channels(x), .kernel = 1 };
     x = epl_global_average_pool(g, epl_conv_unit(g, x, unit));
-    x = epl_hard_swish(g, epl_linear(g, x, (epl_linear_opts){ .name = "hidden", .out = epl_zoo_round((is_large ? 1280 : 1024) * width, 8) }));
+    x = epl_hard_swish(g, epl_linear(g, x,
+                                     (epl_linear_opts){ .name = "hidden",
+                                                        .out = epl_zoo_round((is_large ? 1280 : 1024) * width, 8) }));
     epl_zoo_classify_with(g, a, x, (epl_classifier_opts){ .dropout = 0.2 });
 }
 

@@ -1,6 +1,6 @@
-/* msdnet: multi-scale dense networks, Huang et al. 2018 (arXiv:1703.09844) - features of several resolutions side by side, so that the coarsest,
- * which classify, are there from the first layer on; dense connections; an exit behind each block. Layers lose their finest scale on the way
- * ("prune max"), with a 1x1 transition that halves channels. */
+/* msdnet: multi-scale dense networks, Huang et al. 2018 (arXiv:1703.09844) - features of several resolutions side by
+ * side, so that the coarsest, which classify, are there from the first layer on; dense connections; an exit behind
+ * each block. Layers lose their finest scale on the way ("prune max"), with a 1x1 transition that halves channels. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +51,10 @@ static void first_layer(epl_graph *g, const epl_zoo_args *a, const plan *p, epl_
     for (int s = 0; s < p->scales; s++) {
         epl_scope_push(g, "stem.scale%d", s + 1);
         if (s == 0 && strcmp(epl_arg_choice(a, "stem"), "imagenet") == 0) {
-            x = epl_conv_unit(g, x, (epl_conv_unit_opts){ .conv = { .out = p->width * p->factor[0], .kernel = 7, .stride = 2 }, .with_bias = true });
+            x = epl_conv_unit(g, x,
+                              (epl_conv_unit_opts){
+                                  .conv = { .out = p->width * p->factor[0], .kernel = 7, .stride = 2 },
+                                  .with_bias = true });
             x = epl_max_pool(g, x, (epl_pool_opts){ .kernel = { 3 }, .stride = { 2 }, .pad = 1 });
         } else
             x = unit(g, x, "unit", p->width * p->factor[s], 3, s ? 2 : 1);
@@ -107,8 +110,11 @@ static void build(epl_graph *g, const epl_zoo_args *a)
         epl_scope_pop(g);
         char name[32];
         snprintf(name, sizeof name, b + 1 < blocks ? "exit%d" : "head", b + 1);
-        exits[b] = epl_exit_head(g, scale[p.scales - 1], (epl_exit_head_opts){ .name = name, .kind = EPL_EXIT_MSDNET, .classes = classes,
-                                                                              .width = large ? (int)epl_channels(scale[p.scales - 1]) : 128 });
+        exits[b] = epl_exit_head(g, scale[p.scales - 1],
+                                 (epl_exit_head_opts){ .name = name,
+                                                       .kind = EPL_EXIT_MSDNET,
+                                                       .classes = classes,
+                                                       .width = large ? (int)epl_channels(scale[p.scales - 1]) : 128 });
     }
     epl_output(g, "logits", exits[blocks - 1]);
     for (int b = 0; b + 1 < blocks; b++) {
@@ -119,13 +125,20 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_msdnet = {
-    .name = "msdnet", .summary = "multi-scale dense network: an exit behind each block", .paper = "arXiv:1703.09844", .build = build, .own_head = true,
+    .name = "msdnet",
+    .summary = "multi-scale dense network: an exit behind each block",
+    .paper = "arXiv:1703.09844",
+    .build = build,
+    .own_head = true,
     .small = "blocks=2,base=2,step=1,width=4,growth=2,image=16",
-    .options = { EPL_ZOO_IMAGES(10, 32, 3), { "blocks", 7, 1, 32, .help = "exits, the final one included" },
-                 { "base", 4, 1, 64, .help = "layers of the first block" }, { "step", 2, 1, 64, .help = "layers of the others" },
+    .options = { EPL_ZOO_IMAGES(10, 32, 3),
+                 { "blocks", 7, 1, 32, .help = "exits, the final one included" },
+                 { "base", 4, 1, 64, .help = "layers of the first block" },
+                 { "step", 2, 1, 64, .help = "layers of the others" },
                  { "steps", 0, .choices = "even|lin_grow", .help = "lin_grow: step i + 1 layers in block i, from 0" },
                  { "scales", 3, 1, 4, .help = "resolutions side by side, of 1, 2, 4, 4 times the channels" },
-                 { "width", 16, 1, 1024, .help = "channels of the finest scale at first" }, { "growth", 6, 2, 1024, .help = "and what a layer adds to it" },
+                 { "width", 16, 1, 1024, .help = "channels of the finest scale at first" },
+                 { "growth", 6, 2, 1024, .help = "and what a layer adds to it" },
                  { "reduction", 0.5, 0, 1, .real = true, .help = "of channels, where a scale ends; 0: no transitions" },
                  { "stem", 0, .choices = "small|imagenet", .help = "3x3 convolution, or 7x7 of stride 2 and a pool" } },
 };

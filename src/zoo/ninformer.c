@@ -1,5 +1,6 @@
-/* ninformer: patches, blocks whose attention is a gate made by a mixer, the mean of the tokens; Abdullah 2024. And LocalViT, Li et al.
- * 2021 (arXiv:2104.05707), which it is compared with: a vision transformer whose perceptrons have a depthwise convolution inside. */
+/* ninformer: patches, blocks whose attention is a gate made by a mixer, the mean of the tokens; Abdullah 2024. And
+ * LocalViT, Li et al. 2021 (arXiv:2104.05707), which it is compared with: a vision transformer whose perceptrons
+ * have a depthwise convolution inside. */
 #include <stdio.h>
 #include <string.h>
 
@@ -40,9 +41,12 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     for (int i = 0; i < epl_arg_int(a, "depth"); i++) {
         char name[32];
         snprintf(name, sizeof name, "block%d", i + 1);
-        x = epl_ninformer(g, x, (epl_ninformer_opts){ .name = name, .two_norms = !epl_arg_int(a, "shared_norm"),
-                                                      .gate = { .gate = gate_of(epl_arg_choice(a, "gate")), .hidden = sized(a, "hidden", variants[v].hidden),
-                                                                .dropout = epl_arg_real(a, "dropout") } });
+        x = epl_ninformer(g, x,
+                          (epl_ninformer_opts){ .name = name,
+                                                .two_norms = !epl_arg_int(a, "shared_norm"),
+                                                .gate = { .gate = gate_of(epl_arg_choice(a, "gate")),
+                                                          .hidden = sized(a, "hidden", variants[v].hidden),
+                                                          .dropout = epl_arg_real(a, "dropout") } });
     }
     epl_zoo_classify(g, a, x, "head");
 }
@@ -82,7 +86,10 @@ static void build_local(epl_graph *g, const epl_zoo_args *a)
     if (!epl_zoo_divides(g, a, "heads", epl_arg_int(a, "heads"), "'width'", width))
         return;
     epl_value *x = tokens(g, a, width);
-    x = x ? epl_add(g, x, epl_parameter(g, "positions", EPL_F32, EPL_SHAPE(1, (int64_t)side * side, width), EPL_INIT_TRUNC_NORMAL, 0.02)) : NULL;
+    x = x ? epl_add(g, x,
+                    epl_parameter(g, "positions", EPL_F32, EPL_SHAPE(1, (int64_t)side * side, width),
+                                  EPL_INIT_TRUNC_NORMAL, 0.02))
+          : NULL;
     for (int i = 0; x && i < epl_arg_int(a, "depth"); i++) {
         epl_scope_push(g, "block%d", i + 1);
         epl_value *h = epl_layer_norm(g, x, (epl_norm_opts){ .name = "norm1" });

@@ -1,6 +1,6 @@
-/* phc: networks of hypercomplex convolutions, Grassucci et al. 2021 (arXiv:2110.04176): residual networks and VGG for small images, and
- * the sound event detector. Each is built with ordinary layers, whose weights then become sums of Kronecker products; n=0 leaves
- * the real network. */
+/* phc: networks of hypercomplex convolutions, Grassucci et al. 2021 (arXiv:2110.04176): residual networks and VGG
+ * for small images, and the sound event detector. Each is built with ordinary layers, whose weights then become sums
+ * of Kronecker products; n=0 leaves the real network. */
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +35,8 @@ static void make_hypercomplex(epl_graph *g, const epl_zoo_args *a, const char *s
     if (o.n == 0 || epl_graph_failed(g) || !epl_hypercomplex(g, NULL, o, &r))
         return;
     if (r.skipped > n_real)
-        epl_graph_fail(g, EPL_ERR_ARGUMENT, "option 'n' is %d, which does not divide the channels of these layers: %s", o.n, r.skipped_names);
+        epl_graph_fail(g, EPL_ERR_ARGUMENT, "option 'n' is %d, which does not divide the channels of these layers: %s",
+                       o.n, r.skipped_names);
     epl_release(epl_graph_context(g), r.skipped_names);
 }
 
@@ -48,7 +49,10 @@ static epl_value *unit(epl_graph *g, epl_value *x, bool bottleneck, int width, i
     if (bottleneck)
         h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "a", .conv = { .out = width, .kernel = 1 } });
     h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "b", .conv = { .out = width, .stride = stride } });
-    h = epl_conv_unit(g, h, (epl_conv_unit_opts){ .name = "c", .conv = { .out = out, .kernel = bottleneck ? 1 : 3 }, .activation = "identity" });
+    h = epl_conv_unit(g, h,
+                      (epl_conv_unit_opts){ .name = "c",
+                                            .conv = { .out = out, .kernel = bottleneck ? 1 : 3 },
+                                            .activation = "identity" });
     if (stride > 1 || epl_channels(x) != out)
         shortcut = epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = "shortcut", .conv = { .out = out, .kernel = 1, .stride = stride },
                                                              .activation = "identity" });

@@ -1,5 +1,5 @@
-/* prototype: a classifier that reads nothing but distances to learned codes, beside a decoder that draws them: Li, Liu, Chen & Rudin 2018
- * (arXiv:1710.04806). The head alone goes with every classifier of the zoo (head=prototype). */
+/* prototype: a classifier that reads nothing but distances to learned codes, beside a decoder that draws them: Li,
+ * Liu, Chen & Rudin 2018 (arXiv:1710.04806). The head alone goes with every classifier of the zoo (head=prototype). */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +7,8 @@
 
 enum { MOST_DEPTH = 8 };
 
-/* Three 3x3 convolutions of stride 2 and `width` channels, a last one of `maps`; sides[i] is the image's side before convolution i. */
+/* Three 3x3 convolutions of stride 2 and `width` channels, a last one of `maps`; sides[i] is the image's side before
+ * convolution i. */
 static epl_value *encode(epl_graph *g, epl_value *x, const epl_zoo_args *a, epl_start init, int64_t *sides)
 {
     const int depth = epl_arg_int(a, "depth");
@@ -55,12 +56,20 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_prototype_net = {
-    .name = "prototype-net", .summary = "distances to learned codes, and a decoder that draws them", .paper = "arXiv:1710.04806", .build = build,
-    .own_head = true, .small = "image=12,channels=2,width=6,maps=4,depth=2,prototypes=5,classes=4",
-    .options = { { "classes", 10, 1, 1e6, .help = "output classes" }, { "image", 28, 1, 8192, .help = "height and width of the input" },
-                 { "channels", 1, 1, 4096, .help = "channels of the input" }, { "prototypes", 15, 1, 65536, .help = "learned codes" },
+    .name = "prototype-net",
+    .summary = "distances to learned codes, and a decoder that draws them",
+    .paper = "arXiv:1710.04806",
+    .build = build,
+    .own_head = true,
+    .small = "image=12,channels=2,width=6,maps=4,depth=2,prototypes=5,classes=4",
+    .options = { { "classes", 10, 1, 1e6, .help = "output classes" },
+                 { "image", 28, 1, 8192, .help = "height and width of the input" },
+                 { "channels", 1, 1, 4096, .help = "channels of the input" },
+                 { "prototypes", 15, 1, 65536, .help = "learned codes" },
                  { "depth", 4, 1, MOST_DEPTH, .help = "convolutions of stride 2, and as many of the decoder" },
-                 { "width", 32, 1, 4096, .help = "channels of all but the last" }, { "maps", 10, 1, 4096, .help = "channels of the code" },
+                 { "width", 32, 1, 4096, .help = "channels of all but the last" },
+                 { "maps", 10, 1, 4096, .help = "channels of the code" },
                  { "decoder", 1, 0, 1, .help = "0: none" },
-                 { "init", 0, .choices = "he|paper", .help = "paper: filters normal with std 0.01, for long training" } },
+                 { "init", 0, .choices = "he|paper",
+                   .help = "paper: filters normal with std 0.01, for long training" } },
 };

@@ -1,5 +1,5 @@
-/* published: weights of torchvision and timm for our models. A family has rules from our names to theirs; the axes follow from the
- * rank. */
+/* published: weights of torchvision and timm for our models. A family has rules from our names to theirs; the axes
+ * follow from the rank. */
 #include "tensor/permute.h"
 
 #include <ctype.h>
@@ -342,7 +342,7 @@ const char *epl_zoo_published_description(epl_context *ctx, const char *arch)
     return i < 0 ? NULL : published[i].description;
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 enum { MOST_NUMBERS = 4 };
 
 typedef struct match {
@@ -408,7 +408,7 @@ static void substitute(const char *theirs, const match *m, int unit, char *out, 
     out[at < size ? at : size - 1] = 0;
 }
 
-/* ---- tensors ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 typedef struct transfer {
     epl_model         *m;
     const epl_weights *from;

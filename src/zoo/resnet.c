@@ -1,6 +1,7 @@
-/* resnet: residual networks, He et al. 2015 (arXiv:1512.03385), and what became of them: WideResNet, Zagoruyko & Komodakis 2016
- * (arXiv:1605.07146), ResNeXt, Xie et al. 2016 (arXiv:1611.05431), SENet, Hu et al. 2018 (arXiv:1709.01507). Left out: the stride in
- * the first 1x1 convolution of a bottleneck, as the first paper had it; it is in the 3x3, as in torchvision. */
+/* resnet: residual networks, He et al. 2015 (arXiv:1512.03385), and what became of them: WideResNet, Zagoruyko &
+ * Komodakis 2016 (arXiv:1605.07146), ResNeXt, Xie et al. 2016 (arXiv:1611.05431), SENet, Hu et al. 2018
+ * (arXiv:1709.01507). Left out: the stride in the first 1x1 convolution of a bottleneck, as the first paper had it;
+ * it is in the 3x3, as in torchvision. */
 #include <stdio.h>
 #include <string.h>
 
@@ -169,12 +170,19 @@ static void build_resnext(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_resnext = {
-    .name = "resnext", .summary = "residual network with grouped convolutions (ResNeXt-depth, cardinality x group_width d)",
-    .paper = "arXiv:1611.05431", .build = build_resnext, .small = "stem=small,depth=11,cardinality=2,group_width=4,width=8,image=8,classes=10",
-    .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "depth", 50, 11, 1202, .help = "50, 101, 152 with stem=imagenet; 9n+2 with stem=small" },
-                 STEM(1), { "cardinality", 32, 1, 256, .help = "groups of a 3x3 convolution" },
+    .name = "resnext",
+    .summary = "residual network with grouped convolutions (ResNeXt-depth, cardinality x group_width d)",
+    .paper = "arXiv:1611.05431",
+    .build = build_resnext,
+    .small = "stem=small,depth=11,cardinality=2,group_width=4,width=8,image=8,classes=10",
+    .options = { EPL_ZOO_IMAGES(1000, 224, 3),
+                 { "depth", 50, 11, 1202, .help = "50, 101, 152 with stem=imagenet; 9n+2 with stem=small" },
+                 STEM(1),
+                 { "cardinality", 32, 1, 256, .help = "groups of a 3x3 convolution" },
                  { "group_width", 4, 1, 1024, .help = "channels of a group in the first stage" },
-                 { "width", 64, 1, 4096, .help = "channels of the stem; a quarter of the first stage's" }, DROP_PATH, ZERO_LAST,
+                 { "width", 64, 1, 4096, .help = "channels of the stem; a quarter of the first stage's" },
+                 DROP_PATH,
+                 ZERO_LAST,
                  EPL_ZOO_IBN("none|a") },
 };
 

@@ -1,5 +1,5 @@
-/* sdn: shallow-deep networks - VGG-16, ResNet-56, WRN-32-4 and MobileNet for small images, with internal classifiers near 15, 30, 45, 60, 75
- * and 90 % of their multiply-adds. Kaya et al. 2019 (arXiv:1810.07052). */
+/* sdn: shallow-deep networks - VGG-16, ResNet-56, WRN-32-4 and MobileNet for small images, with internal classifiers
+ * near 15, 30, 45, 60, 75 and 90 % of their multiply-adds. Kaya et al. 2019 (arXiv:1810.07052). */
 #include <stdio.h>
 
 #include "zoo/zoo.h"
@@ -24,7 +24,8 @@ static void build(epl_graph *g, const epl_zoo_args *a, const char *description, 
 
 static void describe(char out[256], const epl_zoo_args *a, const char *what)
 {
-    snprintf(out, 256, "%s,classes=%d,image=%d,channels=%d", what, epl_arg_int(a, "classes"), epl_arg_int(a, "image"), epl_arg_int(a, "channels"));
+    snprintf(out, 256, "%s,classes=%d,image=%d,channels=%d", what, epl_arg_int(a, "classes"), epl_arg_int(a, "image"),
+             epl_arg_int(a, "channels"));
 }
 
 static int scaled(const epl_zoo_args *a, int channels)
@@ -76,15 +77,31 @@ const epl_zoo_entry epl_zoo_sdn_vgg16 = {
     .small = "width=0.07", .options = { EPL_ZOO_IMAGES(10, 32, 3), WIDTH },
 };
 const epl_zoo_entry epl_zoo_sdn_resnet56 = {
-    .name = "sdn-resnet56", .summary = "ResNet-56 with six early exits", .paper = "arXiv:1810.07052", .build = build_resnet, .own_head = true,
-    .small = "width=0.13,image=8", .options = { EPL_ZOO_IMAGES(10, 32, 3), WIDTH },
+    .name = "sdn-resnet56",
+    .summary = "ResNet-56 with six early exits",
+    .paper = "arXiv:1810.07052",
+    .build = build_resnet,
+    .own_head = true,
+    .small = "width=0.13,image=8",
+    .options = { EPL_ZOO_IMAGES(10, 32, 3), WIDTH },
 };
 const epl_zoo_entry epl_zoo_sdn_wrn32_4 = {
-    .name = "sdn-wrn32-4", .summary = "WRN-32-4 with six early exits", .paper = "arXiv:1810.07052", .build = build_wide, .own_head = true,
+    .name = "sdn-wrn32-4",
+    .summary = "WRN-32-4 with six early exits",
+    .paper = "arXiv:1810.07052",
+    .build = build_wide,
+    .own_head = true,
     .small = "width=0.25,image=8",
-    .options = { EPL_ZOO_IMAGES(10, 32, 3), WIDTH, { "dropout", 0.3, 0, 0.99, .real = true, .help = "between the convolutions of a unit" } },
+    .options = { EPL_ZOO_IMAGES(10, 32, 3),
+                 WIDTH,
+                 { "dropout", 0.3, 0, 0.99, .real = true, .help = "between the convolutions of a unit" } },
 };
 const epl_zoo_entry epl_zoo_sdn_mobilenet = {
-    .name = "sdn-mobilenet", .summary = "MobileNet with five early exits", .paper = "arXiv:1810.07052", .build = build_mobilenet, .own_head = true,
-    .small = "width=0.1", .options = { EPL_ZOO_IMAGES(10, 32, 3), WIDTH },
+    .name = "sdn-mobilenet",
+    .summary = "MobileNet with five early exits",
+    .paper = "arXiv:1810.07052",
+    .build = build_mobilenet,
+    .own_head = true,
+    .small = "width=0.1",
+    .options = { EPL_ZOO_IMAGES(10, 32, 3), WIDTH },
 };

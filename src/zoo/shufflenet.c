@@ -10,7 +10,9 @@ static epl_value *pointwise(epl_graph *g, epl_value *x, const char *name, int ou
 
 static epl_value *depthwise(epl_graph *g, epl_value *x, const char *name, int stride)
 {
-    return epl_conv_unit(g, x, (epl_conv_unit_opts){ .name = name, .conv = { .depthwise = true, .stride = stride }, .activation = "identity" });
+    return epl_conv_unit(g, x,
+                         (epl_conv_unit_opts){
+                             .name = name, .conv = { .depthwise = true, .stride = stride }, .activation = "identity" });
 }
 
 /* Figure 3 (c) and (d): half of the channels pass, or with stride 2 all go both ways; then the halves mix. */

@@ -28,7 +28,7 @@ const epl_zoo_entry epl_zoo_mlp = {
                  { "dropout", 0, 0, 0.99, .real = true, .help = "after hidden layers" } },
 };
 
-/* ---- lenet: LeCun et al. 1998, "Gradient-based learning applied to document recognition", with ReLU and max pooling ---- */
+/* ---- lenet: LeCun et al. 1998, "Gradient-based learning applied to document recognition", with ReLU and max poolin */
 
 static void build_lenet(epl_graph *g, const epl_zoo_args *a)
 {
@@ -45,7 +45,11 @@ static void build_lenet(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_lenet = {
-    .name = "lenet", .summary = "LeNet-5 with ReLU and max pooling", .paper = "LeCun et al. 1998", .build = build_lenet, .small = "image=12",
+    .name = "lenet",
+    .summary = "LeNet-5 with ReLU and max pooling",
+    .paper = "LeCun et al. 1998",
+    .build = build_lenet,
+    .small = "image=12",
     .options = { EPL_ZOO_IMAGES(10, 28, 1) },
 };
 

@@ -1,7 +1,8 @@
 /* simplenet: plain stacks of 13 convolutions, Hasanpour et al. 2016 (arXiv:1608.06037), "Lets keep it simple".
  *
- * Layouts are written as in the paper's tables: widths in order, "/1" marks a 1x1 kernel (else 3x3), P is a 2x2 max pooling. A unit is
- * convolution (with a bias), batch normalisation, ReLU, and dropout of whole channels; before a pooling the dropout comes behind it. */
+ * Layouts are written as in the paper's tables: widths in order, "/1" marks a 1x1 kernel (else 3x3), P is a 2x2 max
+ * pooling. A unit is convolution (with a bias), batch normalisation, ReLU, and dropout of whole channels; before a
+ * pooling the dropout comes behind it. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,9 @@
-/* skipnet: residual networks whose blocks run for some samples and not for others. SkipNet, Wang et al. 2018 (arXiv:1711.09485): a gate
- * before each block, of its own layers or one LSTM cell that all blocks share; BlockDrop, Wu et al. 2018 (arXiv:1711.08393): one small
- * network looks at the image and decides about all blocks. The choice is hard; its gradient is that of the soft gate, x + p (F(x) - x),
- * for samples that take the block. Left out: their training by reinforcement. A block runs where p is above the state
- * "<block>.gate.threshold", which may be set after training. Gates begin open, so that every block learns. */
+/* skipnet: residual networks whose blocks run for some samples and not for others. SkipNet, Wang et al. 2018
+ * (arXiv:1711.09485): a gate before each block, of its own layers or one LSTM cell that all blocks share; BlockDrop,
+ * Wu et al. 2018 (arXiv:1711.08393): one small network looks at the image and decides about all blocks. The choice
+ * is hard; its gradient is that of the soft gate, x + p (F(x) - x), for samples that take the block. Left out: their
+ * training by reinforcement. A block runs where p is above the state "<block>.gate.threshold", which may be set
+ * after training. Gates begin open, so that every block learns. */
 #include "zoo/zoo.h"
 
 typedef struct gates gates;
@@ -133,8 +134,13 @@ static void build_blockdrop(epl_graph *g, const epl_zoo_args *a)
     epl_value *x = epl_zoo_image(g, a), *z = x;
     epl_scope_push(g, "policy");
     for (int i = 0; i < 3; i++)
-        z = epl_conv_unit(g, z, (epl_conv_unit_opts){ .name = i == 0 ? "a" : i == 1 ? "b" : "c", .conv = { .out = width, .stride = i ? 2 : 1 } });
-    s.all = begin_open(g, epl_linear(g, epl_global_average_pool(g, z), (epl_linear_opts){ .name = "keep", .out = (epl_arg_int(a, "depth") - 2) / 2 }));
+        z = epl_conv_unit(g, z,
+                          (epl_conv_unit_opts){ .name = i == 0   ? "a"
+                                                        : i == 1 ? "b"
+                                                                 : "c",
+                                                .conv = { .out = width, .stride = i ? 2 : 1 } });
+    s.all = begin_open(g, epl_linear(g, epl_global_average_pool(g, z),
+                                     (epl_linear_opts){ .name = "keep", .out = (epl_arg_int(a, "depth") - 2) / 2 }));
     epl_scope_pop(g);
     build_gated(g, a, x, &s);
 }
@@ -155,7 +161,13 @@ const epl_zoo_entry epl_zoo_skipnet_rnn = {
 };
 
 const epl_zoo_entry epl_zoo_blockdrop = {
-    .name = "blockdrop", .summary = "residual network whose blocks a policy network chooses", .paper = "arXiv:1711.08393",
-    .build = build_blockdrop, .small = "depth=8,width=4,image=8,policy_width=4",
-    .options = { EPL_ZOO_IMAGES(10, 32, 3), DEPTH, WIDTH, { "policy_width", 8, 1, 1024, .help = "channels of the policy's three convolutions" } },
+    .name = "blockdrop",
+    .summary = "residual network whose blocks a policy network chooses",
+    .paper = "arXiv:1711.08393",
+    .build = build_blockdrop,
+    .small = "depth=8,width=4,image=8,policy_width=4",
+    .options = { EPL_ZOO_IMAGES(10, 32, 3),
+                 DEPTH,
+                 WIDTH,
+                 { "policy_width", 8, 1, 1024, .help = "channels of the policy's three convolutions" } },
 };

@@ -46,8 +46,14 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_squeezenet = {
-    .own_head = true, .name = "squeezenet", .summary = "fire modules: squeeze by 1x1, expand by 1x1 and 3x3", .paper = "arXiv:1602.07360", .build = build,
+    .own_head = true,
+    .name = "squeezenet",
+    .summary = "fire modules: squeeze by 1x1, expand by 1x1 and 3x3",
+    .paper = "arXiv:1602.07360",
+    .build = build,
     .small = "version=1.1,width=2,image=32,classes=10",
-    .options = { EPL_ZOO_IMAGES(1000, 224, 3), { "version", 0, .choices = "1.0|1.1", .help = "1.1 has a smaller stem and earlier pools" },
-                 { "width", 16, 1, 1024, .help = "squeezed channels of the first module, which the others are multiples of" } },
+    .options = { EPL_ZOO_IMAGES(1000, 224, 3),
+                 { "version", 0, .choices = "1.0|1.1", .help = "1.1 has a smaller stem and earlier pools" },
+                 { "width", 16, 1, 1024,
+                   .help = "squeezed channels of the first module, which the others are multiples of" } },
 };

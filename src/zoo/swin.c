@@ -20,7 +20,9 @@ static epl_value *attend(epl_graph *g, epl_value *x, const void *opts)
 {
     const windowed *o = opts;
     x = epl_roll(g, epl_roll(g, x, 1, -o->shift), 2, -o->shift);
-    x = epl_window_attention(g, x, (epl_window_attention_opts){ .heads = o->heads, .window = o->window, .mask = o->shift ? o->mask : NULL });
+    x = epl_window_attention(g, x,
+                             (epl_window_attention_opts){
+                                 .heads = o->heads, .window = o->window, .mask = o->shift ? o->mask : NULL });
     return epl_roll(g, epl_roll(g, x, 1, o->shift), 2, o->shift);
 }
 
@@ -49,7 +51,8 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     const int width = epl_arg_int(a, "width") ? epl_arg_int(a, "width") : variants[v].width;
     const int heads = epl_arg_int(a, "heads") ? epl_arg_int(a, "heads") : variants[v].heads;
     int       total = 0, at = 0;
-    if (!epl_zoo_divides(g, a, "heads", heads, "'width'", width) || !epl_zoo_multiple(g, a, "image", patch << (STAGES - 1), "patches and three merges"))
+    if (!epl_zoo_divides(g, a, "heads", heads, "'width'", width) ||
+        !epl_zoo_multiple(g, a, "image", patch << (STAGES - 1), "patches and three merges"))
         return;
     for (int s = 0; s < STAGES; s++)
         total += variants[v].depth[s];
@@ -67,8 +70,12 @@ static void build(epl_graph *g, const epl_zoo_args *a)
             char name[32];
             o.shift = i % 2 && o.window < side ? o.window / 2 : 0;
             snprintf(name, sizeof name, "stage%d.block%d", s + 1, i + 1);
-            x = epl_transformer_block(g, x, (epl_transformer_opts){ .name = name, .mix = attend, .mix_opts = &o,
-                                                                    .drop_path = epl_drop_path_rate(epl_arg_real(a, "drop_path"), at, total) });
+            x = epl_transformer_block(g, x,
+                                      (epl_transformer_opts){
+                                          .name = name,
+                                          .mix = attend,
+                                          .mix_opts = &o,
+                                          .drop_path = epl_drop_path_rate(epl_arg_real(a, "drop_path"), at, total) });
         }
     }
     epl_zoo_classify(g, a, epl_layer_norm(g, x, (epl_norm_opts){ 0 }), "head");

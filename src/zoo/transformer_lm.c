@@ -1,5 +1,5 @@
-/* transformer_lm: a language model, Radford et al. 2019: tokens and their places, causal blocks, a linear layer over the vocabulary. With
- * stable=1 tokens go through a stable embedding, Dettmers et al. 2022 (arXiv:2110.02861). */
+/* transformer_lm: a language model, Radford et al. 2019: tokens and their places, causal blocks, a linear layer over
+ * the vocabulary. With stable=1 tokens go through a stable embedding, Dettmers et al. 2022 (arXiv:2110.02861). */
 #include "zoo/zoo.h"
 
 static epl_value *tokens(epl_graph *g, epl_value *x, const epl_zoo_args *a)
@@ -27,11 +27,17 @@ static void build(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_transformer_lm = {
-    .name = "transformer-lm", .summary = "language model over tokens [N, context]: what comes next at each place", .build = build, .own_head = true,
+    .name = "transformer-lm",
+    .summary = "language model over tokens [N, context]: what comes next at each place",
+    .build = build,
+    .own_head = true,
     .small = "vocab=11,context=6,width=8,heads=2,layers=1,stable=1",
-    .options = { { "vocab", 96, 2, 1e6, .help = "kinds of tokens" }, { "context", 64, 1, 4096, .help = "tokens of a sample" },
-                 { "width", 96, 1, 8192, .help = "numbers of a token" }, { "layers", 2, 1, 96, .help = "transformer blocks" },
+    .options = { { "vocab", 96, 2, 1e6, .help = "kinds of tokens" },
+                 { "context", 64, 1, 4096, .help = "tokens of a sample" },
+                 { "width", 96, 1, 8192, .help = "numbers of a token" },
+                 { "layers", 2, 1, 96, .help = "transformer blocks" },
                  { "heads", 4, 1, 64, .help = "attention heads; divide the width" },
-                 { "stable", 0, 0, 1, .help = "1: stable embedding (norm after the look-up, Xavier start, 32-bit slots)" },
+                 { "stable", 0, 0, 1,
+                   .help = "1: stable embedding (norm after the look-up, Xavier start, 32-bit slots)" },
                  { "dropout", 0, 0, 0.99, .real = true, .help = "in the blocks" } },
 };

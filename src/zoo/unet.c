@@ -15,7 +15,8 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     enum { MAX_LEVELS = 8 };
     epl_value *skip[MAX_LEVELS];
     const int  levels = epl_arg_int(a, "levels");
-    if (!epl_zoo_multiple(g, a, "image", 1 << levels, "each level halves it") || !epl_zoo_at_least(g, a, "classes", 1, "they are the output"))
+    if (!epl_zoo_multiple(g, a, "image", 1 << levels, "each level halves it") ||
+        !epl_zoo_at_least(g, a, "classes", 1, "they are the output"))
         return;
     const bool norm = epl_arg_int(a, "norm");
     epl_value *x    = epl_zoo_image(g, a);

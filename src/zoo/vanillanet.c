@@ -1,5 +1,6 @@
-/* vanillanet: Chen et al. 2023 (arXiv:2305.12972). Five to thirteen layers without shortcuts: one 1x1 convolution, one pooling, one series
- * activation each. While it learns, every layer is two (form=train); epl_merge_linear turns that into form=deploy. */
+/* vanillanet: Chen et al. 2023 (arXiv:2305.12972). Five to thirteen layers without shortcuts: one 1x1 convolution,
+ * one pooling, one series activation each. While it learns, every layer is two (form=train); epl_merge_linear turns
+ * that into form=deploy. */
 #include <math.h>
 #include <stdio.h>
 
@@ -94,14 +95,19 @@ static void build_vanillanet(epl_graph *g, const epl_zoo_args *a)
 }
 
 const epl_zoo_entry epl_zoo_vanillanet = {
-    .own_head = true, .name = "vanillanet", .summary = "a few plain layers, twice as deep while they learn", .paper = "Chen et al. 2023, arXiv:2305.12972",
-    .build = build_vanillanet, .small = "depth=7,scale=0.015,image=32,act=1,classes=5",
+    .own_head = true,
+    .name = "vanillanet",
+    .summary = "a few plain layers, twice as deep while they learn",
+    .paper = "Chen et al. 2023, arXiv:2305.12972",
+    .build = build_vanillanet,
+    .small = "depth=7,scale=0.015,image=32,act=1,classes=5",
     .options = { EPL_ZOO_IMAGES(1000, 224, 3),
                  { "depth", 6, 5, 13, .help = "non-linear layers and one: VanillaNet-5 to -13" },
                  { "scale", 1, 0.01, 8, .real = true, .help = "times all widths" },
                  { "act", 3, 0, 8, .help = "reach of the series activation: windows of 2 act + 1" },
                  { "patch", 4, 1, 64, .help = "kernel and stride of the stem" },
-                 { "pool", 0, .choices = "max|adaptive", .help = "adaptive: stem of stride 3, then 38, 19 and 10 pixels (13-1.5x-ada)" },
+                 { "pool", 0, .choices = "max|adaptive",
+                   .help = "adaptive: stem of stride 3, then 38, 19 and 10 pixels (13-1.5x-ada)" },
                  { "dropout", 0, 0, 0.99, .real = true, .help = "before the classifier" },
                  { "form", 0, .choices = "train|deploy", .help = "every layer as two, or merged" } },
 };

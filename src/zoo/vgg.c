@@ -1,6 +1,6 @@
-/* vgg: stages of 3x3 convolutions with a pool behind each, and three linear layers, Simonyan & Zisserman 2014 (arXiv:1409.1556),
- * table 1, configurations A, B, D, E. The linear layers read whatever map is left: torchvision stretches it to 7x7 first, which is
- * the same for images of 224. */
+/* vgg: stages of 3x3 convolutions with a pool behind each, and three linear layers, Simonyan & Zisserman 2014
+ * (arXiv:1409.1556), table 1, configurations A, B, D, E. The linear layers read whatever map is left: torchvision
+ * stretches it to 7x7 first, which is the same for images of 224. */
 #include <stdio.h>
 
 #include "zoo/zoo.h"
@@ -37,7 +37,10 @@ static void build(epl_graph *g, const epl_zoo_args *a)
     }
     x = epl_flatten(g, x, 1);
     for (int i = 0; i < 2 && epl_arg_int(a, "hidden") > 0; i++) {
-        x = epl_relu(g, epl_linear(g, x, (epl_linear_opts){ .name = i ? "fc2" : "fc1", .out = epl_arg_int(a, "hidden"), .init = EPL_START_HE }));
+        x = epl_relu(g, epl_linear(g, x,
+                                   (epl_linear_opts){ .name = i ? "fc2" : "fc1",
+                                                      .out = epl_arg_int(a, "hidden"),
+                                                      .init = EPL_START_HE }));
         x = epl_arg_real(a, "dropout") > 0 ? epl_dropout(g, x, epl_arg_real(a, "dropout"), false) : x;
     }
     epl_zoo_classify(g, a, x, "head");

@@ -1,5 +1,6 @@
-/* vit: the vision transformer, Dosovitskiy et al. 2020 (arXiv:2010.11929), and DeiT, Touvron et al. 2020 (arXiv:2012.12877), which is
- * the same network, trained another way, or with a second token that learns from a teacher. */
+/* vit: the vision transformer, Dosovitskiy et al. 2020 (arXiv:2010.11929), and DeiT, Touvron et al. 2020
+ * (arXiv:2012.12877), which is the same network, trained another way, or with a second token that learns from a
+ * teacher. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,8 +1,9 @@
 /* Compiled networks, built and called by the conformance runner.
  *
- * The folder that epl_compile writes is built into a shared object and called in this process. Objects are kept in a cache under the
- * hash of their text, of every header that it includes, and of the flags, so that networks share the objects of the kernels; the
- * shared object is kept under the hashes of its objects. Whatever is in the cache was built from exactly this text. */
+ * The folder that epl_compile writes is built into a shared object and called in this process. Objects are kept in a
+ * cache under the hash of their text, of every header that it includes, and of the flags, so that networks share the
+ * objects of the kernels; the shared object is kept under the hashes of its objects. Whatever is in the cache was
+ * built from exactly this text. */
 #include "onnx/conformance.h"
 
 #include "compile/emit.h"
@@ -135,7 +136,8 @@ static bool write_call(builder *b, int n)
     char     path[1024];
     epl_text t = EPL_TEXT(b->ctx);
     snprintf(path, sizeof path, "%s/call.c", b->dir);
-    epl_text_add(&t, "#include \"model.c\"\n\nvoid model_call(void *const *p);\nvoid model_call(void *const *p)\n{\n    (void)p;\n    model_run(");
+    epl_text_add(&t, "#include \"model.c\"\n\nvoid model_call(void *const *p);\nvoid model_call(void *const *p)\n{\n   "
+                     " (void)p;\n    model_run(");
     for (int i = 0; i < n; i++)
         epl_text_addf(&t, "%sp[%d]", i ? ", " : "", i);
     epl_text_add(&t, ");\n}\n");

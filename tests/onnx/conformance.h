@@ -1,5 +1,5 @@
-/* conformance: what the parts of the conformance runner share. conformance.c walks folders and keeps the books; run.c takes one test
- * through the library; compiled.c builds compiled networks and calls them. */
+/* conformance: what the parts of the conformance runner share. conformance.c walks folders and keeps the books;
+ * run.c takes one test through the library; compiled.c builds compiled networks and calls them. */
 #ifndef EPL_TESTS_CONFORMANCE_H
 #define EPL_TESTS_CONFORMANCE_H
 

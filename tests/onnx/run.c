@@ -85,7 +85,7 @@ static verdict compare_outputs(epl_context *ctx, const char *dir, epl_tensor **o
     return PASSED;
 }
 
-/* ---- the three ways ---------------------------------------------------------------------------------------------------- */
+/* ---- the three ways ---------------------------------------------------------------------------------------------- */
 typedef struct job {
     epl_context       *ctx;
     epl_model         *model;
@@ -114,7 +114,7 @@ static bool compile_and_run(job *j) { return run_compiled(j->ctx, j->model, j->w
 
 static bool (*const ways[N_WAYS])(job *) = { evaluate, run_program, compile_and_run };
 
-/* ---- a test ------------------------------------------------------------------------------------------------------------ */
+/* ---- a test ------------------------------------------------------------------------------------------------------ */
 /* What the context's error means; the file's name is known, and left out. */
 static verdict refused(epl_context *ctx, const char *dir, char *reason)
 {

@@ -1,6 +1,7 @@
-/* tissue: generated slides that look like stained tissue, one class each. A piece of tissue on white glass: fibres (eosin) with a few
- * thin nuclei (haematoxylin), the same in all classes, and a few islands full of nuclei, whose form and order is the class. Slides
- * 2k and 2k + 1 are of one patient: one class, one strength and shade of the stains. */
+/* tissue: generated slides that look like stained tissue, one class each. A piece of tissue on white glass: fibres
+ * (eosin) with a few thin nuclei (haematoxylin), the same in all classes, and a few islands full of nuclei, whose
+ * form and order is the class. Slides 2k and 2k + 1 are of one patient: one class, one strength and shade of the
+ * stains. */
 #include <math.h>
 #include <string.h>
 
@@ -184,6 +185,7 @@ static epl_source *open_tissue(epl_context *ctx, const epl_spec *spec, epl_datas
 }
 
 const epl_source_kind epl_kind_tissue = {
-    .about = { "tissue", "image=320,classes=5,count=200,test=100", "slides of stained tissue, few nuclei tell the class; two to a patient" },
-    .open  = open_tissue,
+    .about = { "tissue", "image=320,classes=5,count=200,test=100",
+               "slides of stained tissue, few nuclei tell the class; two to a patient" },
+    .open = open_tissue,
 };
