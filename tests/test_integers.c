@@ -1,4 +1,5 @@
 /* Quantised products: integers by integers, and by powers of two with shifts and additions alone. */
+#include "common/coded.h"
 #include "common/compiled.h"
 
 #include <espalier/espalier.h>
@@ -8,49 +9,10 @@
 
 static const char *const isas[] = { "generic", "v3", "v4", "armv8" };
 
-static int64_t between(epl_rng *r, int64_t low, int64_t high) { return low + (int64_t)epl_rng_below(r, (uint64_t)(high - low + 1)); }
-
-/* Codes of `bits` bits as integers of this shape. */
-static epl_value *codes_of(epl_graph *g, const char *name, int bits, epl_shape s)
-{
-    const int64_t bytes = epl_shift_packed_bytes(epl_shape_count(s), bits);
-    return epl_shift_weight(g, epl_state(g, name, EPL_U8, EPL_SHAPE(bytes), EPL_INIT_ZEROS, 0), bits, s);
-}
-
-static epl_model *finished(test *t, epl_graph *g)
-{
-    epl_model *m = epl_model_new_take(g);
-    CHECK_OK(t, test_context(t), m && epl_model_init(m, 3));
-    for (int i = 0; i < epl_weights_count(m->weights); i++) {
-        epl_tensor *w = epl_weights_at(m->weights, i);
-        for (int64_t k = 0; w->dtype == EPL_U8 && k < epl_tensor_count(w); k++)
-            ((uint8_t *)w->data)[k] = (uint8_t)epl_rng_below(t->rng, 256);
-    }
-    return m;
-}
-
-static int count_steps(const epl_program *p, const char *kernel)
-{
-    int n = 0;
-    for (int i = 0; i < epl_program_n_steps(p); i++)
-        n += strcmp(epl_program_step(p, i).kernel, kernel) == 0;
-    return n;
-}
-
-static epl_program *run(test *t, const epl_model *m, epl_program_opts o, const epl_tensor *x)
-{
-    o.frozen = true;
-    epl_program *p = epl_program_new(m->graph, m->weights, o);
-    CHECK_OK(t, m->ctx, p != NULL);
-    memcpy(epl_program_input(p, 0)->data, x->data, epl_tensor_bytes(x));
-    CHECK_OK(t, m->ctx, epl_program_run(p));
-    return p;
-}
-
 /* By shifts and by products, of every instruction set, with one to three threads: the bits of the reference. */
 static void check_exact(test *t, const epl_model *m, const epl_tensor *x, int layers)
 {
-    epl_program *want = run(t, m, (epl_program_opts){ .reference = true }, x);
+    epl_program *want = test_frozen_run(t, m, (epl_program_opts){ .reference = true }, x);
     for (int i = 0; i < 8; i++) {
         const bool   shifts = i >= 4;
         epl_program *probe = epl_program_new(m->graph, m->weights, (epl_program_opts){ .isa = isas[i % 4], .plan_only = true });
@@ -60,8 +22,8 @@ static void check_exact(test *t, const epl_model *m, const epl_tensor *x, int la
             continue;
         }
         epl_context_set_threads(m->ctx, 1 + i % 3);
-        epl_program *p = run(t, m, (epl_program_opts){ .shifts = shifts, .isa = isas[i % 4] }, x);
-        CHECK_INT(t, count_steps(p, shifts ? "shift_add" : "integer_conv"), layers);
+        epl_program *p = test_frozen_run(t, m, (epl_program_opts){ .shifts = shifts, .isa = isas[i % 4] }, x);
+        CHECK_INT(t, test_count_steps(p, shifts ? "shift_add" : "integer_conv"), layers);
         CHECK(t, epl_tensor_equal(epl_program_output(p, 0), epl_program_output(want, 0)));
         epl_program_free(p);
     }
@@ -88,9 +50,9 @@ TEST(products_are_exact)
             epl_graph *g = epl_graph_new(test_context(t), "products");
             const int64_t m = 1 << bits;
             const epl_dtype dtype = is_unsigned ? EPL_U8 : EPL_I8;
-            epl_value *x = epl_input(g, "x", dtype, EPL_SHAPE(256, 1), NULL), *w = codes_of(g, "w", bits, EPL_SHAPE(1, m));
+            epl_value *x = epl_input(g, "x", dtype, EPL_SHAPE(256, 1), NULL), *w = test_coded_weight(g, "w", bits, EPL_SHAPE(1, m));
             epl_output(g, "y", epl_convolve_integers(g, x, epl_cast(g, w, EPL_I16), ones(g, m), NULL, NULL));
-            epl_model  *model = finished(t, g);
+            epl_model  *model = test_coded_model(t, g);
             epl_tensor *in = epl_tensor_new(test_context(t), dtype, EPL_SHAPE(256, 1));
             uint8_t     codes[16];
             for (int i = 0; i < 16; i++)
@@ -99,7 +61,7 @@ TEST(products_are_exact)
             for (int i = 0; i < 256; i++)
                 ((uint8_t *)in->data)[i] = (uint8_t)i;
             check_exact(t, model, in, 1);
-            epl_program *p = run(t, model, (epl_program_opts){ .shifts = true }, in);
+            epl_program *p = test_frozen_run(t, model, (epl_program_opts){ .shifts = true }, in);
             for (int i = 0; i < 256; i++)
                 for (int c = 0; c < m; c++) {
                     const double v = is_unsigned ? i : (int8_t)i, want = ldexp(v, c & (int)(m / 2 - 1)) * (c >= m / 2 ? -1 : 1);
@@ -117,15 +79,16 @@ PROPERTY(convolutions_are_exact, 36)
 {
     epl_context  *ctx = test_context(t);
     epl_graph    *g = epl_graph_new(ctx, "conv");
-    const int64_t groups = 1 + epl_rng_below(t->rng, 3), cg = between(t->rng, groups > 1 ? 2 : 1, 40), mg = between(t->rng, 1, 40);
-    const int64_t k = between(t->rng, 1, 3), side = between(t->rng, 5, 11);
+    const int64_t groups = 1 + epl_rng_below(t->rng, 3), cg = test_between(t->rng, groups > 1 ? 2 : 1, 40),
+                  mg = test_between(t->rng, 1, 40);
+    const int64_t k = test_between(t->rng, 1, 3), side = test_between(t->rng, 5, 11);
     const int     bits = 2 + t->index % 3;
     const epl_dtype dtype = t->index % 2 ? EPL_U8 : EPL_I8;
     epl_value *x = epl_input(g, "x", dtype, EPL_SHAPE(2, side, side, groups * cg), NULL), *f = epl_cast(g, x, EPL_F32);
-    const epl_convolve_opts o = { .stride = { (int)between(t->rng, 1, 2), 1 }, .dilation = { 1, (int)between(t->rng, 1, 2) },
-                                  .groups = (int)groups, .pad = (int)between(t->rng, 1, 2) };
-    epl_output(g, "y", epl_relu(g, epl_convolve(g, f, codes_of(g, "codes", bits, EPL_SHAPE(k, k, cg, groups * mg)), NULL, o)));
-    epl_model  *m = finished(t, g);
+    const epl_convolve_opts o = { .stride = { (int)test_between(t->rng, 1, 2), 1 }, .dilation = { 1, (int)test_between(t->rng, 1, 2) },
+                                  .groups = (int)groups, .pad = (int)test_between(t->rng, 1, 2) };
+    epl_output(g, "y", epl_relu(g, epl_convolve(g, f, test_coded_weight(g, "codes", bits, EPL_SHAPE(k, k, cg, groups * mg)), NULL, o)));
+    epl_model  *m = test_coded_model(t, g);
     if (epl_rng_below(t->rng, 3) == 0) // all of the largest magnitude, of one sign
         memset(epl_weights_find(m->weights, "codes")->data, 0xff, (size_t)epl_tensor_count(epl_weights_find(m->weights, "codes")));
     epl_tensor *in = draw(t, dtype, EPL_SHAPE(2, side, side, groups * cg));
@@ -137,15 +100,15 @@ PROPERTY(convolutions_are_exact, 36)
 /* One row, and many; products of both kinds, weights as they are and turned; two layers in a row. */
 PROPERTY(linear_layers_are_exact, 12)
 {
-    const int64_t rows = between(t->rng, 1, 80), depth = between(t->rng, 1, 200), m = between(t->rng, 1, 70);
+    const int64_t rows = test_between(t->rng, 1, 80), depth = test_between(t->rng, 1, 200), m = test_between(t->rng, 1, 70);
     const int     bits = 2 + t->index % 3, form = t->index / 3;
     epl_graph *g = epl_graph_new(test_context(t), "linear");
     epl_value *x = epl_input(g, "x", EPL_I8, EPL_SHAPE(rows, depth), NULL), *f = epl_cast(g, x, EPL_F32);
-    epl_value *w = codes_of(g, "w", bits, form % 2 ? EPL_SHAPE(m, depth) : EPL_SHAPE(depth, m));
+    epl_value *w = test_coded_weight(g, "w", bits, form % 2 ? EPL_SHAPE(m, depth) : EPL_SHAPE(depth, m));
     epl_output(g, "y",
                form < 2 ? epl_multiply_rows(g, f, w, NULL, form % 2)
                         : epl_matmul(g, f, w, (epl_matmul_opts){ .trans_b = form % 2 }));
-    epl_model  *model = finished(t, g);
+    epl_model  *model = test_coded_model(t, g);
     epl_tensor *in = draw(t, EPL_I8, EPL_SHAPE(rows, depth));
     check_exact(t, model, in, 1);
     epl_tensor_free(in);
@@ -159,7 +122,7 @@ TEST(factors_go_behind_the_sum)
     epl_graph   *g = epl_graph_new(ctx, "factors");
     epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, 8, 8, 16), NULL);
     epl_value   *q = epl_cast(g, epl_clip(g, epl_round(g, epl_affine(g, x, 50, 0)), -127, 127), EPL_I8);
-    epl_value   *w = epl_mul(g, codes_of(g, "a", 3, EPL_SHAPE(3, 3, 16, 24)),
+    epl_value   *w = epl_mul(g, test_coded_weight(g, "a", 3, EPL_SHAPE(3, 3, 16, 24)),
                              epl_parameter(g, "scale", EPL_F32, EPL_SHAPE(24), EPL_INIT_NORMAL, 0.3));
     epl_value   *bias = epl_parameter(g, "bias", EPL_F32, EPL_SHAPE(24), EPL_INIT_NORMAL, 1);
     epl_value   *y = epl_convolve(g, epl_affine(g, epl_cast(g, q, EPL_F32), 0.02, 0), w, bias, (epl_convolve_opts){ .pad = 1 });
@@ -168,17 +131,17 @@ TEST(factors_go_behind_the_sum)
     epl_value *v = epl_mul(g, epl_cast(g, epl_state(g, "v", EPL_I8, EPL_SHAPE(10, 24), EPL_INIT_ZEROS, 0), EPL_F32),
                            epl_parameter(g, "v.scale", EPL_F32, EPL_SHAPE(10, 1), EPL_INIT_NORMAL, 0.1));
     epl_output(g, "y", epl_multiply_rows(g, epl_affine(g, epl_cast(g, p, EPL_F32), 0.05, 0), v, NULL, true));
-    epl_model  *m = finished(t, g);
+    epl_model  *m = test_coded_model(t, g);
     epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, 8, 8, 16)), *eight = epl_weights_find(m->weights, "v");
     for (int64_t i = 0; i < epl_tensor_count(in); i++)
         ((float *)in->data)[i] = epl_rng_normal(t->rng);
     for (int64_t i = 0; i < epl_tensor_count(eight); i++)
         ((int8_t *)eight->data)[i] = (int8_t)epl_rng_below(t->rng, 256);
-    epl_program *want = run(t, m, (epl_program_opts){ .reference = true }, in);
+    epl_program *want = test_frozen_run(t, m, (epl_program_opts){ .reference = true }, in);
     for (int shifts = 0; shifts < 2; shifts++) {
-        epl_program *got = run(t, m, (epl_program_opts){ .shifts = shifts }, in);
-        CHECK_INT(t, count_steps(got, "shift_add"), shifts);
-        CHECK_INT(t, count_steps(got, "integer_conv"), 2 - shifts);
+        epl_program *got = test_frozen_run(t, m, (epl_program_opts){ .shifts = shifts }, in);
+        CHECK_INT(t, test_count_steps(got, "shift_add"), shifts);
+        CHECK_INT(t, test_count_steps(got, "integer_conv"), 2 - shifts);
         // a value that rounding puts on the other side of a half is another integer
         CHECK_CLOSE(t, epl_program_output(got, 0), epl_program_output(want, 0), .rtol = 1e-4, .atol = 0.05 * 127 * 0.4);
         epl_program_free(got);
@@ -199,7 +162,7 @@ TEST(quantised_networks_of_others_are_integers)
     w = epl_mul(g, epl_sub(g, w, zero), epl_parameter(g, "scale", EPL_F32, EPL_SHAPE(10, 1, 1, 1), EPL_INIT_ONES, 0));
     f = epl_transpose(g, f, 4, (int[]){ 0, 2, 3, 1 });
     epl_output(g, "y", epl_convolve(g, f, epl_transpose(g, w, 4, (int[]){ 2, 3, 1, 0 }), NULL, (epl_convolve_opts){ .pad = 1 }));
-    epl_model  *m = finished(t, g);
+    epl_model  *m = test_coded_model(t, g);
     epl_tensor *in = draw(t, EPL_U8, EPL_SHAPE(1, 6, 9, 9)), *weights = epl_weights_find(m->weights, "w");
     for (int64_t i = 0; i < epl_tensor_count(weights); i++)
         ((int8_t *)weights->data)[i] = (int8_t)((epl_rng_below(t->rng, 2) ? 1 : -1) << epl_rng_below(t->rng, 3));
@@ -218,13 +181,13 @@ TEST(other_products_stay)
                       epl_input(g, "x", i == 1 ? EPL_I16 : EPL_I8, i == 3 ? EPL_SHAPE(1, 4, 6) : EPL_SHAPE(4, 6), NULL),
                   *f = epl_cast(g, x, EPL_F32);
         epl_value *w = i == 2 ? epl_parameter(g, "p", EPL_F32, EPL_SHAPE(6, 5), EPL_INIT_NORMAL, 1)
-                              : codes_of(g, "w", 3, i == 3 ? EPL_SHAPE(3, 1, 6) : EPL_SHAPE(6, 5));
+                              : test_coded_weight(g, "w", 3, i == 3 ? EPL_SHAPE(3, 1, 6) : EPL_SHAPE(6, 5));
         epl_output(g, "y", i == 3 ? epl_convolve(g, f, w, NULL, (epl_convolve_opts){ .groups = 6 })
                                   : epl_multiply_rows(g, i == 0 ? epl_affine(g, f, 1, -3) : f, w, NULL, false));
-        epl_model   *m = finished(t, g);
+        epl_model   *m = test_coded_model(t, g);
         epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true });
         CHECK_OK(t, ctx, p != NULL);
-        CHECK_INT(t, count_steps(p, "integer_conv"), 0);
+        CHECK_INT(t, test_count_steps(p, "integer_conv"), 0);
         epl_program_free(p);
         epl_model_free(m);
     }
@@ -236,15 +199,15 @@ TEST(other_weights_are_noticed)
     epl_graph   *g = epl_graph_new(ctx, "changed");
     epl_value   *x = epl_input(g, "x", EPL_I8, EPL_SHAPE(4, 6), NULL);
     epl_output(g, "y", epl_convolve_integers(g, x, epl_state(g, "w", EPL_I8, EPL_SHAPE(6, 5), EPL_INIT_ZEROS, 0), ones(g, 5), NULL, NULL));
-    epl_model  *m = finished(t, g);
+    epl_model  *m = test_coded_model(t, g);
     epl_tensor *w = epl_weights_find(m->weights, "w"), *in = draw(t, EPL_I8, EPL_SHAPE(4, 6));
-    epl_program *p = run(t, m, (epl_program_opts){ .shifts = true }, in);
-    CHECK_INT(t, count_steps(p, "shift_add"), 0); // zeros
+    epl_program *p = test_frozen_run(t, m, (epl_program_opts){ .shifts = true }, in);
+    CHECK_INT(t, test_count_steps(p, "shift_add"), 0); // zeros
     epl_program_free(p);
     for (int i = 0; i < 30; i++)
         ((int8_t *)w->data)[i] = (int8_t)(i % 3 ? 1 : -2);
-    p = run(t, m, (epl_program_opts){ .shifts = true }, in);
-    CHECK_INT(t, count_steps(p, "shift_add"), 1);
+    p = test_frozen_run(t, m, (epl_program_opts){ .shifts = true }, in);
+    CHECK_INT(t, test_count_steps(p, "shift_add"), 1);
     ((int8_t *)w->data)[7] = 4; // a power of two, but not of 2 bits
     CHECK_FAILS(t, ctx, epl_program_refresh(p), EPL_ERR_ARGUMENT, "no powers of two any more");
     epl_program_free(p);
@@ -292,14 +255,14 @@ TEST(activations_become_integers)
     epl_model   *m = packed(t, 3);
     epl_tensor  *x = samples(t, 8);
     CHECK_OK(t, m->ctx, epl_graph_bind(m->graph, "N", 8));
-    epl_program *before = run(t, m, (epl_program_opts){ 0 }, x);
+    epl_program *before = test_frozen_run(t, m, (epl_program_opts){ 0 }, x);
     epl_quantize_result r = { 0 };
     CHECK_OK(t, m->ctx, epl_quantize_activations(m, x, &r));
     CHECK(t, r.layers >= 8 && r.values <= r.layers);
     double spread = 0, off = 0;
     for (int shifts = 0; shifts < 2; shifts++) {
-        epl_program *p = run(t, m, (epl_program_opts){ .shifts = shifts }, x);
-        CHECK_INT(t, count_steps(p, shifts ? "shift_add" : "integer_conv"), r.layers);
+        epl_program *p = test_frozen_run(t, m, (epl_program_opts){ .shifts = shifts }, x);
+        CHECK_INT(t, test_count_steps(p, shifts ? "shift_add" : "integer_conv"), r.layers);
         for (int64_t i = 0; i < 80; i++) {
             const double y = epl_tensor_get(epl_program_output(before, 0), i), d = epl_tensor_get(epl_program_output(p, 0), i) - y;
             spread += y * y, off += d * d;
@@ -323,9 +286,9 @@ TEST(operations_are_counted)
     epl_graph *g = epl_graph_new(test_context(t), "counted");
     epl_value *x = epl_input(g, "x", EPL_I8, EPL_SHAPE(1, 10, 10, 12), NULL);
     epl_output(g, "y",
-               epl_convolve(g, epl_cast(g, x, EPL_F32), codes_of(g, "w", 2, EPL_SHAPE(3, 3, 12, 32)), NULL,
+               epl_convolve(g, epl_cast(g, x, EPL_F32), test_coded_weight(g, "w", 2, EPL_SHAPE(3, 3, 12, 32)), NULL,
                             (epl_convolve_opts){ .pad = 1 }));
-    epl_model   *m = finished(t, g);
+    epl_model   *m = test_coded_model(t, g);
     const double pixels = 100, units = 54, macs = pixels * 108 * 32;
     for (int shifts = 0; shifts < 2; shifts++) {
         epl_program *p = epl_program_new(m->graph, m->weights, (epl_program_opts){ .frozen = true, .shifts = shifts, .plan_only = true });
@@ -374,9 +337,10 @@ PROPERTY(compiled_networks_do_not_multiply, 3)
                    epl_cast(g, epl_cast(g, epl_clip(g, epl_round(g, epl_affine(g, x, 40, 0)), -127, 127), EPL_I8),
                             EPL_F32),
                    0.025, 0);
-    q = epl_relu(g, epl_convolve(g, q, codes_of(g, "a", 2 + t->index, EPL_SHAPE(3, 3, 8, 16)), NULL, (epl_convolve_opts){ .pad = 1 }));
+    q = epl_relu(g, epl_convolve(g, q, test_coded_weight(g, "a", 2 + t->index, EPL_SHAPE(3, 3, 8, 16)), NULL,
+                                 (epl_convolve_opts){ .pad = 1 }));
     epl_output(g, "y", q);
-    epl_model   *m = finished(t, g);
+    epl_model   *m = test_coded_model(t, g);
     epl_artifact a;
     epl_verify_result r = compiled_check(t, m, (epl_compile_opts){ .shifts = true, .target = "generic" },
                                          (epl_verify_opts){ .n_samples = 2 }, &a);

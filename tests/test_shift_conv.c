@@ -1,4 +1,5 @@
 /* Convolutions and linear layers without multiplications: integer additions to the bits of floats. */
+#include "common/coded.h"
 #include "common/compiled.h"
 
 #include <espalier/espalier.h>
@@ -8,49 +9,10 @@
 
 static const char *const isas[] = { "generic", "v3", "v4", "armv8" };
 
-static int64_t between(epl_rng *r, int64_t low, int64_t high) { return low + (int64_t)epl_rng_below(r, (uint64_t)(high - low + 1)); }
-
-/* Codes of `bits` bits as a weight of this shape, in the state `name`. */
-static epl_value *coded(epl_graph *g, const char *name, int bits, epl_shape s)
-{
-    const int64_t bytes = epl_shift_packed_bytes(epl_shape_count(s), bits);
-    return epl_shift_weight(g, epl_state(g, name, EPL_U8, EPL_SHAPE(bytes), EPL_INIT_ZEROS, 0), bits, s);
-}
-
-static epl_model *finished(test *t, epl_graph *g)
-{
-    epl_model *m = epl_model_new_take(g);
-    CHECK_OK(t, test_context(t), m && epl_model_init(m, 3));
-    for (int i = 0; i < epl_weights_count(m->weights); i++) {
-        epl_tensor *w = epl_weights_at(m->weights, i);
-        for (int64_t k = 0; w->dtype == EPL_U8 && k < epl_tensor_count(w); k++)
-            ((uint8_t *)w->data)[k] = (uint8_t)epl_rng_below(t->rng, 256);
-    }
-    return m;
-}
-
-static int count_steps(const epl_program *p, const char *kernel)
-{
-    int n = 0;
-    for (int i = 0; i < epl_program_n_steps(p); i++)
-        n += strcmp(epl_program_step(p, i).kernel, kernel) == 0;
-    return n;
-}
-
-static epl_program *run(test *t, const epl_model *m, epl_program_opts o, const epl_tensor *x)
-{
-    o.frozen = true;
-    epl_program *p = epl_program_new(m->graph, m->weights, o);
-    CHECK_OK(t, m->ctx, p != NULL);
-    memcpy(epl_program_input(p, 0)->data, x->data, epl_tensor_bytes(x));
-    CHECK_OK(t, m->ctx, epl_program_run(p));
-    return p;
-}
-
 /* Both in f32, sums in different orders; `size` is the largest sum of magnitudes there can be. */
 static void check_programs(test *t, const epl_model *m, const epl_tensor *x, int layers, double size)
 {
-    epl_program *want = run(t, m, (epl_program_opts){ .reference = true }, x);
+    epl_program *want = test_frozen_run(t, m, (epl_program_opts){ .reference = true }, x);
     for (int i = 0; i < 4; i++) {
         epl_program *probe = epl_program_new(m->graph, m->weights, (epl_program_opts){ .isa = isas[i], .plan_only = true });
         epl_program_free(probe);
@@ -58,8 +20,8 @@ static void check_programs(test *t, const epl_model *m, const epl_tensor *x, int
             epl_error_clear(m->ctx);
             continue;
         }
-        epl_program *p = run(t, m, (epl_program_opts){ .shifts = true, .isa = isas[i] }, x);
-        CHECK_INT(t, count_steps(p, "shift_conv"), layers);
+        epl_program *p = test_frozen_run(t, m, (epl_program_opts){ .shifts = true, .isa = isas[i] }, x);
+        CHECK_INT(t, test_count_steps(p, "shift_conv"), layers);
         CHECK_CLOSE(t, epl_program_output(p, 0), epl_program_output(want, 0), .rtol = 1e-5, .atol = 1e-6 * size);
         epl_program_free(p);
     }
@@ -71,18 +33,18 @@ PROPERTY(convolutions_are_their_definitions, 24)
 {
     epl_context  *ctx = test_context(t);
     epl_graph    *g = epl_graph_new(ctx, "conv");
-    const int64_t groups = 1 + epl_rng_below(t->rng, 3), cg = between(t->rng, 1, 20), mg = between(t->rng, 2, 40);
-    const int64_t k = between(t->rng, 1, 3), side = between(t->rng, 6, 12);
+    const int64_t groups = 1 + epl_rng_below(t->rng, 3), cg = test_between(t->rng, 1, 20), mg = test_between(t->rng, 2, 40);
+    const int64_t k = test_between(t->rng, 1, 3), side = test_between(t->rng, 6, 12);
     const int     bits = 2 + t->index % 3, exponent = 1 << (bits - 1);
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(2, side, side, groups * cg), NULL);
-    epl_value *w = coded(g, "codes", bits, EPL_SHAPE(k, k, cg, groups * mg));
+    epl_value *w = test_coded_weight(g, "codes", bits, EPL_SHAPE(k, k, cg, groups * mg));
     if (t->index % 2)
         w = epl_mul(g, w, epl_parameter(g, "scale", EPL_F32, EPL_SHAPE(groups * mg), EPL_INIT_NORMAL, 0.3));
     epl_value *bias = t->index % 4 < 2 ? epl_parameter(g, "bias", EPL_F32, EPL_SHAPE(groups * mg), EPL_INIT_NORMAL, 0.3) : NULL;
-    const epl_convolve_opts o = { .stride = { (int)between(t->rng, 1, 2), 1 }, .dilation = { 1, (int)between(t->rng, 1, 2) },
-                                  .groups = (int)groups, .pad = (int)between(t->rng, 0, 2) };
+    const epl_convolve_opts o = { .stride = { (int)test_between(t->rng, 1, 2), 1 }, .dilation = { 1, (int)test_between(t->rng, 1, 2) },
+                                  .groups = (int)groups, .pad = (int)test_between(t->rng, 0, 2) };
     epl_output(g, "y", epl_relu(g, epl_convolve(g, x, w, bias, o)));
-    epl_model  *m = finished(t, g);
+    epl_model  *m = test_coded_model(t, g);
     epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(2, side, side, groups * cg));
     for (int64_t i = 0; i < epl_tensor_count(in); i++)
         ((float *)in->data)[i] = epl_rng_below(t->rng, 4) ? epl_rng_normal(t->rng) : 0;
@@ -97,11 +59,14 @@ TEST(linear_layers_are_their_definitions)
     for (int rows = 1; rows <= 71; rows += 35) {
         epl_graph  *g = epl_graph_new(ctx, "linear");
         epl_value  *h = epl_input(g, "x", EPL_F32, EPL_SHAPE(rows, 700), NULL);
-        h = epl_tanh(g, epl_multiply_rows(g, h, coded(g, "a", 3, EPL_SHAPE(700, 51)), NULL, false));
-        h = epl_tanh(g, epl_multiply_rows(g, h, coded(g, "b", 2, EPL_SHAPE(37, 51)), NULL, true));
-        h = epl_reshape(g, epl_matmul(g, h, coded(g, "c", 3, EPL_SHAPE(37, 40)), (epl_matmul_opts){ 0 }), EPL_SHAPE(1, rows, 40));
-        epl_output(g, "y", epl_matmul(g, epl_tanh(g, h), coded(g, "d", 2, EPL_SHAPE(21, 40)), (epl_matmul_opts){ .trans_b = true }));
-        epl_model  *m = finished(t, g);
+        h = epl_tanh(g, epl_multiply_rows(g, h, test_coded_weight(g, "a", 3, EPL_SHAPE(700, 51)), NULL, false));
+        h = epl_tanh(g, epl_multiply_rows(g, h, test_coded_weight(g, "b", 2, EPL_SHAPE(37, 51)), NULL, true));
+        h = epl_reshape(g, epl_matmul(g, h, test_coded_weight(g, "c", 3, EPL_SHAPE(37, 40)), (epl_matmul_opts){ 0 }),
+                        EPL_SHAPE(1, rows, 40));
+        epl_output(g, "y",
+                   epl_matmul(g, epl_tanh(g, h), test_coded_weight(g, "d", 2, EPL_SHAPE(21, 40)),
+                              (epl_matmul_opts){ .trans_b = true }));
+        epl_model  *m = test_coded_model(t, g);
         epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(rows, 700));
         for (int64_t i = 0; i < epl_tensor_count(in); i++)
             ((float *)in->data)[i] = epl_rng_normal(t->rng) * 0.01f;
@@ -121,8 +86,8 @@ TEST(products_are_exact)
     epl_context  *ctx = test_context(t);
     epl_graph    *g = epl_graph_new(ctx, "products");
     epl_value    *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(N, 2), NULL);
-    epl_output(g, "y", epl_multiply_rows(g, x, coded(g, "w", 4, EPL_SHAPE(2, 16)), NULL, false));
-    epl_model  *m = finished(t, g);
+    epl_output(g, "y", epl_multiply_rows(g, x, test_coded_weight(g, "w", 4, EPL_SHAPE(2, 16)), NULL, false));
+    epl_model  *m = test_coded_model(t, g);
     epl_tensor *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(N, 2));
     uint8_t     codes[32] = { 0 }; // the second row is 1, so that 1 is the factor of each channel
     for (int i = 0; i < 16; i++)
@@ -130,8 +95,8 @@ TEST(products_are_exact)
     epl_shift_pack_codes(codes, 32, 4, epl_weights_find(m->weights, "w")->data);
     for (int i = 0; i < N; i++)
         ((float *)in->data)[2 * i] = values[i], ((float *)in->data)[2 * i + 1] = 0;
-    epl_program *p = run(t, m, (epl_program_opts){ .shifts = true }, in);
-    CHECK_INT(t, count_steps(p, "shift_conv"), 1);
+    epl_program *p = test_frozen_run(t, m, (epl_program_opts){ .shifts = true }, in);
+    CHECK_INT(t, test_count_steps(p, "shift_conv"), 1);
     for (int i = 0; i < N; i++)
         for (int c = 0; c < 16; c++) {
             const float a = fabsf(values[i]), kept = a < 0x1p-126f ? 0 : a > largest ? largest : a;
@@ -149,9 +114,9 @@ static epl_model *network(test *t, int bits)
 {
     epl_graph *g = epl_graph_new(test_context(t), "network");
     epl_value *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(1, 12, 12, 8), NULL);
-    x = epl_relu(g, epl_convolve(g, x, coded(g, "a", bits, EPL_SHAPE(3, 3, 8, 32)), NULL, (epl_convolve_opts){ .pad = 1 }));
-    epl_output(g, "y", epl_convolve(g, x, coded(g, "b", bits, EPL_SHAPE(1, 1, 32, 16)), NULL, (epl_convolve_opts){ 0 }));
-    return finished(t, g);
+    x = epl_relu(g, epl_convolve(g, x, test_coded_weight(g, "a", bits, EPL_SHAPE(3, 3, 8, 32)), NULL, (epl_convolve_opts){ .pad = 1 }));
+    epl_output(g, "y", epl_convolve(g, x, test_coded_weight(g, "b", bits, EPL_SHAPE(1, 1, 32, 16)), NULL, (epl_convolve_opts){ 0 }));
+    return test_coded_model(t, g);
 }
 
 TEST(operations_are_counted)
@@ -177,16 +142,16 @@ TEST(other_weights_are_multiplied_by)
     epl_graph   *g = epl_graph_new(ctx, "float");
     epl_value   *x = epl_input(g, "x", EPL_F32, EPL_SHAPE(4, 6), NULL);
     epl_output(g, "y", epl_multiply_rows(g, x, epl_parameter(g, "w", EPL_F32, EPL_SHAPE(6, 5), EPL_INIT_NORMAL, 1), NULL, false));
-    epl_model   *m = finished(t, g);
+    epl_model   *m = test_coded_model(t, g);
     epl_tensor  *w = epl_weights_find(m->weights, "w"), *in = epl_tensor_new(ctx, EPL_F32, EPL_SHAPE(4, 6));
     memset(in->data, 0, epl_tensor_bytes(in));
-    epl_program *p = run(t, m, (epl_program_opts){ .shifts = true }, in);
-    CHECK_INT(t, count_steps(p, "shift_conv"), 0);
+    epl_program *p = test_frozen_run(t, m, (epl_program_opts){ .shifts = true }, in);
+    CHECK_INT(t, test_count_steps(p, "shift_conv"), 0);
     epl_program_free(p);
     for (int i = 0; i < 30; i++)
         ((float *)w->data)[i] = ldexpf(i % 3 ? 1 : -1, i % 8);
-    p = run(t, m, (epl_program_opts){ .shifts = true }, in);
-    CHECK_INT(t, count_steps(p, "shift_conv"), 1);
+    p = test_frozen_run(t, m, (epl_program_opts){ .shifts = true }, in);
+    CHECK_INT(t, test_count_steps(p, "shift_conv"), 1);
     ((float *)w->data)[7] = 3;
     CHECK_FAILS(t, ctx, epl_program_refresh(p), EPL_ERR_ARGUMENT, "no powers of two any more");
     epl_program_free(p);

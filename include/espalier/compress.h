@@ -118,11 +118,11 @@ EPL_API epl_weights *epl_synflow_scores(const epl_model *m, const epl_prune_opts
  *   exponential  the part that stays is (1 - final)^((t - begin) / (n every)), from initial on
  *   oneshot      final at begin
  *
- * where n every is the largest multiple of every in end - begin, and final is prune.sparsity. Masks are chosen again from
- * the weights at each of them; with frozen gradients they only lose elements. No validation before the last of them is the run's best. Later they rest; with EPL_MASK_STE and
- * EPL_MASK_SRSTE they follow the weights to the run's end. Layers with a sparsity of their own go the same part of their way. Where
- * `every` is more than end - begin there is one update, at begin, to final. All is a function of the update's number and of what checkpoints
- * hold. */
+ * where n every is the largest multiple of every in end - begin, and final is prune.sparsity. Masks are chosen
+ * again from the weights at each of them; with frozen gradients they only lose elements. No validation before the last
+ * of them is the run's best. Later they rest; with EPL_MASK_STE and EPL_MASK_SRSTE they follow the weights to the run's
+ * end. Layers with a sparsity of their own go the same part of their way. Where `every` is more than end - begin there
+ * is one update, at begin, to final. All is a function of the update's number and of what checkpoints hold. */
 typedef struct epl_pruner_opts {
     epl_prune_opts prune;       /* criteria without gradients */
     const char    *schedule;    /* default "cubic" */
@@ -415,8 +415,9 @@ typedef enum epl_shift_method { EPL_SHIFT_DENSE = 0, EPL_SHIFT_S3, EPL_SHIFT_Q, 
 typedef enum epl_shift_init {
     EPL_SHIFT_SCRATCH = 0,  /* normal, variance 2 / (taps * outputs) */
     EPL_SHIFT_LOW_VARIANCE, /* normal, deviation sigma */
-    EPL_SHIFT_FROM_FLOAT /* dense: variables at +-sigma that say the nearest power of two in units of half the channel's mean magnitude (of 2
-                               bits: of the mean), and a trained "<weight>.scale" for each output channel that fits best. q: the weights */
+    EPL_SHIFT_FROM_FLOAT /* dense: variables at +-sigma that say the nearest power of two in units of half the channel's
+                            mean magnitude (of 2 bits: of the mean), and a trained "<weight>.scale" for each output
+                            channel that fits best. q: the weights */
 } epl_shift_init;
 
 typedef struct epl_shift_opts {

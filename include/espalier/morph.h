@@ -66,8 +66,8 @@ typedef struct epl_gate_opts {
     const char *layers;  /* names (epl_glob) of convolutions' weights; default: all whose channels are read and are no result */
     bool        joint;   /* what gates learn from reaches the network, too; default: it stops at the head */
     bool        average; /* pool by the mean; default by the maximum */
-    int         embedding; /* pool each axis of space to round((embedding / C)^(1 / axes)) places, flattened, so that a gate sees about so many
-                              numbers: of a picture with one channel a single one says nothing. Default: to one */
+    int         embedding; /* pool each axis of space to round((embedding / C)^(1 / axes)) places, flattened, so that a gate sees
+                              about so many numbers: of a picture with one channel a single one says nothing. Default: to one */
     bool        after_add; /* a layer whose result is added to a shortcut ends behind the sum and its activation; default: before it */
     bool        open;    /* gates begin open, whatever they see: weights of zero, biases of 2. Default: as any linear layer begins */
 } epl_gate_opts;

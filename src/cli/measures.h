@@ -21,7 +21,8 @@ typedef struct cli_measures {
     epl_calibration calibration;
 } cli_measures;
 
-#define CLI_MEASURES_HELP "of a classifier, by commas: accuracy, nll, ece, ood:DATA (area under the curve of the confidences), fgsm:EPS and pgd:EPS:STEPS (accuracy under attack, EPS as 0.03 or 8/255)"
+#define CLI_MEASURES_HELP "of a classifier, by commas: accuracy, nll, ece, ood:DATA (area under the curve of the confidences), fgsm:EPS and pgd:EPS:STEPS " \
+                          "(accuracy under attack, EPS as 0.03 or 8/255)"
 
 /* "nll,ece,ood:noise:image=28,fgsm:8/255": a word that is none begins no measure, but goes on with the one before. */
 bool cli_measures_parse(cli *c, const char *list, cli_measures *out);
