@@ -165,7 +165,7 @@ TEST(quantised_networks_of_others_are_integers)
     epl_model  *m = test_coded_model(t, g);
     epl_tensor *in = draw(t, EPL_U8, EPL_SHAPE(1, 6, 9, 9)), *weights = epl_weights_find(m->weights, "w");
     for (int64_t i = 0; i < epl_tensor_count(weights); i++)
-        ((int8_t *)weights->data)[i] = (int8_t)((epl_rng_below(t->rng, 2) ? 1 : -1) << epl_rng_below(t->rng, 3));
+        ((int8_t *)weights->data)[i] = (int8_t)((epl_rng_below(t->rng, 2) ? 1 : -1) * (1 << epl_rng_below(t->rng, 3)));
     check_exact(t, m, in, 1);
     epl_tensor_free(in);
     epl_model_free(m);

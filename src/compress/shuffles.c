@@ -92,13 +92,13 @@ bool epl_shuffles_from_gathers(epl_graph *g)
     int count = 0;
     for (epl_node *n = g->first, *next; n; n = next) {
         next = n->next;
-        const epl_node *index = EPL_IS(n, gather) ? n->inputs[1]->producer : NULL;
-        const int       last  = n->n_inputs ? n->inputs[0]->shape.rank - 1 : 0;
-        const int64_t   axis  = index ? epl_attr_i(n, "axis") : 0;
-        if (!EPL_IS(index, constant) || last < 1 || (axis != -1 && axis != last) ||
-            epl_channels(n->inputs[0]) != epl_channels(n->outputs[0]))
+        if (!EPL_IS(n, gather) || !EPL_IS(n->inputs[1]->producer, constant))
             continue;
-        const int64_t groups = groups_of(index->attrs[0].tensor);
+        const int     last = n->inputs[0]->shape.rank - 1;
+        const int64_t axis = epl_attr_i(n, "axis");
+        if (last < 1 || (axis != -1 && axis != last) || epl_channels(n->inputs[0]) != epl_channels(n->outputs[0]))
+            continue;
+        const int64_t groups = groups_of(n->inputs[1]->producer->attrs[0].tensor);
         if (groups == 0)
             continue;
         epl_node *at = epl_graph_insert_before(g, n);
