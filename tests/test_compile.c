@@ -286,6 +286,27 @@ TEST(empty_results_leave_no_function)
     epl_model_free(m);
 }
 
+/* The folder says how the network is called; nothing is built, or cleaned, in a folder of something else. */
+TEST(a_folder_says_what_it_holds)
+{
+    epl_context      *ctx = test_context(t);
+    epl_model        *m = conv_net(t, ctx);
+    const char       *dir = test_temp(t, "named"), *other = test_temp(t, "other");
+    epl_artifact      made;
+    epl_verify_result r;
+    CHECK_OK(t, ctx, epl_compile(m, dir, (epl_compile_opts){ .name = "three" }, &made));
+    CHECK_OK(t, ctx, epl_verify_artifact(m, dir, (epl_compile_opts){ 0 }, (epl_verify_opts){ .n_samples = 2 }, &r));
+    CHECK_NEAR(t, r.max_abs, 0, .atol = 0);
+    char path[512];
+    CHECK_OK(t, ctx, epl_make_directories(ctx, other));
+    snprintf(path, sizeof path, "%s/Makefile", other);
+    CHECK_OK(t, ctx, epl_write_file(ctx, path, "clean:\n\ttouch cleaned\n", 21));
+    CHECK_FAILS(t, ctx, epl_verify_artifact(m, other, (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, &r), EPL_ERR_FORMAT, "holds no compiled network");
+    snprintf(path, sizeof path, "%s/cleaned", other);
+    CHECK(t, !epl_file_exists(path));
+    epl_model_free(m);
+}
+
 TEST(refusals_are_sentences)
 {
     epl_context *ctx = test_context(t);
@@ -297,7 +318,8 @@ TEST(refusals_are_sentences)
     CHECK_FAILS(t, ctx, epl_compile(m, dir, (epl_compile_opts){ .name = "switch" }, NULL), EPL_ERR_ARGUMENT, "identifier");
     CHECK_FAILS(t, ctx, epl_compile(m, dir, (epl_compile_opts){ .target = "z80" }, NULL), EPL_ERR_ARGUMENT, "x86-64-v3");
     CHECK_FAILS(t, ctx, epl_compile(m, dir, (epl_compile_opts){ .bindings = &wrong, .n_bindings = 1 }, NULL), EPL_ERR_ARGUMENT, "length");
-    CHECK_FAILS(t, ctx, epl_verify_artifact(m, "/nonexistent", (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, &r), EPL_ERR_IO, "make");
+    CHECK_FAILS(t, ctx, epl_verify_artifact(m, "/nonexistent", (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, &r), EPL_ERR_FORMAT,
+                "'/nonexistent' holds no compiled network");
     epl_model_free(m);
 }
 

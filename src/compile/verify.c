@@ -6,12 +6,14 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct check {
     epl_context       *ctx;
     epl_program       *p;
-    const char        *dir, *name;
+    const char        *dir;
+    char               name[128]; /* as the artifact calls itself */
     const epl_target  *target;
     epl_verify_opts    v;
     epl_verify_result *out;
@@ -19,6 +21,26 @@ typedef struct check {
 } check;
 
 /* ---- building and running ---- */
+
+/* The name stands in the first line of the artifact's Makefile; so `make clean` is never run in a folder of anything else. */
+static bool read_name(check *c)
+{
+    static const char mark[] = ", compiled for ";
+    epl_text path = EPL_TEXT(c->ctx);
+    epl_map  file = { 0 };
+    epl_text_addf(&path, "%s/Makefile", c->dir);
+    bool ok = !path.failed;
+    if (ok && epl_file_exists(epl_text_str(&path)) && (ok = epl_map_open(c->ctx, epl_text_str(&path), &file))) {
+        const char  *line = (const char *)file.data, *end = memchr(line, '\n', file.size);
+        const size_t n = end ? (size_t)(end - line) : 0;
+        const char  *at = n > 2 ? memmem(line, n, mark, sizeof mark - 1) : NULL;
+        if (at && strncmp(line, "# ", 2) == 0 && (size_t)(at - line) < sizeof c->name)
+            memcpy(c->name, line + 2, (size_t)(at - line) - 2);
+        epl_map_close(&file);
+    }
+    epl_text_release(&path);
+    return ok && (*c->name || epl_fail(c->ctx, EPL_ERR_FORMAT, "'%s' holds no compiled network: it has no Makefile that was written with one", c->dir));
+}
 
 static bool build(check *c)
 {
@@ -225,8 +247,8 @@ static bool run_check(check *c)
 bool epl_verify_artifact(const epl_model *m, const char *dir, epl_compile_opts o, epl_verify_opts v, epl_verify_result *out)
 {
     *out = (epl_verify_result){ 0 };
-    check c = { .ctx = m->ctx, .dir = dir, .name = o.name ? o.name : "model", .v = v, .out = out };
-    c.target = epl_target_find(m->ctx, o.target);
+    check c = { .ctx = m->ctx, .dir = dir, .v = v, .out = out };
+    c.target = read_name(&c) ? epl_target_find(m->ctx, o.target) : NULL;
     epl_model *copy = c.target ? epl_model_copy(m) : NULL; // a step would change the model's weights
     c.p = copy ? epl_compile_program(copy, o, c.target, v.reference) : NULL;
     bool ok = c.p != NULL;
