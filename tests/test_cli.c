@@ -903,6 +903,18 @@ TEST(networks_are_rewritten_and_searched)
     fails(t, words, 2, "at least 2 folds");
     snprintf(words, sizeof words, "retrieve %s", net);
     fails(t, words, 1, "no tensor 'features'");
+
+    // packed weights rest, which training says
+    snprintf(words, sizeof words, "prune %s --n-of-m 2:4 --pack -o %s -q", net, made);
+    succeeds(t, words);
+    snprintf(words, sizeof words, "train %s --data shapes:image=12 --limit 16 -e 1 -o %s", made, back);
+    outcome o = command(t, words);
+    CHECK(t, o.status == 0 && strstr(o.err, "9 weights are packed and will not learn"));
+    forget(&o);
+    snprintf(words, sizeof words, "train %s --data shapes:image=12 --limit 16 -e 1 -o %s", net, back);
+    o = command(t, words);
+    CHECK(t, o.status == 0 && !strstr(o.err, "packed"));
+    forget(&o);
 }
 
 /* ---- heads: directions and prototypes ---- */

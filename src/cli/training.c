@@ -330,10 +330,23 @@ static bool add_gates(session *s, const epl_model *m, const cli_training *t)
     return s->gates.user != NULL;
 }
 
+/* Packed weights are states, which rest: that is rarely meant. */
+static void tell_packed(cli *c, const epl_graph *g)
+{
+    int n = 0;
+    for (const epl_node *k = epl_first(g); k; k = epl_next(k))
+        if (epl_glob("UnpackNM,ShiftWeight", epl_node_op_name(k)))
+            n += strcmp(epl_node_op_name(epl_producer(epl_node_input(k, 0))), "State") == 0;
+    if (n)
+        cli_remark(c, "%d weight%s packed and will not learn (`espalier convert --unpack` for N:M; codes are packed after training)", n,
+                   n == 1 ? " is" : "s are");
+}
+
 bool cli_train(cli *c, epl_model *m, const cli_training *t, const char *out, const epl_train_hook *hooks, int n_hooks)
 {
     session      s = { .c = c };
     epl_trainer *trainer = NULL;
+    tell_packed(c, m->graph);
     bool         ok = fill_options(&s, t, hooks, n_hooks) && freeze(&s, m, t) && choose_norms(&s, m, t) &&
               add_deep_training(&s, m, t) && add_objective(&s, t) && add_local(&s, m, t) && add_exits(&s, m, t) &&
               add_gates(&s, m, t) && open_data(&s, t) && place_run(&s, t, out);
