@@ -301,7 +301,8 @@ TEST(a_folder_says_what_it_holds)
     CHECK_OK(t, ctx, epl_make_directories(ctx, other));
     snprintf(path, sizeof path, "%s/Makefile", other);
     CHECK_OK(t, ctx, epl_write_file(ctx, path, "clean:\n\ttouch cleaned\n", 21));
-    CHECK_FAILS(t, ctx, epl_verify_artifact(m, other, (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, &r), EPL_ERR_FORMAT, "holds no compiled network");
+    CHECK_FAILS(t, ctx, epl_verify_artifact(m, other, (epl_compile_opts){ 0 }, (epl_verify_opts){ 0 }, &r), EPL_ERR_FORMAT,
+                "holds no compiled network");
     snprintf(path, sizeof path, "%s/cleaned", other);
     CHECK(t, !epl_file_exists(path));
     epl_model_free(m);
