@@ -98,7 +98,8 @@ typedef struct epl_verify_result {
     double                build_s;
 } epl_verify_result;
 
-/* `dir` and `o` as they were given to epl_compile (the name is read from the folder). False if it cannot be built or run; differences are no failure. */
+/* `dir` and `o` as they were given to epl_compile (the name is read from the folder). False if it cannot be built or
+ * run; differences are no failure. */
 EPL_API bool epl_verify_artifact(const epl_model *m, const char *dir, epl_compile_opts o, epl_verify_opts v,
                                  epl_verify_result *out);
 

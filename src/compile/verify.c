@@ -39,7 +39,8 @@ static bool read_name(check *c)
         epl_map_close(&file);
     }
     epl_text_release(&path);
-    return ok && (*c->name || epl_fail(c->ctx, EPL_ERR_FORMAT, "'%s' holds no compiled network: it has no Makefile that was written with one", c->dir));
+    return ok && (*c->name || epl_fail(c->ctx, EPL_ERR_FORMAT,
+                                       "'%s' holds no compiled network: it has no Makefile that was written with one", c->dir));
 }
 
 static bool build(check *c)
