@@ -1,4 +1,4 @@
-/* importer: the state of an import, for import.c, evaluate.c and control.c. Adapters see import.h alone. */
+/* importer: the state of an import, for import.c, node.c, evaluate.c and adapt_control.c. Adapters see import.h alone. */
 #ifndef EPL_ONNX_IMPORTER_H
 #define EPL_ONNX_IMPORTER_H
 
