@@ -303,25 +303,6 @@ TEST(operations_are_counted)
     epl_model_free(m);
 }
 
-/* Instructions whose names begin with `what` in a function of the built network; -1 without the function. */
-static int count_instructions(test *t, const char *function, const char *what)
-{
-    char command[1024], line[512];
-    snprintf(command, sizeof command, "objdump -d --no-show-raw-insn %s", test_temp(t, "network/model"));
-    FILE *f = popen(command, "r");
-    int   n = -1;
-    bool  in = false;
-    while (f && fgets(line, sizeof line, f)) {
-        if (line[0] != ' ')
-            in = strstr(line, function) && strchr(line, '<');
-        if (in)
-            n = n < 0 ? 0 : n + (strstr(line, what) != NULL);
-    }
-    if (f)
-        pclose(f);
-    return n;
-}
-
 /* The built network computes the same, and where sums are made it adds integers and multiplies nothing. */
 PROPERTY(compiled_networks_do_not_multiply, 3)
 {
@@ -347,9 +328,9 @@ PROPERTY(compiled_networks_do_not_multiply, 3)
     compiled_within(t, &r, 0);
 #if defined(__x86_64__)
     if (compiled_has("objdump")) {
-        CHECK(t, count_instructions(t, functions[t->index], "padd") > 0);
+        CHECK(t, compiled_instructions(t, functions[t->index], "padd") > 0);
         for (size_t i = 0; i < EPL_COUNT(products); i++)
-            CHECK_INT(t, count_instructions(t, functions[t->index], products[i]), 0);
+            CHECK_INT(t, compiled_instructions(t, functions[t->index], products[i]), 0);
     }
 #endif
     epl_model_free(m);

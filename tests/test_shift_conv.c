@@ -159,25 +159,6 @@ TEST(other_weights_are_multiplied_by)
     epl_model_free(m);
 }
 
-/* Instructions whose names hold `what` in a function of the built network; -1 without the function. */
-static int count_instructions(test *t, const char *function, const char *what)
-{
-    char command[1024], line[512];
-    snprintf(command, sizeof command, "objdump -d --no-show-raw-insn %s", test_temp(t, "network/model"));
-    FILE *f = popen(command, "r");
-    int   n = -1;
-    bool  in = false;
-    while (f && fgets(line, sizeof line, f)) {
-        if (line[0] != ' ')
-            in = strstr(line, function) && strchr(line, '<');
-        if (in)
-            n = n < 0 ? 0 : n + (strstr(line, what) != NULL);
-    }
-    if (f)
-        pclose(f);
-    return n;
-}
-
 /* The built network adds integers and floats in its inner loop, multiplies nothing there, and stores codes. */
 TEST(compiled_networks_do_not_multiply)
 {
@@ -193,9 +174,9 @@ TEST(compiled_networks_do_not_multiply)
     CHECK(t, shifts.weights < products.weights / 6);
 #if defined(__x86_64__)
     if (compiled_has("objdump")) {
-        CHECK(t, count_instructions(t, "shift_sums", "paddd") > 0 && count_instructions(t, "shift_sums", "addps") > 0);
-        CHECK_INT(t, count_instructions(t, "shift_sums", "mulps") + count_instructions(t, "shift_sums", "mulss") +
-                         count_instructions(t, "shift_sums", "vfm"), 0);
+        CHECK(t, compiled_instructions(t, "shift_sums", "paddd") > 0 && compiled_instructions(t, "shift_sums", "addps") > 0);
+        CHECK_INT(t, compiled_instructions(t, "shift_sums", "mulps") + compiled_instructions(t, "shift_sums", "mulss") +
+                         compiled_instructions(t, "shift_sums", "vfm"), 0);
     }
 #endif
     epl_model_free(m);

@@ -44,3 +44,21 @@ void compiled_within(test *t, const epl_verify_result *r, double atol)
             FAIL(t, "output %d (%s): compiled and library differ by %g (%g ULP, %lld elements)", i, r->outputs[i].name,
                  r->outputs[i].max_abs, r->outputs[i].max_ulp, (long long)r->outputs[i].n_different);
 }
+
+int compiled_instructions(test *t, const char *function, const char *what)
+{
+    char command[1024], line[512];
+    snprintf(command, sizeof command, "objdump -d --no-show-raw-insn %s", test_temp(t, "network/model"));
+    FILE *f = popen(command, "r");
+    int   n = -1;
+    bool  in = false;
+    while (f && fgets(line, sizeof line, f)) {
+        if (line[0] != ' ')
+            in = strstr(line, function) && strchr(line, '<');
+        if (in)
+            n = n < 0 ? 0 : n + (strstr(line, what) != NULL);
+    }
+    if (f)
+        pclose(f);
+    return n;
+}

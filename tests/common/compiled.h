@@ -17,4 +17,7 @@ epl_verify_result compiled_check(test *t, const epl_model *m, epl_compile_opts o
 /* Every float output within atol + nothing else; other outputs equal. Reports the first that is not. */
 void compiled_within(test *t, const epl_verify_result *r, double atol);
 
+/* How many instructions with `what` in them a function of the network has that compiled_check built; -1: no such one. */
+int compiled_instructions(test *t, const char *function, const char *what);
+
 #endif
